@@ -1,0 +1,222 @@
+# saemark - build, test, install. `make help` lists the targets.
+#
+# Out of tree: everything goes to $(BUILD)/$(CONFIG). No configure step: optional parts are probed,
+# printed as found / not found, and each probe can be overridden (make CUDA=no).
+
+CONFIG ?= release
+BUILD  ?= build
+B      := $(BUILD)/$(CONFIG)
+PREFIX ?= /usr/local
+CC     ?= gcc
+NVCC   ?= nvcc
+PKG_CONFIG ?= pkg-config
+WERROR ?= 1
+V      ?= 0
+Q      := $(if $(filter 1,$(V)),,@)
+ARCH   := $(shell $(CC) -dumpmachine | cut -d- -f1)
+
+# ---- probes: yes or no ---------------------------------------------------------------------------
+have   = $(shell printf '$(1)\n' | $(CC) $(2) -x c - -o /dev/null $(3) >/dev/null 2>&1 && echo yes || echo no)
+CUDA    ?= $(shell command -v $(NVCC) >/dev/null 2>&1 && echo yes || echo no)
+MPI     ?= $(shell command -v mpicc >/dev/null 2>&1 && echo yes || echo no)
+SECCOMP ?= $(call have,\#include <seccomp.h>\nint main(void){return 0;},,-lseccomp)
+BLAS    ?= $(call have,\#include <cblas.h>\nint main(void){return 0;},$(shell $(PKG_CONFIG) --cflags openblas 2>/dev/null),-lopenblas)
+
+# ---- flags -----------------------------------------------------------------------------------------
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes \
+        -Wmissing-prototypes -Wundef -Wvla $(if $(filter 1,$(WERROR)),-Werror)
+PKGS := jansson libcyaml libpcre2-8 libutf8proc libxxhash libcrypto
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+LIBS := -lcsv $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) -lm -ldl
+ifeq ($(BLAS),yes)
+BLAS_CFLAGS := -DSAE_HAVE_OPENBLAS=1 $(shell $(PKG_CONFIG) --cflags openblas 2>/dev/null)
+LIBS += -lopenblas
+endif
+GIT_ID := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+
+OPT_release := -O2 -g1
+OPT_debug   := -O0 -g3
+OPT_asan    := -O1 -g3 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+OPT := $(OPT_$(CONFIG))
+SAN := $(filter -fsanitize=%,$(OPT))
+BASE   := -std=c11 -D_POSIX_C_SOURCE=200809L -fopenmp -fvisibility=hidden $(WARN) $(OPT) -MMD -MP
+LDFLAGS += -fopenmp $(SAN) -Wl,--gc-sections -Wl,--export-dynamic-symbol=sae_none
+
+# The -I paths of a folder are the folders it may include: the direction of dependencies.
+INC_ABI   := -Isuite/include
+INC_SUITE := $(INC_ABI) -Isuite
+FLAGS_include  := $(INC_ABI)
+FLAGS_kernels  := $(INC_ABI) -Isuite/kernels $(BLAS_CFLAGS)
+FLAGS_suite    := $(INC_SUITE) $(PKG_CFLAGS)
+FLAGS_tests    := $(INC_SUITE) -Itests -Isuite/kernels $(PKG_CFLAGS)
+
+# SIMD: one file per instruction set, chosen at run time; plain -O3 elsewhere.
+ifneq ($(filter x86_64 amd64,$(ARCH)),)
+simd = $(if $(filter %_avx512.c,$(1)),-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma,$(if $(filter %_avx2.c,$(1)),-mavx2 -mfma))
+endif
+kopt = $(if $(filter suite/kernels/ref/%,$(1)),-ffp-contract=off,$(if $(filter debug asan,$(CONFIG)),,-O3) -ffp-contract=fast $(call simd,$(1)))
+
+# ---- sources: found by name, never listed -----------------------------------------------------------
+src = $(sort $(wildcard $(addsuffix /*.c,$(1))))
+obj = $(patsubst %.c,$(2)/obj/%.o,$(1))
+KREF  := $(call src,suite/kernels/ref)
+KCPU  := $(call src,suite/kernels/cpu)
+CORE  := $(call src,suite/core)
+COMPONENTS := $(call src,variants metrics datasets)
+LIB   := $(CORE) $(KREF) $(KCPU) $(COMPONENTS) $(call src,suite/models suite/train suite/eval suite/run suite/report)
+CLI   := $(call src,suite/cli)
+ASSETS := $(sort $(wildcard suite/plans/*.yaml reports/*.gp reports/*.html reports/*.css))
+LIBOBJ := $(call obj,$(LIB),$(B)) $(B)/gen/list.o $(B)/gen/assets.o
+
+.PHONY: all check check-asan check-fast bench lint install clean help probes FORCE
+.DEFAULT_GOAL := all
+.SECONDARY:
+FORCE:
+
+all: $(B)/saemark ## build the program (default)
+
+probes: ## print what was found on this machine
+	@printf '%-10s %-5s  override with make %s=yes|no\n' OpenBLAS $(BLAS) BLAS CUDA $(CUDA) CUDA MPI $(MPI) MPI seccomp $(SECCOMP) SECCOMP
+
+# ---- generated: component list and embedded files -----------------------------------------------------
+names = $(basename $(notdir $(sort $(wildcard $(1)/*.c))))
+BACKENDS := $(patsubst suite/kernels/%/backend.c,%,$(sort $(wildcard suite/kernels/ref/backend.c suite/kernels/cpu/backend.c)))
+LIST := variants:$(call names,variants) metrics:$(call names,metrics) datasets:$(call names,datasets) backends:$(BACKENDS)
+define write_list
+	@mkdir -p $(dir $@)
+	@scripts/gen-list "$(strip $(call names,variants))" "$(strip $(call names,metrics))" "$(strip $(call names,datasets))" "$(strip $(1))" > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+endef
+$(B)/gen/list.c: FORCE
+	$(call write_list,$(BACKENDS))
+$(B)/gen/list64.c: FORCE
+	$(call write_list,ref)
+$(B)/gen/assets.c: FORCE
+	@mkdir -p $(dir $@)
+	@scripts/gen-assets $(ASSETS) > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/gen/assets.o: $(ASSETS)
+$(B)/gen/flags.txt: FORCE
+	@mkdir -p $(dir $@)
+	@printf '%s\n' '$(CC) $(BASE) $(BLAS) $(CUDA)' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+# ---- compile ----------------------------------------------------------------------------------------
+say = @printf '  %-6s %s\n' $(1) $(2)
+cc  = $(Q)mkdir -p $(dir $@) && $(CC) $(BASE) $(1) -c -o $@ $<
+ifneq ($(V),1)
+.SILENT:
+endif
+
+$(B)/gen/%.o: $(B)/gen/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_suite))
+$(B)/obj/variants/%.o: variants/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_include))
+$(B)/obj/metrics/%.o: metrics/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_include))
+$(B)/obj/datasets/%.o: datasets/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_include))
+$(B)/obj/suite/kernels/%.o: suite/kernels/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_kernels) $(call kopt,$<))
+$(B)/obj/suite/core/build.o: CFLAGS_BUILD = -DSAE_GIT_ID='"$(GIT_ID)"' -DSAE_CONFIG='"$(CONFIG)"' \
+  -DSAE_CFLAGS='"$(OPT)"' -DSAE_CUDA_FOUND='"$(CUDA)"' -DSAE_MPI_FOUND='"$(MPI)"' -DSAE_SECCOMP_FOUND='"$(SECCOMP)"' -DSAE_BLAS_FOUND='"$(BLAS)"'
+$(B)/obj/suite/core/build.o: $(B)/gen/git.txt
+$(B)/gen/git.txt: FORCE
+	@mkdir -p $(dir $@)
+	@printf '%s\n' '$(GIT_ID)' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/obj/suite/%.o: suite/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_suite) $(CFLAGS_BUILD))
+$(B)/obj/tests/%.o: tests/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_tests))
+
+$(B)/libsaemark.a: $(LIBOBJ)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(B)/saemark: $(call obj,$(CLI),$(B)) $(LIBOBJ)
+	$(Q)$(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
+
+# ---- the same sources with sae_real = double: gradients by finite differences ---------------------------
+# Only what needs no float BLAS: core, reference kernels, components.
+B64 := $(B)/f64
+SRC64 := $(CORE) $(KREF) $(COMPONENTS)
+OBJ64 := $(call obj,$(SRC64),$(B64)) $(B64)/gen/list64.o $(B64)/gen/assets.o
+DOUBLE := -DSAE_REAL_IS_DOUBLE=1
+$(B64)/gen/%.o: $(B)/gen/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_suite) $(DOUBLE))
+$(B64)/obj/variants/%.o: variants/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_include) $(DOUBLE))
+$(B64)/obj/metrics/%.o: metrics/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_include) $(DOUBLE))
+$(B64)/obj/datasets/%.o: datasets/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_include) $(DOUBLE))
+$(B64)/obj/suite/kernels/%.o: suite/kernels/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_kernels) $(DOUBLE) $(call kopt,$<))
+$(B64)/obj/suite/core/build.o: CFLAGS_BUILD = -DSAE_GIT_ID='"test"' -DSAE_CONFIG='"f64"' -DSAE_CFLAGS='""' \
+  -DSAE_CUDA_FOUND='""' -DSAE_MPI_FOUND='""' -DSAE_SECCOMP_FOUND='""' -DSAE_BLAS_FOUND='""'
+$(B64)/obj/suite/%.o: suite/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_suite) $(DOUBLE) $(CFLAGS_BUILD))
+$(B64)/obj/tests/%.o: tests/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_tests) $(DOUBLE))
+
+# ---- tests: one Check program per folder; every tests/DIR/x.c defines Suite *suite_x(void) --------------
+CHECK_LIBS := $(shell $(PKG_CONFIG) --libs check 2>/dev/null)
+SUPPORT := $(call src,tests/support)
+testsrc = $(call src,tests/$(1))
+PROGRAMS32 := $(foreach d,prop golden train fault eval models,$(if $(call testsrc,$(d)),$(d)))
+PROGRAMS64 := $(foreach d,grad,$(if $(call testsrc,$(d)),$(d)))
+FUZZERS := $(call names,tests/fuzz)
+FUZZERS := $(filter fuzz_%,$(FUZZERS))
+TESTS := $(addprefix $(B)/tests/,$(PROGRAMS32) $(PROGRAMS64) $(if $(call testsrc,kern),kern)) \
+         $(addprefix $(B)/tests/,$(FUZZERS))
+
+$(B)/gen/tests_%.c: FORCE
+	@mkdir -p $(dir $@)
+	@scripts/gen-tests $(call names,tests/$*) > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+define test_program
+$(B)/tests/$(1): $(call obj,$(call testsrc,$(1)) $(SUPPORT),$(2)) $(2)/gen/tests_$(1).o $(3)
+	$$(Q)mkdir -p $$(dir $$@) && $$(CC) -o $$@ $$^ $$(LDFLAGS) $$(LIBS) $$(CHECK_LIBS)
+endef
+$(foreach d,$(PROGRAMS32),$(eval $(call test_program,$(d),$(B),$(LIBOBJ))))
+$(foreach d,$(PROGRAMS64),$(eval $(call test_program,$(d),$(B64),$(OBJ64))))
+# The kernel harness has its own main and links the double reference beside the float kernels.
+$(B)/tests/kern: $(call obj,$(call testsrc,kern),$(B)) $(LIBOBJ) \
+                 $(filter-out %/backend.o,$(call obj,$(KREF),$(B64)))
+	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
+$(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(LIBOBJ)
+	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
+
+check: all $(TESTS) ## build and run every test; ends with "N passed, N failed"
+	@tests/run $(B) $(CONFIG)
+check-asan: ## the same under address and undefined-behaviour sanitizers
+	@$(MAKE) --no-print-directory CONFIG=asan check
+lint: ## style, headers, include directions
+	@tests/lint/run $(B)
+
+# Coverage-guided fuzzing with clang's libFuzzer: make fuzz-spec; corpora live in tests/fuzz/corpus.
+fuzz-%: ## fuzz one parser for FUZZ_SECONDS (clang, libFuzzer)
+	$(Q)$(MAKE) --no-print-directory CC=clang CONFIG=fuzz OPT_fuzz='-O1 -g -fsanitize=address,undefined,fuzzer-no-link' $(BUILD)/fuzz/libsaemark.a
+	$(Q)clang -g -fsanitize=address,undefined,fuzzer $(FLAGS_tests) -o $(BUILD)/fuzz/fuzz-$* tests/fuzz/fuzz_$*.c $(BUILD)/fuzz/libsaemark.a $(LIBS) -lgomp
+	$(Q)mkdir -p $(BUILD)/fuzz/corpus-$* && $(BUILD)/fuzz/fuzz-$* -max_total_time=$(or $(FUZZ_SECONDS),60) $(BUILD)/fuzz/corpus-$* tests/fuzz/corpus/$*
+
+# ---- benchmarks ------------------------------------------------------------------------------------
+BENCHES := $(addprefix $(B)/bench/,$(call names,suite/bench))
+$(B)/bench/%: $(B)/obj/suite/bench/%.o $(LIBOBJ)
+	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
+bench: all $(BENCHES) $(B)/tests/kern ## time kernels, a training step, evaluation and capture
+	@for b in $(BENCHES); do $$b || exit 1; done
+
+# ---- install ---------------------------------------------------------------------------------------
+install: all ## install to $(PREFIX): program, headers, completion
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include/sae $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 755 $(B)/saemark $(DESTDIR)$(PREFIX)/bin/saemark
+	install -m 644 suite/include/sae/*.h $(DESTDIR)$(PREFIX)/include/sae/
+	install -m 644 scripts/saemark.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/saemark
+
+clean: ## remove build outputs
+	rm -rf $(BUILD)
+help: ## list the targets
+	@sed -n 's/^\([a-z%-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
+	@printf '\nVariables: CONFIG=release|debug|asan BUILD=dir CC= V=1 WERROR=0 PREFIX= BLAS= CUDA= MPI= SECCOMP=\n'
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

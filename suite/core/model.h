@@ -1,0 +1,46 @@
+/* suite/core/model.h - memory of a model, its tape and its statistics, sized by its declarations. */
+#ifndef SAE_CORE_MODEL_H
+#define SAE_CORE_MODEL_H
+
+#include "options.h"
+#include <sae/variant.h>
+
+/* A backend opened for use: the completed kernel table and the device. */
+typedef struct sae_engine {
+    const sae_backend *be;
+    sae_device *dev;
+    sae_kernels k;
+    sae_device_props props;
+} sae_engine;
+
+int sae_engine_open(sae_engine *e, const sae_backend *be, int index, int threads, sae_err *err);
+void sae_engine_close(sae_engine *e);
+
+/* Tensors as v declares them, zeroed; gradients for PARAM when with_grad. `opt` is kept (borrowed).
+ * bytes needed are checked against memory first. */
+int sae_model_open(sae_model *m, const sae_variant *v, const void *opt, const sae_dims *dim,
+                   const sae_engine *e, int with_grad, sae_err *err);
+void sae_model_close(sae_model *m, const sae_engine *e);
+size_t sae_model_bytes(const sae_variant *v, const sae_dims *dim, int with_grad);
+size_t sae_dtype_size(enum sae_dtype t);
+
+/* Tape and scratch for batches of up to B rows. */
+int sae_tape_open(sae_tape *t, const sae_variant *v, const void *opt, const sae_dims *dim, int64_t B,
+                  enum sae_mode mode, const sae_engine *e, sae_err *err);
+void sae_tape_close(sae_tape *t, const sae_engine *e);
+int sae_tape_grow_code(sae_tape *t, int64_t need, const sae_engine *e, sae_err *err);
+
+/* forward, repeated with a larger code buffer while it answers SAE_ECAPACITY. */
+int sae_forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t,
+                const sae_engine *e);
+
+/* Firing statistics with storage. */
+typedef struct sae_stats_store {
+    sae_stats view;
+    uint64_t *last_fired, *fire_count; /* backend memory */
+} sae_stats_store;
+
+int sae_stats_open(sae_stats_store *s, int64_t n_cap, const sae_engine *e, sae_err *err);
+void sae_stats_close(sae_stats_store *s, const sae_engine *e);
+
+#endif

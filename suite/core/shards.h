@@ -1,0 +1,37 @@
+/* suite/core/shards.h - activation shards on disk: a directory with manifest.json and
+ * acts-00000.safetensors, ... (DESIGN "Files").
+ *
+ * manifest.json: {"format": "saemark-shards", "version": 1, "model", "weights_hash", "hook",
+ * "tokenizer_hash", "text", "text_hash", "d", "dtype", "rows", "norm": {"rows", "mean_sq", "mean":
+ * [d]}, "shards": [{"file", "rows", "xxh128"}, ...]}. Every shard has acts [rows, d], tokens [rows]
+ * i32, doc [rows] u64, pos [rows] u32. The manifest is written last: a directory without one is
+ * not a dataset.
+ */
+#ifndef SAE_CORE_SHARDS_H
+#define SAE_CORE_SHARDS_H
+
+#include "safetensors.h"
+#include <sae/dataset.h>
+
+int sae_shards_open(const char *dir, sae_shards **shards, sae_err *err); /* validates everything but
+                                                                            the content hashes */
+void sae_shards_close(sae_shards **shards);
+int sae_shards_verify(const char *dir, sae_err *err); /* recompute every hash */
+
+typedef struct sae_shards_info { /* facts for the manifest; strings are copied */
+    const char *model, *weights_hash, *hook, *tokenizer_hash, *text, *text_hash;
+    int64_t d;
+    enum sae_st_dtype dtype;    /* F32, F16 or BF16 */
+    int64_t rows_per_shard;
+} sae_shards_info;
+
+typedef struct sae_shards_writer sae_shards_writer;
+
+int sae_shards_writer_open(sae_shards_writer **w, const char *dir, const sae_shards_info *info,
+                           sae_err *err);
+int sae_shards_writer_add(sae_shards_writer *w, int64_t rows, const float *acts,
+                          const sae_token *tok, sae_err *err);
+int sae_shards_writer_commit(sae_shards_writer **w, sae_err *err); /* last shard, manifest */
+void sae_shards_writer_abandon(sae_shards_writer **w); /* removes what was written */
+
+#endif

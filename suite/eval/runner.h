@@ -1,0 +1,49 @@
+/* suite/eval/runner.h - measure many SAEs in one pass over the evaluation split.
+ *
+ * Each batch is read (or captured) once, encoded and decoded by every SAE, denormalised, and shown
+ * to every metric. With a language model behind the dataset, batches are whole documents: one clean
+ * pass, one zero- and one mean-ablated pass are shared by all SAEs, and one spliced pass is run per
+ * SAE.
+ */
+#ifndef SAE_EVAL_RUNNER_H
+#define SAE_EVAL_RUNNER_H
+
+#include "train/stream.h"
+
+typedef struct sae_subject { /* one SAE under measurement; all borrowed */
+    const sae_model *model;
+    const sae_stats *stats;     /* training statistics, or NULL when unknown */
+    const sae_norm_const *norm; /* of its training stream */
+    const char *spec;           /* canonical */
+    uint64_t seed;
+} sae_subject;
+
+/* One line of metrics.csv / features.csv, handed to the sink. */
+typedef struct sae_result {
+    const sae_subject *subject;
+    const char *metric; /* "downstream.loss_recovered_zero" */
+    const sae_row *row; /* value, se, count, unit */
+} sae_result;
+typedef struct sae_result_point {
+    const sae_subject *subject;
+    const char *metric;
+    const sae_series *point;
+} sae_result_point;
+
+typedef struct sae_evaluation {
+    sae_stream *stream;        /* EVAL split is read */
+    const sae_engine *e;
+    const sae_subject *subject;
+    int64_t count;
+    sae_spec *const *metric;   /* [metrics] */
+    int64_t metrics;
+    int64_t rows;              /* rows to measure; 0: all of a bounded split, else 65536 */
+    int (*on_row)(void *arg, const sae_result *r);
+    int (*on_point)(void *arg, const sae_result_point *p);
+    void *arg;
+} sae_evaluation;
+
+/* Metrics whose needs the dataset cannot meet are skipped with one log line each. */
+int sae_evaluate(const sae_evaluation *ev, sae_err *err);
+
+#endif

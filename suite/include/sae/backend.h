@@ -1,0 +1,38 @@
+/* sae/backend.h - where tensors live and who computes on them. */
+#ifndef SAE_BACKEND_H
+#define SAE_BACKEND_H
+
+#include "base.h"
+#include "kernels.h"
+
+enum { SAE_BACKEND_ABI = 1 };
+
+enum sae_copy { SAE_COPY_H2D, SAE_COPY_D2H, SAE_COPY_D2D };
+
+typedef struct sae_device_props {
+    char name[96];              /* processor or device, for run.json */
+    char library[96];           /* BLAS name and version */
+    int64_t mem_total, mem_free; /* bytes; 0 when unknown */
+    int threads;                /* worker threads of a host backend */
+    int shares_host;            /* 1: device pointers may be dereferenced by the host */
+} sae_device_props;
+
+typedef struct sae_backend {
+    uint32_t abi, size; /* SAE_BACKEND_ABI, sizeof(sae_backend) */
+    const char *name;   /* "ref", "cpu", "cuda" */
+    const char *summary;
+    /* 0: unusable on this machine; otherwise the larger number is preferred by --device auto. */
+    int (*score)(void);
+    /* index: device number for device backends; threads <= 0: all the process may use. */
+    int (*open)(sae_device **dev, int index, int threads, sae_err *err);
+    void (*close)(sae_device **dev); /* NULL-safe; sets *dev to NULL */
+    int (*props)(const sae_device *dev, sae_device_props *out);
+    void *(*alloc)(sae_device *dev, size_t bytes); /* 64-byte aligned, zeroed; NULL when out of memory */
+    void (*release)(sae_device *dev, void *p);
+    int (*copy)(sae_device *dev, void *dst, const void *src, size_t bytes, enum sae_copy kind);
+    int (*sync)(sae_device *dev);
+    /* *k holds the table of "ref"; override the entries this backend does better. */
+    void (*kernels)(sae_device *dev, sae_kernels *k);
+} sae_backend;
+
+#endif

@@ -1,0 +1,95 @@
+/* sae/metric.h - a streaming, mergeable measurement.
+ *
+ * The runner shows a metric every evaluated batch once, in the original (denormalised) activation
+ * space, in a fixed order. Results must not depend on how rows are cut into batches. State is a
+ * flat, position-independent block, so that it can be merged, stored and resumed.
+ */
+#ifndef SAE_METRIC_H
+#define SAE_METRIC_H
+
+#include "variant.h"
+
+enum { SAE_METRIC_ABI = 1 };
+
+enum sae_better { SAE_HIGHER, SAE_LOWER, SAE_TARGET_ZERO, SAE_INFO };
+
+enum { /* what a metric reads beyond x; a metric whose needs are not met is skipped and logged */
+    SAE_MNEED_CODE = 1 << 0,
+    SAE_MNEED_XHAT = 1 << 1,
+    SAE_MNEED_LM = 1 << 2,    /* sae_eval.splice */
+    SAE_MNEED_TRUTH = 1 << 3, /* sae_eval.truth */
+    SAE_MNEED_LABELS = 1 << 4,
+    SAE_MNEED_GRAD = 1 << 5
+};
+
+typedef struct sae_truth { /* ground truth of a synthetic source */
+    int64_t n, d;
+    const sae_real *dict;  /* [n x d] atoms, unit norm, in the space of the raw activations */
+    const sae_code *code;  /* [B x n] true coefficients of the rows of the batch */
+} sae_truth;
+
+/* Language-model losses around the hook, one entry per scored token, shared by all SAEs of a run. */
+typedef struct sae_splice {
+    int64_t T;               /* scored tokens: every token after BOS of every context */
+    const sae_token *tok;    /* [T] the predicting position */
+    const double *ce_clean;  /* [T] nats, unchanged model */
+    const double *ce_splice; /* [T] hook rows replaced by xhat (excluded positions kept) */
+    const double *ce_zero;   /* [T] hook rows replaced by 0 */
+    const double *ce_mean;   /* [T] hook rows replaced by the mean row of the training stream */
+    const double *kl_splice; /* [T] KL(clean || spliced), nats */
+    const double *kl_zero;   /* [T] KL(clean || zero-ablated), nats */
+} sae_splice;
+
+typedef struct sae_eval { /* one evaluated batch; all pointers borrowed for the call */
+    int64_t B, d;
+    const sae_real *x, *xhat; /* [B x d] raw activation units; xhat NULL unless needed */
+    const sae_real *g;        /* [B x d] dCE/dx or NULL */
+    const sae_code *code;     /* [B x n] or NULL unless needed */
+    const sae_token *tok;     /* [B]; sources without documents number rows as documents */
+    const int32_t *label;     /* [B] or NULL */
+    const sae_truth *truth;   /* NULL unless needed */
+    const sae_splice *splice; /* NULL unless needed */
+} sae_eval;
+
+typedef struct sae_row { /* one result */
+    const char *key;     /* appended to the metric's name with a dot: "reconstruction.fvu" */
+    double value;        /* NaN is written as an empty field with the reason in the log */
+    double se;           /* standard error over documents; NaN if not estimated */
+    int64_t count;       /* rows, tokens or features behind the value */
+    const char *unit;    /* "1", "nats", "features", ... */
+    enum sae_better better;
+} sae_row;
+
+/* One point of a per-feature or histogram table (features.csv, plots). */
+typedef struct sae_series {
+    const char *key;      /* "density", "ce_by_position", ... */
+    int64_t index;        /* feature, bin or position */
+    double value;
+} sae_series;
+
+typedef struct sae_measure { /* context of a measurement; read-only for metrics */
+    uint32_t size;
+    const sae_model *m;
+    const sae_ctx *c;        /* kernels, seed, training statistics */
+    const void *opt;
+    double scale;            /* decoded activations in raw units = scale * model units (mean) */
+    int (*emit)(void *sink, const sae_row *row);
+    int (*point)(void *sink, const sae_series *p);
+    void *sink;
+} sae_measure;
+
+typedef struct sae_metric {
+    uint32_t abi, size; /* SAE_METRIC_ABI, sizeof(sae_metric) */
+    const char *name, *summary, *source;
+    uint32_t needs;     /* SAE_MNEED_* */
+    size_t opt_size;    /* >= 1 */
+    const sae_option *options;
+    size_t (*state_size)(const void *opt, const sae_dims *d);
+    int (*begin)(const sae_measure *r, void *state); /* state is zeroed, 64-byte aligned */
+    int (*batch)(const sae_measure *r, void *state, const sae_eval *e);
+    /* into += from; associative and commutative up to rounding */
+    int (*merge)(const sae_measure *r, void *into, const void *from);
+    int (*end)(const sae_measure *r, void *state); /* emits rows; SAE_AGAIN: another pass */
+} sae_metric;
+
+#endif

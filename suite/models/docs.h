@@ -1,0 +1,17 @@
+/* suite/models/docs.h - documents of a text file as token contexts. */
+#ifndef SAE_MODELS_DOCS_H
+#define SAE_MODELS_DOCS_H
+
+#include <sae/dataset.h>
+
+/* Cut the file at every line that equals `separator` ("" : the file is one document), strip white
+ * space at both ends, drop empty documents, put BOS first, cut to the model's context. At most
+ * `limit` documents (0: all). doc[] numbers the non-empty documents from 0. */
+int sae_docs_open(const sae_lm *lm, const char *path, const char *separator, int64_t limit,
+                  sae_docs **docs, sae_err *err);
+void sae_docs_close(sae_docs **docs);
+/* Bytes of text behind the scored tokens of all documents (for bits per byte): the whole stripped
+ * text of a document that fits, the part before the cut of one that does not. */
+int64_t sae_docs_bytes(const sae_docs *docs);
+
+#endif

@@ -1,0 +1,19 @@
+/* suite/models/lm_file.h - open a language model from disk.
+ *
+ * path: an HF-style directory (config.json + model.safetensors, or a single *.safetensors whose
+ * metadata names the extents), or a llama2.c .bin file. tokenizer: a llama2.c tokenizer.bin, a
+ * tokenizer.json, or "" for the one beside the weights (none there: tokenize() fails with a clear
+ * error, everything else works).
+ */
+#ifndef SAE_MODELS_LM_FILE_H
+#define SAE_MODELS_LM_FILE_H
+
+#include <sae/kernels.h>
+#include <sae/lm.h>
+
+/* k and dev are borrowed for the life of the model. */
+int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, const sae_kernels *k,
+                sae_device *dev, sae_err *err);
+void sae_lm_close(sae_lm **lm);
+
+#endif

@@ -1,0 +1,49 @@
+/* suite/train/learner.h - one SAE in training: model, optimiser state, tape, statistics, clock. */
+#ifndef SAE_TRAIN_LEARNER_H
+#define SAE_TRAIN_LEARNER_H
+
+#include "train/stream.h"
+
+/* Optimiser settings; NaN or -1 takes the variant's own default. */
+typedef struct sae_train_config {
+    int64_t steps, B;
+    double lr, beta1, beta2, eps, clip_norm, weight_decay, decay;
+    int64_t warmup;
+} sae_train_config;
+
+void sae_train_config_default(sae_train_config *c);
+
+typedef struct sae_learner {
+    sae_spec spec;         /* owned, resolved */
+    char *canonical;       /* owned; identity together with dataset, seed and training config */
+    char id[17];           /* name of its files */
+    uint64_t seed;
+    sae_train_config cfg;  /* with the variant's defaults filled in */
+    const sae_engine *e;
+    sae_model model;
+    sae_tape tape;
+    sae_stats_store stats;
+    sae_real *moment1[SAE_MAX_TENSOR], *moment2[SAE_MAX_TENSOR]; /* PARAM only */
+    void *opt_now;         /* option struct with schedules applied for the current step */
+    int64_t step;          /* steps taken */
+    uint64_t needs;        /* SAE_NEED_* in training */
+    int done;              /* adapt answered SAE_DONE */
+    double loss[SAE_MAX_LOSS], total, grad_norm; /* of the last step */
+    double seconds;        /* spent in this learner's steps */
+} sae_learner;
+
+/* Takes ownership of *spec on success. Bytes needed are checked before anything is allocated. */
+int sae_learner_open(sae_learner *l, sae_spec *spec, uint64_t seed, const sae_train_config *cfg,
+                     const sae_dims *dim, const sae_engine *e, sae_err *err);
+void sae_learner_close(sae_learner *l);
+size_t sae_learner_bytes(const sae_spec *spec, const sae_dims *dim, int64_t B);
+
+/* init from the first batch; call once unless the state was loaded. */
+int sae_learner_init(sae_learner *l, const sae_batch *sample, sae_err *err);
+/* One step: forward, finite check, backward, project, clip, optimise, statistics, adapt. */
+int sae_learner_step(sae_learner *l, const sae_batch *b, sae_err *err);
+int sae_learner_finalize(sae_learner *l, sae_err *err);
+/* Learning rate of a step: linear warm-up, constant, linear decay to 0 over the last `decay`. */
+double sae_learner_lr(const sae_train_config *c, int64_t step);
+
+#endif

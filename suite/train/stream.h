@@ -1,0 +1,54 @@
+/* suite/train/stream.h - the activation stream of a run: a dataset, read once, normalised once,
+ * shown to every SAE. */
+#ifndef SAE_TRAIN_STREAM_H
+#define SAE_TRAIN_STREAM_H
+
+#include "core/model.h"
+#include "core/spec.h"
+
+enum sae_norm {
+    SAE_NORM_NONE,     /* x as it is                                                          */
+    SAE_NORM_MEAN_SQ1, /* x / s with s^2 = mean of |x|^2 (dictionary_learning)                 */
+    SAE_NORM_SQRT_D,   /* x * sqrt(d) / mean |x| (SAELens expected_average_only_in)            */
+    SAE_NORM_UNIT_ROW  /* x / |x| per row; decoded rows are multiplied by |x| again            */
+};
+extern const char *const sae_norm_names[]; /* NULL-terminated, in enum order */
+
+/* Constants estimated once from the first `rows` TRAIN rows and kept in checkpoints. */
+typedef struct sae_norm_const {
+    enum sae_norm kind;
+    double scale;  /* raw = scale * model units; 1 for NONE and UNIT_ROW */
+    int64_t rows;  /* rows of the estimate */
+    double *mean;  /* [d] mean raw row, for mean ablation and as a baseline; owned by the stream */
+} sae_norm_const;
+
+typedef struct sae_stream {
+    const sae_dataset *ds;
+    sae_source *src;
+    sae_dims dim;
+    const sae_engine *e;
+    sae_norm_const norm;
+    int64_t B;            /* largest batch */
+    sae_real *raw, *x, *g; /* [B x d]; x aliases raw when nothing is to be scaled */
+    double *row_scale;     /* [B] |x| for UNIT_ROW, else NULL */
+    sae_token *tok;        /* [B] */
+    char hash[36];         /* of the dataset */
+} sae_stream;
+
+int sae_stream_open(sae_stream *s, const sae_spec *spec, const sae_host *host, const sae_engine *e,
+                    enum sae_norm norm, int64_t B, sae_err *err);
+void sae_stream_close(sae_stream *s);
+
+/* Rows [row0, row0 + B) of a split, normalised, as the batch that variants see. `need` is a union
+ * of SAE_NEED_*; SAE_ENEEDS if the dataset cannot supply it. */
+int sae_stream_fill(sae_stream *s, enum sae_split split, uint64_t row0, int64_t B, uint64_t need,
+                    sae_batch *out, sae_err *err);
+
+/* Model units -> raw units, row by row; xhat [B x d] of the batch filled last. */
+void sae_stream_denorm(const sae_stream *s, sae_mat xhat);
+/* Normalise `B` raw rows given by the caller (LM activations of the runner); row_scale [B] is
+ * written for UNIT_ROW, else ignored. */
+void sae_norm_apply(const sae_norm_const *n, sae_cmat raw, sae_mat x, double *row_scale);
+void sae_norm_undo(const sae_norm_const *n, const double *row_scale, sae_mat x);
+
+#endif

@@ -7,7 +7,9 @@ CONFIG ?= release
 BUILD  ?= build
 B      := $(BUILD)/$(CONFIG)
 PREFIX ?= /usr/local
-CC     ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 NVCC   ?= nvcc
 PKG_CONFIG ?= pkg-config
 WERROR ?= 1
@@ -16,11 +18,12 @@ Q      := $(if $(filter 1,$(V)),,@)
 ARCH   := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
 # ---- probes: yes or no ---------------------------------------------------------------------------
-have   = $(shell printf '$(1)\n' | $(CC) $(2) -x c - -o /dev/null $(3) >/dev/null 2>&1 && echo yes || echo no)
+HASH := \#
+have   = $(shell printf '$(HASH)include <$(1)>\nint main(void){return 0;}\n' | $(CC) $(2) -x c - -o /dev/null $(3) >/dev/null 2>&1 && echo yes || echo no)
 CUDA    ?= $(shell command -v $(NVCC) >/dev/null 2>&1 && echo yes || echo no)
 MPI     ?= $(shell command -v mpicc >/dev/null 2>&1 && echo yes || echo no)
-SECCOMP ?= $(call have,\#include <seccomp.h>\nint main(void){return 0;},,-lseccomp)
-BLAS    ?= $(call have,\#include <cblas.h>\nint main(void){return 0;},$(shell $(PKG_CONFIG) --cflags openblas 2>/dev/null),-lopenblas)
+SECCOMP ?= $(call have,seccomp.h,,-lseccomp)
+BLAS    ?= $(call have,cblas.h,$(shell $(PKG_CONFIG) --cflags openblas 2>/dev/null),-lopenblas)
 
 # ---- flags -----------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes \
@@ -40,7 +43,7 @@ OPT_asan    := -O1 -g3 -fno-omit-frame-pointer -fsanitize=address,undefined -fno
 OPT := $(OPT_$(CONFIG))
 SAN := $(filter -fsanitize=%,$(OPT))
 BASE   := -std=c11 -D_POSIX_C_SOURCE=200809L -fopenmp -fvisibility=hidden $(WARN) $(OPT) -MMD -MP
-LDFLAGS += -fopenmp $(SAN) -Wl,--gc-sections -Wl,--export-dynamic-symbol=sae_none
+LDFLAGS += -fopenmp $(SAN)
 
 # The -I paths of a folder are the folders it may include: the direction of dependencies.
 INC_ABI   := -Isuite/include
@@ -81,7 +84,6 @@ probes: ## print what was found on this machine
 # ---- generated: component list and embedded files -----------------------------------------------------
 names = $(basename $(notdir $(sort $(wildcard $(1)/*.c))))
 BACKENDS := $(patsubst suite/kernels/%/backend.c,%,$(sort $(wildcard suite/kernels/ref/backend.c suite/kernels/cpu/backend.c)))
-LIST := variants:$(call names,variants) metrics:$(call names,metrics) datasets:$(call names,datasets) backends:$(BACKENDS)
 define write_list
 	@mkdir -p $(dir $@)
 	@scripts/gen-list "$(strip $(call names,variants))" "$(strip $(call names,metrics))" "$(strip $(call names,datasets))" "$(strip $(1))" > $@.new
@@ -102,7 +104,6 @@ $(B)/gen/flags.txt: FORCE
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 # ---- compile ----------------------------------------------------------------------------------------
-say = @printf '  %-6s %s\n' $(1) $(2)
 cc  = $(Q)mkdir -p $(dir $@) && $(CC) $(BASE) $(1) -c -o $@ $<
 ifneq ($(V),1)
 .SILENT:

@@ -1,0 +1,154 @@
+/* suite/run/plan_schema.c - the YAML schema of plans. */
+#include "run/plan_schema.h"
+
+#include "core/error.h"
+
+#include <cyaml/cyaml.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REAL_OPTIONAL(key) CYAML_FIELD_FLOAT_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, \
+                                                 sae_plan_sae, key)
+#define TEXT(key, flags, type)                                                                     \
+    CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | (flags), type, key, 0, CYAML_UNLIMITED)
+
+static const cyaml_schema_field_t sae_fields[] = {
+    TEXT(spec, 0, sae_plan_sae),
+    REAL_OPTIONAL(lr),
+    REAL_OPTIONAL(beta1),
+    REAL_OPTIONAL(beta2),
+    REAL_OPTIONAL(eps),
+    REAL_OPTIONAL(clip_norm),
+    REAL_OPTIONAL(weight_decay),
+    REAL_OPTIONAL(decay),
+    CYAML_FIELD_INT_PTR("warmup", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sae_plan_sae, warmup),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t sae_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, sae_plan_sae, sae_fields),
+};
+
+static const cyaml_schema_field_t var_fields[] = {
+    TEXT(name, 0, sae_plan_var),
+    TEXT(value, CYAML_FLAG_OPTIONAL, sae_plan_var),
+    TEXT(help, CYAML_FLAG_OPTIONAL, sae_plan_var),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t var_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, sae_plan_var, var_fields),
+};
+
+static const cyaml_schema_value_t seed_value = {
+    CYAML_VALUE_UINT(CYAML_FLAG_DEFAULT, uint64_t),
+};
+static const cyaml_schema_value_t text_value = {
+    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED),
+};
+
+#define PLAN_INT(key, flags) CYAML_FIELD_INT(#key, flags, sae_plan, key)
+#define PLAN_LIST(key, flags, schema, min)                                                         \
+    CYAML_FIELD_SEQUENCE_COUNT(#key, CYAML_FLAG_POINTER | (flags), sae_plan, key, key##_count,     \
+                               &(schema), min, CYAML_UNLIMITED)
+
+static const cyaml_schema_field_t plan_fields[] = {
+    TEXT(name, 0, sae_plan),
+    TEXT(title, CYAML_FLAG_OPTIONAL, sae_plan),
+    TEXT(dataset, 0, sae_plan),
+    TEXT(eval_dataset, CYAML_FLAG_OPTIONAL, sae_plan),
+    TEXT(norm, CYAML_FLAG_OPTIONAL, sae_plan),
+    PLAN_INT(steps, CYAML_FLAG_DEFAULT),
+    PLAN_INT(batch, CYAML_FLAG_DEFAULT),
+    PLAN_INT(eval_rows, CYAML_FLAG_OPTIONAL),
+    PLAN_INT(log_every, CYAML_FLAG_OPTIONAL),
+    PLAN_INT(checkpoint_every, CYAML_FLAG_OPTIONAL),
+    CYAML_FIELD_UINT("data_seed", CYAML_FLAG_OPTIONAL, sae_plan, data_seed),
+    PLAN_LIST(seeds, 0, seed_value, 1),
+    PLAN_LIST(saes, 0, sae_value, 1),
+    PLAN_LIST(metrics, CYAML_FLAG_OPTIONAL, text_value, 0),
+    PLAN_LIST(vars, CYAML_FLAG_OPTIONAL, var_value, 0),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t plan_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, sae_plan, plan_fields),
+};
+
+/* libcyaml reports an error as a message followed by a backtrace, innermost first; the message and
+ * the first line of the backtrace that has a position make our one line. */
+typedef struct report {
+    char message[240], where[160];
+} report;
+
+static void collect(cyaml_log_t level, void *arg, const char *fmt, va_list ap)
+{
+    report *r = arg;
+    char line[240];
+    if (level < CYAML_LOG_ERROR)
+        return;
+    vsnprintf(line, sizeof line, fmt, ap);
+    line[strcspn(line, "\n")] = '\0';
+    const char *text = !strncmp(line, "Load: ", 6) ? line + 6 : line;
+    while (*text == ' ')
+        text++;
+    if (strstr(text, "Backtrace"))
+        return;
+    if (!r->message[0])
+        snprintf(r->message, sizeof r->message, "%s", text);
+    else if (!r->where[0] && strstr(text, "line:"))
+        snprintf(r->where, sizeof r->where, "%.150s", text);
+}
+
+static cyaml_config_t config_for(report *r)
+{
+    cyaml_config_t c = {0};
+    c.log_fn = collect;
+    c.log_ctx = r;
+    c.mem_fn = cyaml_mem;
+    c.log_level = CYAML_LOG_ERROR;
+    c.flags = CYAML_CFG_NO_ALIAS;
+    return c;
+}
+
+int sae_plan_from_yaml(sae_plan **p, const char *name, const char *text, size_t bytes, sae_err *err)
+{
+    report r = {"", ""};
+    cyaml_config_t c = config_for(&r);
+    cyaml_data_t *data = NULL;
+    *p = NULL;
+    cyaml_err_t rc = cyaml_load_data((const uint8_t *)text, bytes, &c, &plan_value, &data, NULL);
+    if (rc == CYAML_OK && data) {
+        *p = data;
+        return SAE_OK;
+    }
+    if (rc == CYAML_OK)
+        SAE_FAIL(err, SAE_EFORMAT, "%s: the plan is empty", name);
+    SAE_FAIL(err, SAE_EFORMAT, "%s: %s%s%s", name, r.where, r.where[0] ? ": " : "",
+             r.message[0] ? r.message : cyaml_strerror(rc));
+}
+
+void sae_plan_free(sae_plan **p)
+{
+    report r = {"", ""};
+    cyaml_config_t c = config_for(&r);
+    if (*p)
+        cyaml_free(&c, &plan_value, *p, 0);
+    *p = NULL;
+}
+
+void sae_plan_drop_saes(sae_plan *p, unsigned keep)
+{
+    for (unsigned i = keep; i < p->saes_count; i++) {
+        sae_plan_sae *s = &p->saes[i];
+        free(s->spec);
+        free(s->lr);
+        free(s->beta1);
+        free(s->beta2);
+        free(s->eps);
+        free(s->clip_norm);
+        free(s->weight_decay);
+        free(s->decay);
+        free(s->warmup);
+    }
+    if (p->saes_count > keep)
+        p->saes_count = keep;
+}

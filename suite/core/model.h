@@ -17,11 +17,13 @@ int sae_engine_open(sae_engine *e, const sae_backend *be, int index, int threads
 void sae_engine_close(sae_engine *e);
 
 /* Tensors as v declares them, zeroed; gradients for PARAM when with_grad. `opt` is kept (borrowed).
- * bytes needed are checked against memory first. */
+ * The variant's check() must agree; bytes needed are compared with free memory first. */
 int sae_model_open(sae_model *m, const sae_variant *v, const void *opt, const sae_dims *dim,
                    const sae_engine *e, int with_grad, sae_err *err);
 void sae_model_close(sae_model *m, const sae_engine *e);
 size_t sae_model_bytes(const sae_variant *v, const sae_dims *dim, int with_grad);
+/* Move the dictionary size inside its capacity (memory is there and zero); SAE_ECAPACITY beyond. */
+int sae_model_grow(sae_model *m, int64_t n_new, sae_err *err);
 size_t sae_dtype_size(enum sae_dtype t);
 
 /* Tape and scratch for batches of up to B rows. */

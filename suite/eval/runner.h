@@ -12,7 +12,8 @@
 
 typedef struct sae_subject { /* one SAE under measurement; all borrowed */
     const sae_model *model;
-    const sae_stats *stats;     /* training statistics, or NULL when unknown */
+    const void *opt;            /* options at the end of training; NULL: model->opt */
+    const sae_stats *stats;     /* training statistics (backend memory), NULL when unknown */
     const sae_norm_const *norm; /* of its training stream */
     const char *spec;           /* canonical */
     uint64_t seed;

@@ -11,7 +11,7 @@
 
 enum { SAE_METRIC_ABI = 1 };
 
-enum sae_better { SAE_HIGHER, SAE_LOWER, SAE_TARGET_ZERO, SAE_INFO };
+enum sae_better { SAE_HIGHER, SAE_LOWER, SAE_TARGET_ZERO, SAE_INFO, SAE_TARGET_ONE };
 
 enum { /* what a metric reads beyond x; a metric whose needs are not met is skipped and logged */
     SAE_MNEED_CODE = 1 << 0,
@@ -34,8 +34,8 @@ typedef struct sae_splice {
     const sae_token *tok;    /* [T] the predicting position */
     const double *ce_clean;  /* [T] nats, unchanged model */
     const double *ce_splice; /* [T] hook rows replaced by xhat (excluded positions kept) */
-    const double *ce_zero;   /* [T] hook rows replaced by 0 */
-    const double *ce_mean;   /* [T] hook rows replaced by the mean row of the training stream */
+    const double *ce_zero;   /* [T] the same rows replaced by 0 */
+    const double *ce_mean;   /* [T] the same rows replaced by the mean row of the training stream */
     const double *kl_splice; /* [T] KL(clean || spliced), nats */
     const double *kl_zero;   /* [T] KL(clean || zero-ablated), nats */
 } sae_splice;
@@ -70,8 +70,10 @@ typedef struct sae_series {
 typedef struct sae_measure { /* context of a measurement; read-only for metrics */
     uint32_t size;
     const sae_model *m;
-    const sae_ctx *c;        /* kernels, seed, training statistics */
+    const sae_ctx *c;        /* kernels, seed, training statistics (host memory) */
     const void *opt;
+    const sae_truth *truth;  /* atoms (n, d, dict; code NULL) with SAE_MNEED_TRUTH, else NULL;
+                                valid in state_size, begin and end */
     double scale;            /* decoded activations in raw units = scale * model units (mean) */
     int (*emit)(void *sink, const sae_row *row);
     int (*point)(void *sink, const sae_series *p);
@@ -84,8 +86,9 @@ typedef struct sae_metric {
     uint32_t needs;     /* SAE_MNEED_* */
     size_t opt_size;    /* >= 1 */
     const sae_option *options;
-    size_t (*state_size)(const void *opt, const sae_dims *d);
-    int (*begin)(const sae_measure *r, void *state); /* state is zeroed, 64-byte aligned */
+    size_t (*state_size)(const sae_measure *r);
+    /* state is zeroed, 64-byte aligned; begin and end may use transient memory of their own */
+    int (*begin)(const sae_measure *r, void *state);
     int (*batch)(const sae_measure *r, void *state, const sae_eval *e);
     /* into += from; associative and commutative up to rounding */
     int (*merge)(const sae_measure *r, void *into, const void *from);

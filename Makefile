@@ -63,10 +63,11 @@ kopt = $(if $(filter suite/kernels/ref/%,$(1)),-ffp-contract=off,$(if $(filter d
 src = $(sort $(wildcard $(addsuffix /*.c,$(1))))
 obj = $(patsubst %.c,$(2)/obj/%.o,$(1))
 KREF  := $(call src,suite/kernels/ref)
+KHOST := $(call src,suite/kernels/shared)
 KCPU  := $(call src,suite/kernels/cpu)
 CORE  := $(call src,suite/core)
 COMPONENTS := $(call src,variants metrics datasets)
-LIB   := $(CORE) $(KREF) $(KCPU) $(COMPONENTS) $(call src,suite/models suite/train suite/eval suite/run suite/report)
+LIB   := $(CORE) $(KREF) $(KHOST) $(KCPU) $(COMPONENTS) $(call src,suite/models suite/train suite/eval suite/run suite/report)
 CLI   := $(call src,suite/cli)
 ASSETS := $(sort $(wildcard suite/plans/*.yaml reports/*.gp reports/*.html reports/*.css))
 LIBOBJ := $(call obj,$(LIB),$(B)) $(B)/gen/list.o $(B)/gen/assets.o
@@ -139,7 +140,7 @@ $(B)/saemark: $(call obj,$(CLI),$(B)) $(LIBOBJ)
 # ---- the same sources with sae_real = double: gradients by finite differences ---------------------------
 # Only what needs no float BLAS: core, reference kernels, components.
 B64 := $(B)/f64
-SRC64 := $(CORE) $(KREF) $(COMPONENTS)
+SRC64 := $(CORE) $(KREF) $(KHOST) $(COMPONENTS)
 OBJ64 := $(call obj,$(SRC64),$(B64)) $(B64)/gen/list64.o $(B64)/gen/assets.o
 DOUBLE := -DSAE_REAL_IS_DOUBLE=1
 $(B64)/gen/%.o: $(B)/gen/%.c $(B)/gen/flags.txt

@@ -88,6 +88,7 @@ typedef struct sae_token {
 /* B x n codes (feature activations); dense or compressed rows.
  *
  * A listed entry counts as selected even if its value is 0; "active" means value != 0.
+ * Producers fill sparse codes only (dense == 0) and set B, n, nnz and nan; rowptr has room for B + 1.
  * Producers that run out of room return SAE_ECAPACITY with nnz set to the room needed; contents are
  * then undefined. The owner of the buffers grows them and repeats the (pure) call. */
 typedef struct sae_code {

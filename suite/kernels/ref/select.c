@@ -1,0 +1,335 @@
+/* suite/kernels/ref/select.c - selection over given scores and over the output of an encoder.
+ *
+ * Every selection lists its eligible entries, sorts them by rank, cuts, sorts what is left by
+ * position and writes the code.
+ */
+#include "ref/ref.h"
+
+#include <stdlib.h>
+
+/* Where the rows to select from come from: exactly one of s and e is set. */
+typedef struct source {
+    const sae_scores *s;
+    const sae_encoder *e;
+    enum sae_key key;
+    int64_t rows, cols, n; /* cols < n when the encoder has a subset */
+    sae_real *buf;         /* [cols] a row of the encoder's output */
+} source;
+
+typedef struct entry {
+    double score;
+    sae_real value;
+    int32_t j;
+    int64_t row;
+} entry;
+
+typedef struct list {
+    entry *p;
+    int64_t count, nan;
+} list;
+
+enum { SLOT_ROW, SLOT_LIST };
+
+static int bad_encoder(const sae_encoder *e)
+{
+    return ref_bad_cmat(e->x) || ref_bad_cmat(e->w) || e->x.cols != e->w.cols ||
+           e->w.rows > INT32_MAX || (e->subset && (e->m < 0 || e->m > e->w.rows));
+}
+
+static int64_t encoder_cols(const sae_encoder *e)
+{
+    return e->subset ? e->m : e->w.rows;
+}
+
+/* Row r of (x - shift) w^T + bias. x - shift is rounded to sae_real: implementations copy it. */
+static void encode_row(const sae_encoder *e, int64_t r, sae_real *out)
+{
+    const sae_real *x = ref_row(e->x, r);
+    for (int64_t c = 0; c < encoder_cols(e); c++) {
+        int64_t j = e->subset ? e->subset[c] : c;
+        const sae_real *w = ref_row(e->w, j);
+        double s = 0;
+        for (int64_t i = 0; i < e->x.cols; i++) {
+            sae_real shifted = e->shift ? x[i] - e->shift[i] : x[i];
+            s += (double)shifted * (double)w[i];
+        }
+        out[c] = (sae_real)(e->bias ? s + (double)e->bias[j] : s);
+    }
+}
+
+static int from_encoder(sae_device *dev, const sae_encoder *e, enum sae_key key, source *out)
+{
+    if (bad_encoder(e))
+        return SAE_EINVAL;
+    source s = {NULL, e, key, e->x.rows, encoder_cols(e), e->w.rows, NULL};
+    s.buf = sae_ws_shared(dev, SLOT_ROW, s.cols, sizeof *s.buf);
+    *out = s;
+    return s.buf ? SAE_OK : SAE_ENOMEM;
+}
+
+static int from_scores(const sae_scores *s, source *out)
+{
+    if (ref_bad_cmat(s->value) || s->value.cols > INT32_MAX ||
+        (s->score.p && !ref_same(s->score, s->value.rows, s->value.cols)))
+        return SAE_EINVAL;
+    source o = {s, NULL, s->key, s->value.rows, s->value.cols, s->value.cols, NULL};
+    *out = o;
+    return SAE_OK;
+}
+
+/* The largest list a call can need: `rows` rows of candidates. */
+static int open_list(sae_device *dev, const source *s, int64_t rows, list *l)
+{
+    int64_t count;
+    if (__builtin_mul_overflow(rows, s->cols, &count))
+        return SAE_ENOMEM;
+    l->p = sae_ws_shared(dev, SLOT_LIST, count, sizeof *l->p);
+    l->count = l->nan = 0;
+    return l->p ? SAE_OK : SAE_ENOMEM;
+}
+
+/* Eligible by key; *score is what ranks. */
+static int rank_of(enum sae_key key, double v, double *score)
+{
+    *score = key == SAE_KEY_ABS && v < 0 ? -v : v;
+    if (v != v)
+        return 0;
+    return key == SAE_KEY_VALUE || (key == SAE_KEY_RELU ? v > 0 : v != 0);
+}
+
+/* Append the eligible entries of row r. */
+static void list_row(const source *s, int64_t r, list *l)
+{
+    const sae_real *value = s->buf, *score = s->buf;
+    if (s->e) {
+        encode_row(s->e, r, s->buf);
+    } else {
+        value = ref_row(s->s->value, r);
+        score = s->s->score.p ? ref_row(s->s->score, r) : value;
+    }
+    for (int64_t c = 0; c < s->cols; c++) {
+        entry t = {0, value[c], (int32_t)c, r};
+        if (s->e && s->e->subset)
+            t.j = s->e->subset[c];
+        l->nan += score[c] != score[c];
+        if (rank_of(s->key, (double)score[c], &t.score))
+            l->p[l->count++] = t;
+    }
+}
+
+static int by_position(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    if (x->row != y->row)
+        return x->row < y->row ? -1 : 1;
+    return (x->j > y->j) - (x->j < y->j);
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    return by_position(a, b);
+}
+
+static int by_feature(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    if (x->j != y->j)
+        return x->j < y->j ? -1 : 1;
+    return by_rank(a, b);
+}
+
+static void sort_entries(entry *p, int64_t count, int (*order)(const void *, const void *))
+{
+    if (count > 1)
+        qsort(p, (size_t)count, sizeof *p, order);
+}
+
+/* Keep the k best of p[0..count), in order of position. */
+static int64_t keep_best(entry *p, int64_t count, int64_t k)
+{
+    sort_entries(p, count, by_rank);
+    if (count > k)
+        count = k;
+    sort_entries(p, count, by_position);
+    return count;
+}
+
+static int begin_code(sae_code *z, const source *s)
+{
+    if (z->dense)
+        return SAE_EINVAL;
+    z->B = s->rows;
+    z->n = s->n;
+    z->nnz = z->nan = 0;
+    z->rowptr[0] = 0;
+    return SAE_OK;
+}
+
+/* Entries past the capacity are counted, not written. */
+static void put(sae_code *z, const entry *t)
+{
+    if (z->nnz < z->cap) {
+        z->idx[z->nnz] = t->j;
+        z->val[z->nnz] = t->value;
+    }
+    z->nnz++;
+}
+
+static int end_code(const sae_code *z)
+{
+    return z->nnz > z->cap ? SAE_ECAPACITY : SAE_OK;
+}
+
+static int pick_rows(sae_device *dev, const source *s, int64_t k, sae_code *z)
+{
+    list l;
+    int rc = k < 0 ? SAE_EINVAL : begin_code(z, s);
+    if (!rc)
+        rc = open_list(dev, s, 1, &l);
+    if (rc)
+        return rc;
+    for (int64_t r = 0; r < s->rows; r++) {
+        l.count = 0;
+        list_row(s, r, &l);
+        l.count = keep_best(l.p, l.count, k);
+        for (int64_t i = 0; i < l.count; i++)
+            put(z, &l.p[i]);
+        z->rowptr[r + 1] = z->nnz;
+    }
+    z->nan = l.nan;
+    return end_code(z);
+}
+
+/* Write a list that is sorted by position. */
+static int write_list(const list *l, sae_code *z)
+{
+    int64_t i = 0;
+    for (int64_t r = 0; r < z->B; r++) {
+        for (; i < l->count && l->p[i].row == r; i++)
+            put(z, &l->p[i]);
+        z->rowptr[r + 1] = z->nnz;
+    }
+    z->nan = l->nan;
+    return end_code(z);
+}
+
+static int list_all(sae_device *dev, const source *s, sae_code *z, list *l)
+{
+    int rc = begin_code(z, s);
+    if (!rc)
+        rc = open_list(dev, s, s->rows, l);
+    if (rc)
+        return rc;
+    for (int64_t r = 0; r < s->rows; r++)
+        list_row(s, r, l);
+    return SAE_OK;
+}
+
+static int pick_flat(sae_device *dev, const source *s, int64_t budget, sae_code *z)
+{
+    list l;
+    int rc = budget < 0 ? SAE_EINVAL : list_all(dev, s, z, &l);
+    if (rc)
+        return rc;
+    l.count = keep_best(l.p, l.count, budget);
+    return write_list(&l, z);
+}
+
+static int pick_above(sae_device *dev, const source *s, double theta, const double *per_feature,
+                      sae_code *z)
+{
+    list l;
+    int rc = begin_code(z, s);
+    if (!rc)
+        rc = open_list(dev, s, 1, &l);
+    if (rc)
+        return rc;
+    for (int64_t r = 0; r < s->rows; r++) {
+        l.count = 0;
+        list_row(s, r, &l);
+        for (int64_t i = 0; i < l.count; i++)
+            if (l.p[i].score > (per_feature ? per_feature[l.p[i].j] : theta))
+                put(z, &l.p[i]);
+        z->rowptr[r + 1] = z->nnz;
+    }
+    z->nan = l.nan;
+    return end_code(z);
+}
+
+SAE_DECL_encode_topk(SAE_REF(encode_topk))
+{
+    source s;
+    int rc = from_encoder(dev, e, key, &s);
+    return rc ? rc : pick_rows(dev, &s, k, z);
+}
+
+SAE_DECL_encode_flat_topk(SAE_REF(encode_flat_topk))
+{
+    source s;
+    int rc = from_encoder(dev, e, key, &s);
+    return rc ? rc : pick_flat(dev, &s, budget, z);
+}
+
+SAE_DECL_encode_threshold(SAE_REF(encode_threshold))
+{
+    source s;
+    int rc = from_encoder(dev, e, key, &s);
+    return rc ? rc : pick_above(dev, &s, theta, per_feature, z);
+}
+
+SAE_DECL_encode_dense(SAE_REF(encode_dense))
+{
+    (void)dev;
+    if (bad_encoder(e) || !ref_same(ref_const(pre), e->x.rows, encoder_cols(e)))
+        return SAE_EINVAL;
+    for (int64_t r = 0; r < e->x.rows; r++)
+        encode_row(e, r, pre.p + r * pre.ld);
+    return SAE_OK;
+}
+
+SAE_DECL_row_topk(SAE_REF(row_topk))
+{
+    source src;
+    int rc = from_scores(s, &src);
+    return rc ? rc : pick_rows(dev, &src, k, z);
+}
+
+SAE_DECL_flat_topk(SAE_REF(flat_topk))
+{
+    source src;
+    int rc = from_scores(s, &src);
+    return rc ? rc : pick_flat(dev, &src, budget, z);
+}
+
+SAE_DECL_threshold(SAE_REF(threshold))
+{
+    source src;
+    int rc = from_scores(s, &src);
+    return rc ? rc : pick_above(dev, &src, theta, per_feature, z);
+}
+
+SAE_DECL_col_topk(SAE_REF(col_topk))
+{
+    source src;
+    list l;
+    int rc = from_scores(s, &src);
+    for (int64_t j = 0; !rc && j < src.cols; j++)
+        rc = quota[j] < 0 ? SAE_EINVAL : SAE_OK;
+    if (!rc)
+        rc = list_all(dev, &src, z, &l);
+    if (rc)
+        return rc;
+    sort_entries(l.p, l.count, by_feature);
+    int64_t kept = 0, rank = 0;
+    for (int64_t i = 0; i < l.count; i++) {
+        rank = i && l.p[i].j == l.p[i - 1].j ? rank + 1 : 0;
+        if (rank < quota[l.p[i].j])
+            l.p[kept++] = l.p[i];
+    }
+    l.count = kept;
+    sort_entries(l.p, l.count, by_position);
+    return write_list(&l, z);
+}

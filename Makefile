@@ -134,7 +134,7 @@ $(B)/obj/tests/%.o: tests/%.c $(B)/gen/flags.txt
 
 $(B)/libsaemark.a: $(LIBOBJ)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
-$(B)/saemark: $(call obj,$(CLI),$(B)) $(LIBOBJ)
+$(B)/saemark: $(call obj,$(CLI),$(B)) $(B)/libsaemark.a
 	$(Q)$(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
 
 # ---- the same sources with sae_real = double: gradients by finite differences ---------------------------
@@ -143,6 +143,8 @@ B64 := $(B)/f64
 SRC64 := $(CORE) $(KREF) $(KHOST) $(COMPONENTS)
 OBJ64 := $(call obj,$(SRC64),$(B64)) $(B64)/gen/list64.o $(B64)/gen/assets.o
 DOUBLE := -DSAE_REAL_IS_DOUBLE=1
+$(B64)/libsaemark.a: $(OBJ64)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(B64)/gen/%.o: $(B)/gen/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_suite) $(DOUBLE))
 $(B64)/obj/variants/%.o: variants/%.c $(B)/gen/flags.txt
@@ -176,16 +178,16 @@ $(B)/gen/tests_%.c: FORCE
 	@scripts/gen-tests $(call names,tests/$*) > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 define test_program
-$(B)/tests/$(1): $(call obj,$(call testsrc,$(1)) $(SUPPORT),$(2)) $(2)/gen/tests_$(1).o $(3)
+$(B)/tests/$(1): $(call obj,$(call testsrc,$(1)) $(SUPPORT),$(2)) $(2)/gen/tests_$(1).o $(2)/libsaemark.a
 	$$(Q)mkdir -p $$(dir $$@) && $$(CC) -o $$@ $$^ $$(LDFLAGS) $$(LIBS) $$(CHECK_LIBS)
 endef
-$(foreach d,$(PROGRAMS32),$(eval $(call test_program,$(d),$(B),$(LIBOBJ))))
-$(foreach d,$(PROGRAMS64),$(eval $(call test_program,$(d),$(B64),$(OBJ64))))
+$(foreach d,$(PROGRAMS32),$(eval $(call test_program,$(d),$(B))))
+$(foreach d,$(PROGRAMS64),$(eval $(call test_program,$(d),$(B64))))
 # The kernel harness has its own main and links the double reference beside the float kernels.
-$(B)/tests/kern: $(call obj,$(call testsrc,kern),$(B)) $(LIBOBJ) \
+$(B)/tests/kern: $(call obj,$(call testsrc,kern),$(B)) $(B)/libsaemark.a \
                  $(filter-out %/backend.o,$(call obj,$(KREF),$(B64)))
 	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
-$(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(LIBOBJ)
+$(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(B)/libsaemark.a
 	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
 
 check: all $(TESTS) ## build and run every test; ends with "N passed, N failed"
@@ -203,7 +205,7 @@ fuzz-%: ## fuzz one parser for FUZZ_SECONDS (clang, libFuzzer)
 
 # ---- benchmarks ------------------------------------------------------------------------------------
 BENCHES := $(addprefix $(B)/bench/,$(call names,suite/bench))
-$(B)/bench/%: $(B)/obj/suite/bench/%.o $(LIBOBJ)
+$(B)/bench/%: $(B)/obj/suite/bench/%.o $(B)/libsaemark.a
 	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
 bench: all $(BENCHES) $(B)/tests/kern ## time kernels, a training step, evaluation and capture
 	@for b in $(BENCHES); do $$b || exit 1; done

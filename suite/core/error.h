@@ -6,7 +6,7 @@
 #ifndef SAE_CORE_ERROR_H
 #define SAE_CORE_ERROR_H
 
-#include <sae/base.h>
+#include <sae/fail.h> /* SAE_TRY */
 
 /* Record the error unless one is recorded already; returns code. err may be NULL. */
 int sae_fail(sae_err *err, int code, const char *file, int line, const char *fmt, ...)
@@ -24,15 +24,7 @@ int sae_status_exit(int code);
 #define SAE_FAIL(err, code, ...) return sae_fail((err), (code), __FILE__, __LINE__, __VA_ARGS__)
 #define SAE_SET(err, code, ...) sae_fail((err), (code), __FILE__, __LINE__, __VA_ARGS__)
 
-/* Forward a negative status; SAE_DONE and SAE_AGAIN are successes and fall through. */
-#define SAE_TRY(expr)                                                                              \
-    do {                                                                                           \
-        int sae_try_rc = (expr);                                                                   \
-        if (sae_try_rc < 0)                                                                        \
-            return sae_try_rc;                                                                     \
-    } while (0)
-
-/* The same with release code behind `fail:`; needs `int rc` in scope. */
+/* SAE_TRY with release code behind `fail:`; needs `int rc` in scope. */
 #define SAE_GOTO(expr)                                                                             \
     do {                                                                                           \
         rc = (expr);                                                                               \

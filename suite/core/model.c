@@ -150,6 +150,7 @@ int sae_model_open(sae_model *m, const sae_variant *v, const void *opt, const sa
         sae_tensor *t = &m->t[m->nt++];
         int64_t rows = extent(s->rows, dim, dim->n_cap), cols = extent(s->cols, dim, dim->n_cap);
         t->spec = s;
+        t->flags = v->tensor_flags ? v->tensor_flags(opt, s) : s->flags;
         t->rows = extent(s->rows, dim, dim->n);
         t->cols = extent(s->cols, dim, dim->n);
         SAE_GOTO(take(e, &t->w, rows, cols, sae_dtype_size(s->dtype), s->name, err));

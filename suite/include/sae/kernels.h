@@ -81,9 +81,13 @@ typedef struct sae_adam {
 /* out[j] += alpha * sum_r x[r,j]; sums over r are blocked pairwise. */
 #define SAE_DECL_col_sum(name)                                                                     \
     int name(sae_device *dev, sae_cmat x, sae_real alpha, sae_real *out)
+/* out = value where gate > 0, 0 where gate <= 0, gate where gate is NaN (so that a loss shows it).
+ * Elementwise; out may be value or gate. ReLU: gate(v, v); its backward: gate(dv, v). */
+#define SAE_DECL_gate(name)                                                                        \
+    int name(sae_device *dev, sae_cmat value, sae_cmat gate, sae_mat out)
 /* out[r] = <a[r,:], b[r,:]>, accumulated in double. a and b may be the same. */
 #define SAE_DECL_row_dot(name) int name(sae_device *dev, sae_cmat a, sae_cmat b, double *out)
-/* *out = sum of v[0..n), pairwise over blocks. */
+/* *out (host memory: the call waits for the result) = sum of v[0..n), pairwise over blocks. */
 #define SAE_DECL_sum(name) int name(sae_device *dev, int64_t n, const double *v, double *out)
 
 /* ---- fused encode and select: no B x n buffer ---------------------------------------------- */
@@ -177,7 +181,8 @@ typedef struct sae_adam {
     X(code_decode) X(code_grad) X(code_transpose) X(code_outer) X(code_col_sum)                    \
     X(residual) X(code_norms)                                                                      \
     X(project_rows) X(adam_step) X(unit_rows)                                                      \
-    X(fire_update) X(normal_fill)
+    X(fire_update) X(normal_fill)                                                                  \
+    X(gate)
 
 /* The table: one pointer per kernel, in the order of the list. Append only. */
 typedef struct sae_kernels {

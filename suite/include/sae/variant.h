@@ -62,6 +62,7 @@ typedef struct sae_tensor_spec {
 
 typedef struct sae_tensor {
     const sae_tensor_spec *spec;
+    uint32_t flags;     /* SAE_T_* in force: tensor_flags(), else spec->flags; read these      */
     int64_t rows, cols; /* resolved; an axis that is n follows growth                     */
     void *w;            /* backend memory, 64-byte aligned, capacity n_cap on the n axis  */
     sae_real *grad;     /* same shape, PARAM only, zeroed by the trainer each step        */
@@ -157,7 +158,7 @@ typedef struct sae_variant {
     int (*init)(sae_model *m, const sae_ctx *c, const sae_batch *sample);
     int (*forward)(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t);
     int (*decode)(const sae_model *m, const sae_ctx *c, const sae_code *z, sae_mat xhat);
-    /* optional: NULL is replaced by a no-op when the variant is admitted */
+    /* optional: NULL is replaced by a no-op when the variant is admitted (but see tensor_flags) */
     uint64_t (*caps_for)(const void *opt); /* the part of caps that applies with these options */
     uint64_t (*needs)(const void *opt, enum sae_mode mode); /* SAE_NEED_*; constant for a run */
     int (*check)(const void *opt, const sae_dims *dim, sae_err *e);
@@ -165,6 +166,8 @@ typedef struct sae_variant {
     int (*adapt)(sae_model *m, const sae_ctx *c, const sae_batch *b, const sae_tape *t);
     int (*finalize)(sae_model *m, const sae_ctx *c);
     double (*flops)(const void *opt, const sae_dims *dim, int64_t B, enum sae_mode mode);
+    /* Flags of one tensor where they follow from options; NULL: always spec->flags. */
+    uint32_t (*tensor_flags)(const void *opt, const sae_tensor_spec *spec);
 } sae_variant;
 
 /* The model's tensor of that name, or NULL. */

@@ -10,6 +10,8 @@
 
 #include "file.h"
 
+enum { SAE_ST_MAX_RANK = 8, SAE_ST_SHAPE_TEXT = 8 * 22 };
+
 enum sae_st_dtype { SAE_ST_F32, SAE_ST_F64, SAE_ST_F16, SAE_ST_BF16, SAE_ST_I64, SAE_ST_I32,
                     SAE_ST_I16, SAE_ST_I8, SAE_ST_U64, SAE_ST_U32, SAE_ST_U16, SAE_ST_U8,
                     SAE_ST_BOOL };
@@ -18,7 +20,7 @@ typedef struct sae_st_tensor {
     const char *name;  /* owned by the reader */
     enum sae_st_dtype dtype;
     int rank;
-    int64_t shape[8];
+    int64_t shape[SAE_ST_MAX_RANK];
     int64_t count;     /* product of shape; 1 for rank 0 */
     const void *data;  /* mapped; may be unaligned for its type */
     size_t bytes;
@@ -41,8 +43,12 @@ int sae_st_need(const sae_st *st, const char *name, int rank, const int64_t *sha
 int sae_st_floats(const sae_st *st, const sae_st_tensor *t, int64_t first, int64_t count,
                   int finite, float *out, sae_err *err);
 
+const char *sae_st_path(const sae_st *st); /* for messages */
+
 size_t sae_st_dtype_size(enum sae_st_dtype t);
-const char *sae_st_dtype_name(enum sae_st_dtype t);
+const char *sae_st_dtype_name(enum sae_st_dtype t); /* "F32", ... */
+/* "[64, 512]" for messages; a negative extent prints as "any". */
+const char *sae_st_shape_text(int rank, const int64_t *shape, char out[SAE_ST_SHAPE_TEXT]);
 /* Convert count values of dtype F32, F64, F16 or BF16 (unaligned source allowed). */
 void sae_st_to_f32(enum sae_st_dtype t, const void *src, int64_t count, float *dst);
 void sae_st_from_f32(enum sae_st_dtype t, const float *src, int64_t count, void *dst);
@@ -56,7 +62,8 @@ int sae_st_writer_add(sae_st_writer *w, const char *name, enum sae_st_dtype t, i
                       const int64_t *shape, sae_err *err);
 int sae_st_writer_begin(sae_st_writer *w, sae_err *err); /* writes the header, 64-byte aligned data */
 int sae_st_writer_data(sae_st_writer *w, const void *p, size_t bytes, sae_err *err);
-int sae_st_writer_commit(sae_st_writer **w, sae_err *err); /* sync, rename, free */
-void sae_st_writer_abandon(sae_st_writer **w);
+/* SAE_EINVAL if less data was written than declared. Always frees; a failure leaves no file. */
+int sae_st_writer_commit(sae_st_writer **w, sae_err *err);
+void sae_st_writer_abandon(sae_st_writer **w); /* NULL-safe */
 
 #endif

@@ -51,7 +51,9 @@ INC_SUITE := $(INC_ABI) -Isuite
 FLAGS_include  := $(INC_ABI)
 FLAGS_kernels  := $(INC_ABI) -Isuite/kernels $(BLAS_CFLAGS)
 FLAGS_suite    := $(INC_SUITE) $(PKG_CFLAGS)
-FLAGS_tests    := $(INC_SUITE) -Itests -Isuite/kernels $(PKG_CFLAGS)
+# Suites and fuzz entry points are called by name from generated code: no prototypes.
+FLAGS_tests    := $(INC_SUITE) -Itests -Isuite/kernels $(PKG_CFLAGS) -D_XOPEN_SOURCE=700 \
+                  -Wno-missing-prototypes
 
 # SIMD: one file per instruction set, chosen at run time; plain -O3 elsewhere.
 ifneq ($(filter x86_64 amd64,$(ARCH)),)
@@ -110,6 +112,8 @@ ifneq ($(V),1)
 .SILENT:
 endif
 
+$(B)/gen/tests_%.o: $(B)/gen/tests_%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_tests))
 $(B)/gen/%.o: $(B)/gen/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_suite))
 $(B)/obj/variants/%.o: variants/%.c $(B)/gen/flags.txt
@@ -145,6 +149,8 @@ OBJ64 := $(call obj,$(SRC64),$(B64)) $(B64)/gen/list64.o $(B64)/gen/assets.o
 DOUBLE := -DSAE_REAL_IS_DOUBLE=1
 $(B64)/libsaemark.a: $(OBJ64)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(B64)/gen/tests_%.o: $(B)/gen/tests_%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_tests) $(DOUBLE))
 $(B64)/gen/%.o: $(B)/gen/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_suite) $(DOUBLE))
 $(B64)/obj/variants/%.o: variants/%.c $(B)/gen/flags.txt

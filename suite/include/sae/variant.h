@@ -103,7 +103,7 @@ typedef struct sae_tape { /* everything forward produces and backward needs */
     sae_real *xhat, *resid;    /* [B x d_out]; resid = xhat - y */
     double loss[SAE_MAX_LOSS]; /* unweighted, in the order of v->losses; valid on the host when
                                   forward returns */
-    double coef[SAE_MAX_LOSS]; /* total = sum coef[i] * loss[i] */
+    double coef[SAE_MAX_LOSS]; /* total = sum coef[i] * loss[i]; constants of the derivative */
     void *scratch;             /* 64-byte aligned */
 } sae_tape;
 

@@ -1,0 +1,72 @@
+/* sae/stock_loss.h - weights of the reconstruction loss, and the scratch that most variants share.
+ *
+ * The loss "mse" is the same quantity in every variant (stock_reconstruct). What published trainers
+ * call their reconstruction loss differs by a factor only; the factor is the coefficient:
+ *
+ *     row      1          sum over d, mean over rows      SAELens, dictionary_learning
+ *     element  1 / d      mean over rows and d            BatchTopK's and AbsTopK's code
+ *     fvu      1 / Var y  Var y: total variance of the    sparsify, OpenAI
+ *                         batch, a constant of the derivative; 1 where Var y is 0
+ */
+#ifndef SAE_STOCK_LOSS_H
+#define SAE_STOCK_LOSS_H
+
+#include "stock.h"
+
+enum { STOCK_MSE_ROW, STOCK_MSE_ELEMENT, STOCK_MSE_FVU };
+static const char *const stock_mse_names[] = {"row", "element", "fvu", NULL};
+
+/* One row of an option table; T is the option struct, m an int64_t member. */
+#define STOCK_MSE_OPTION(T, m)                                                                     \
+    {                                                                                              \
+        "mse", SAE_OPT_ENUM, 0, offsetof(T, m), STOCK_MSE_ROW, 0, STOCK_MSE_FVU, stock_mse_names,  \
+            NULL, "1", "reduction of the reconstruction loss: row, element, fvu"                   \
+    }
+
+typedef struct stock_work {
+    double *row;    /* [B] one number per row */
+    sae_real *mean; /* [d] */
+    sae_real *xc;   /* [B x d_in] forward: any use; backward: x - b_dec. NULL in EVAL */
+    sae_real *dbe;  /* [n] gradient of b_enc in this step. NULL in EVAL */
+} stock_work;
+
+static inline void stock_take_work(stock_bump *s, const sae_dims *dim, int64_t B,
+                                   enum sae_mode mode, stock_work *w)
+{
+    w->row = (double *)stock_take(s, B, sizeof(double));
+    w->mean = NULL;
+    w->xc = w->dbe = NULL;
+    if (mode == SAE_EVAL)
+        return;
+    w->mean = stock_take_real(s, 1, dim->d_out);
+    w->xc = stock_take_real(s, B, dim->d_in);
+    w->dbe = stock_take_real(s, 1, dim->n);
+}
+
+/* tape.xhat, tape.resid, loss[0] and coef[0]. In EVAL the coefficient of fvu is 1. */
+static inline int stock_mse(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t,
+                            int64_t how, const stock_work *w)
+{
+    double variance = 0;
+    SAE_TRY(stock_reconstruct(m, c, b, t, w->row, &t->loss[0]));
+    t->coef[0] = how == STOCK_MSE_ELEMENT ? 1 / (double)m->dim.d_out : 1;
+    if (how != STOCK_MSE_FVU || c->mode == SAE_EVAL)
+        return SAE_OK;
+    SAE_TRY(stock_variance(c, stock_cmat(b->y, b->B, m->dim.d_out), w->mean, w->xc, w->row,
+                           &variance));
+    if (variance > 0)
+        t->coef[0] = 1 / variance;
+    return SAE_OK;
+}
+
+/* Start of every backward: xc = x - b_dec and dbe = 0. */
+static inline int stock_begin_back(const sae_model *m, const sae_ctx *c, const sae_batch *b,
+                                   const stock_work *w)
+{
+    const sae_real *b_dec = (const sae_real *)m->t[STOCK_B_DEC].w;
+    SAE_TRY(stock_fill(c, w->dbe, m->dim.n, 0));
+    return c->k->shift_rows(c->dev, stock_cmat(b->x, b->B, m->dim.d_in), -1, b_dec,
+                            stock_mat(w->xc, b->B, m->dim.d_in));
+}
+
+#endif

@@ -1,0 +1,86 @@
+/* variants/topk.c - TopK: the k largest positive pre-activations of every row (topk.md). */
+#include <sae/stock_init.h>
+#include <sae/stock_sparse.h>
+
+typedef struct opt {
+    int64_t k, mse;
+    stock_init_opt init;
+    stock_auxk_opt auxk;
+} opt;
+
+static const sae_option options[] = {
+    {"k", SAE_OPT_INT, 0, offsetof(opt, k), 32, 0, 1e9, NULL, NULL, "1", "active features per row"},
+    STOCK_MSE_OPTION(opt, mse),
+    STOCK_INIT_OPTIONS(opt, init),
+    STOCK_AUXK_OPTIONS(opt, auxk, 1.0 / 32, 1e7),
+    {0},
+};
+
+static const sae_tensor_spec tensors[] = {STOCK_TENSORS(SAE_T_UNIT_ROWS), {0}};
+static const char *const losses[] = {"mse", "auxk", NULL};
+
+static stock_sparse rule(const opt *o)
+{
+    stock_sparse s = {STOCK_ROWS, SAE_KEY_RELU, (double)o->k, 0, o->mse, &o->auxk};
+    return s;
+}
+
+static int check(const void *o, const sae_dims *dim, sae_err *e)
+{
+    (void)o;
+    return stock_check_dims(dim, e);
+}
+
+static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
+                     sae_workspace *out)
+{
+    stock_sparse s = rule(o);
+    return stock_sparse_workspace(&s, dim, B, mode, out);
+}
+
+static int init(sae_model *m, const sae_ctx *c, const sae_batch *sample)
+{
+    const opt *o = c->opt;
+    return stock_init(m, c, sample, &o->init, 1);
+}
+
+static int forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
+{
+    stock_sparse s = rule(c->opt);
+    return stock_sparse_forward(m, c, b, &s, t);
+}
+
+static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
+{
+    stock_sparse s = rule(c->opt);
+    return stock_sparse_backward(m, c, b, &s, t);
+}
+
+static double flops(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode)
+{
+    stock_sparse s = rule(o);
+    return stock_sparse_flops(&s, dim, B, mode);
+}
+
+extern const sae_variant sae_variant_topk;
+const sae_variant sae_variant_topk = {
+    .abi = SAE_VARIANT_ABI,
+    .size = sizeof(sae_variant),
+    .name = "topk",
+    .summary = "the k largest positive pre-activations of every row, dead features revived by AuxK",
+    .source = "Gao et al. 2024, Scaling and evaluating sparse autoencoders, sections 2.3 and A.2",
+    .caps = SAE_CAP_LINEAR_DEC,
+    .opt_size = sizeof(opt),
+    .options = options,
+    .tensors = tensors,
+    .losses = losses,
+    .train = {.lr = 3e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip_norm = 1,
+              .warmup = 1000, .decay = 0.2},
+    .workspace = workspace,
+    .init = init,
+    .forward = forward,
+    .decode = stock_decode,
+    .check = check,
+    .backward = backward,
+    .flops = flops,
+};

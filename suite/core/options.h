@@ -23,6 +23,7 @@ void sae_opts_close(sae_opts **o);
 /* Set one option from text. SAE_EINVAL: unknown key (message lists the known ones, nearest first),
  * malformed value, value out of [lo, hi] (message has the range, unit and help text). */
 int sae_opts_set(sae_opts *o, const char *key, const char *value, sae_err *err);
+int sae_opts_given(const sae_opts *o, const char *key); /* 1 after a set */
 /* SAE_EINVAL if a required string option (sdef == NULL) was never set. */
 int sae_opts_complete(const sae_opts *o, sae_err *err);
 
@@ -35,15 +36,24 @@ void sae_opts_at(const sae_opts *o, int64_t step, int64_t steps, void *out);
  * Reals print as the shortest text that reads back to the same double; strings that need it are
  * quoted. Returns a string the caller frees with sae_free, NULL when out of memory. */
 char *sae_opts_print(const sae_opts *o, int canonical);
-/* Value of one option as text (caller frees), NULL if there is no such key. */
+/* The same with one more pair, "key=value" as it is, at its place in the order. */
+char *sae_opts_print_with(const sae_opts *o, int canonical, const char *key, const char *value);
+/* Value of one option as text, strings without quotes (caller frees); NULL if there is
+ * no such key. */
 char *sae_opts_get(const sae_opts *o, const char *key);
 
-char *sae_real_print(double v); /* shortest round-trip text of a double; caller frees */
-int sae_real_parse(const char *text, double *out);    /* 0 or SAE_EINVAL; whole string */
-int sae_int_parse(const char *text, int64_t *out);    /* 0 or SAE_EINVAL; whole string */
+/* Numbers as text, the same in every locale. Print: the shortest that reads back to the same
+ * double ("nan", "inf", "-inf" included); caller frees. Parse: the whole string, or SAE_EINVAL. */
+char *sae_real_print(double v);
+int sae_real_parse(const char *text, double *out);
+int sae_int_parse(const char *text, int64_t *out);
 
 /* Closest entry of a NULL-terminated list by edit distance, or NULL if none is near: for
  * "did you mean". */
 const char *sae_nearest(const char *word, const char *const *list);
+/* SAE_EINVAL: unknown `what` "word"; did you mean ...? Known: ... */
+int sae_unknown_word(const char *what, const char *word, const char *const *list, sae_err *err);
+/* The same for a key of an option table, with one more known key unless extra is NULL. */
+int sae_unknown_key(const char *key, const sae_option *table, const char *extra, sae_err *err);
 
 #endif

@@ -68,12 +68,18 @@ char *sae_real_print(double v)
 
 int sae_real_parse(const char *text, double *out)
 {
-    if (strcmp(text, "nan") == 0)
-        return *out = (double)NAN, SAE_OK;
-    if (strcmp(text, "inf") == 0 || strcmp(text, "-inf") == 0)
-        return *out = text[0] == '-' ? -HUGE_VAL : HUGE_VAL, SAE_OK;
-    if (!*text || text[strspn(text, "0123456789+-.eE")])
-        return SAE_EINVAL; /* also no blanks, no hexadecimal */
+    static const struct {
+        const char *text;
+        double v;
+    } special[] = {{"nan", (double)NAN}, {"inf", HUGE_VAL}, {"-inf", -HUGE_VAL}};
+    for (size_t i = 0; i < sizeof special / sizeof special[0]; i++) {
+        if (strcmp(text, special[i].text) == 0) {
+            *out = special[i].v;
+            return SAE_OK;
+        }
+    }
+    if (text[strspn(text, "0123456789+-.eE")])
+        return SAE_EINVAL; /* no blanks, no hexadecimal, no other spelling of infinity */
     char *end = NULL;
     locale_t old = enter_c_locale();
     double v = strtod(text, &end);

@@ -2,7 +2,7 @@
  *
  * In-tree components come from build/gen/list.c (made from file names); plug-ins are added at run
  * time. Both pass the same admission. The registry owns completed copies of the descriptors, so
- * optional methods are never NULL behind it.
+ * optional methods are never NULL behind it (tensor_flags excepted: NULL means spec->flags).
  */
 #ifndef SAE_CORE_REGISTRY_H
 #define SAE_CORE_REGISTRY_H
@@ -19,12 +19,22 @@ void sae_registry_close(sae_registry **reg);
  * file's name, the component and the reason. A name that exists already is an error. */
 int sae_registry_plugin(sae_registry *reg, const char *path, const sae_plugin **out, sae_err *err);
 
+/* Admit everything in p, or nothing: the way in-tree components and plug-ins come in. */
+int sae_registry_add(sae_registry *reg, const sae_plugin *p, sae_err *err);
+
 /* Check one descriptor and complete it into *out: abi, size, name syntax, option table (names,
  * defaults in range, offsets inside the struct), tensor table, losses, mandatory methods; optional
  * methods get their no-ops. Public so that tests/fuzz can feed it random descriptors. */
 int sae_admit_variant(const sae_variant *v, sae_variant *out, sae_err *err);
 int sae_admit_metric(const sae_metric *m, sae_metric *out, sae_err *err);
 int sae_admit_dataset(const sae_dataset *d, sae_dataset *out, sae_err *err);
+int sae_admit_backend(const sae_backend *b, sae_backend *out, sae_err *err);
+
+/* The SAE_CAP_* in force with these options; of an admitted variant. */
+static inline uint64_t sae_caps(const sae_variant *v, const void *opt)
+{
+    return v->caps & v->caps_for(opt);
+}
 
 /* Look up by name: NULL when absent. */
 const sae_variant *sae_find_variant(const sae_registry *reg, const char *name);

@@ -71,7 +71,7 @@ static int parse_form(sae_sched *s, const sae_option *o, const char *text, sae_e
 {
     char arg[4][ARG];
     size_t word = strcspn(text, "(");
-    enum sae_sched_kind kind = SAE_SCHED_LIN;
+    int kind = SAE_SCHED_LIN;
     while (kind < FORMS &&
            (strlen(forms[kind].name) != word || strncmp(text, forms[kind].name, word) != 0))
         kind++;
@@ -81,7 +81,7 @@ static int parse_form(sae_sched *s, const sae_option *o, const char *text, sae_e
     if (split_args(text + word, arg) != forms[kind].args)
         SAE_FAIL(err, SAE_EINVAL, "key \"%s\": \"%s\" is not %s", o->name, text,
                  kind == SAE_SCHED_STEP ? "step(from,to,step)" : "FORM(from,to,first,last)");
-    s->kind = kind;
+    s->kind = (enum sae_sched_kind)kind;
     SAE_TRY(parse_value(&s->a, o, arg[0], err));
     SAE_TRY(parse_value(&s->b, o, arg[1], err));
     SAE_TRY(parse_time(&s->t0, o, arg[2], err));

@@ -219,7 +219,7 @@ int sae_opts_set(sae_opts *o, const char *key, const char *value, sae_err *err)
 int sae_opts_given(const sae_opts *o, const char *key)
 {
     int64_t i = find(o, key);
-    return i >= 0 && o->given[i];
+    return i < 0 ? -1 : o->given[i];
 }
 
 int sae_opts_complete(const sae_opts *o, sae_err *err)

@@ -23,7 +23,8 @@ void sae_opts_close(sae_opts **o);
 /* Set one option from text. SAE_EINVAL: unknown key (message lists the known ones, nearest first),
  * malformed value, value out of [lo, hi] (message has the range, unit and help text). */
 int sae_opts_set(sae_opts *o, const char *key, const char *value, sae_err *err);
-int sae_opts_given(const sae_opts *o, const char *key); /* 1 after a set */
+/* 1 after a set, 0 before, -1 if there is no such key. */
+int sae_opts_given(const sae_opts *o, const char *key);
 /* SAE_EINVAL if a required string option (sdef == NULL) was never set. */
 int sae_opts_complete(const sae_opts *o, sae_err *err);
 

@@ -3,9 +3,8 @@
  *
  * manifest.json: {"format": "saemark-shards", "version": 1, "model", "weights_hash", "hook",
  * "tokenizer_hash", "text", "text_hash", "d", "dtype", "rows", "norm": {"rows", "mean_sq", "mean":
- * [d]}, "shards": [{"file", "rows", "xxh128"}, ...]}. Every shard has acts [rows, d], tokens [rows]
- * i32, doc [rows] u64, pos [rows] u32. The manifest is written last: a directory without one is
- * not a dataset.
+ * [d]}, "shards": [{"file", "rows", "xxh128"}, ...]}. Every shard has doc [rows] u64, tokens [rows]
+ * i32, pos [rows] u32, acts [rows, d]. The directory is written under a temporary name and renamed.
  */
 #ifndef SAE_CORE_SHARDS_H
 #define SAE_CORE_SHARDS_H
@@ -13,8 +12,8 @@
 #include "safetensors.h"
 #include <sae/dataset.h>
 
-int sae_shards_open(const char *dir, sae_shards **shards, sae_err *err); /* validates everything but
-                                                                            the content hashes */
+/* Validates everything but the content hashes. */
+int sae_shards_open(const char *dir, sae_shards **shards, sae_err *err);
 void sae_shards_close(sae_shards **shards);
 int sae_shards_verify(const char *dir, sae_err *err); /* recompute every hash */
 
@@ -27,11 +26,14 @@ typedef struct sae_shards_info { /* facts for the manifest; strings are copied *
 
 typedef struct sae_shards_writer sae_shards_writer;
 
+/* SAE_EINVAL if dir exists and is not empty. Memory: one shard. */
 int sae_shards_writer_open(sae_shards_writer **w, const char *dir, const sae_shards_info *info,
                            sae_err *err);
+/* SAE_ENONFINITE naming the row if a value is NaN, Inf or too large for the dtype. */
 int sae_shards_writer_add(sae_shards_writer *w, int64_t rows, const float *acts,
                           const sae_token *tok, sae_err *err);
-int sae_shards_writer_commit(sae_shards_writer **w, sae_err *err); /* last shard, manifest */
-void sae_shards_writer_abandon(sae_shards_writer **w); /* removes what was written */
+/* Last shard, manifest, rename. Always frees; a failure leaves nothing. */
+int sae_shards_writer_commit(sae_shards_writer **w, sae_err *err);
+void sae_shards_writer_abandon(sae_shards_writer **w); /* NULL-safe; removes what was written */
 
 #endif

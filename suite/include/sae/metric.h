@@ -28,7 +28,7 @@ typedef struct sae_truth { /* ground truth of a synthetic source */
     const sae_code *code;  /* [B x n] true coefficients of the rows of the batch */
 } sae_truth;
 
-/* Language-model losses around the hook, one entry per scored token, shared by all SAEs of a run. */
+/* Language-model losses around the hook, one entry per scored token. */
 typedef struct sae_splice {
     int64_t T;               /* scored tokens: every token after BOS of every context */
     const sae_token *tok;    /* [T] the predicting position */

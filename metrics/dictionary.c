@@ -1,0 +1,119 @@
+/* metrics/dictionary.c - geometry of the learned weights; reads no activations. */
+#include <sae/cosine.h>
+
+typedef struct options {
+    int64_t features;
+} options;
+
+static const sae_option option_table[] = {
+    {"features", SAE_OPT_INT, 0, offsetof(options, features), 4096, 1, 1 << 24, NULL, NULL,
+     "features", "larger dictionaries: nearest neighbours of this many evenly spaced features"},
+    {0}};
+
+static size_t state_size(const sae_measure *r)
+{
+    (void)r;
+    return 1;
+}
+
+static int begin(const sae_measure *r, void *state)
+{
+    (void)r, (void)state;
+    return SAE_OK;
+}
+
+static int batch(const sae_measure *r, void *state, const sae_eval *e)
+{
+    (void)r, (void)state, (void)e;
+    return SAE_OK;
+}
+
+static int merge(const sae_measure *r, void *into, const void *from)
+{
+    (void)r, (void)into, (void)from;
+    return SAE_OK;
+}
+
+/* Mean of per-feature values; their spread over features is not a sampling error. */
+static int emit_mean(const sae_measure *r, const char *key, double sum, int64_t count,
+                     const char *unit, enum sae_better better)
+{
+    sae_row row = {key, count > 0 ? sum / (double)count : (double)NAN, (double)NAN, count, unit,
+                   better};
+    return r->emit(r->sink, &row);
+}
+
+/* Largest cosine of a feature's row with another feature's. */
+static double nearest(const sae_real *cosine, int64_t n, int64_t self, int without_sign)
+{
+    double best = without_sign ? 0.0 : -1.0;
+    for (int64_t j = 0; j < n; j++) {
+        double c = without_sign ? fabs((double)cosine[j]) : (double)cosine[j];
+        if (j != self && c > best)
+            best = c;
+    }
+    return best;
+}
+
+static int neighbours(const sae_measure *r, const sae_cosines *s, const char *key)
+{
+    const options *o = r->opt;
+    int64_t n = s->a.rows, step = (n + o->features - 1) / o->features, count = 0;
+    int without_sign = sae_model_signed(r->m), rc = SAE_OK;
+    double sum = 0;
+    sae_real *cosine = malloc((size_t)(n * SAE_COSINE_BLOCK) * sizeof *cosine);
+    if (!cosine)
+        return SAE_ENOMEM;
+    for (int64_t row0 = 0; rc >= 0 && row0 < n; row0 += step > 1 ? step : SAE_COSINE_BLOCK) {
+        int64_t left = n - row0, rows = step > 1 ? 1 : left;
+        rows = rows > SAE_COSINE_BLOCK ? SAE_COSINE_BLOCK : rows;
+        rc = sae_cosines_block(s, row0, rows, cosine);
+        for (int64_t i = 0; rc >= 0 && i < rows; i++, count++) {
+            sae_series p = {key, row0 + i, nearest(cosine + i * n, n, row0 + i, without_sign)};
+            sum += p.value;
+            rc = r->point(r->sink, &p);
+        }
+    }
+    free(cosine);
+    return rc < 0 ? rc : emit_mean(r, key, sum, count, "1", SAE_LOWER);
+}
+
+static int end(const sae_measure *r, void *state)
+{
+    (void)state;
+    sae_cmat dec = sae_tensor_matrix(r->m, "W_dec");
+    sae_cosines s;
+    if (!dec.p || dec.rows < 2)
+        return SAE_OK;
+    int rc = sae_cosines_open(&s, r, dec, dec);
+    if (rc < 0)
+        return rc;
+    double norms = 0;
+    for (int64_t j = 0; rc >= 0 && j < dec.rows; j++) {
+        sae_series p = {"decoder_norm", j, s.na[j] > 0.0 ? 1.0 / s.na[j] : 0.0};
+        norms += p.value;
+        rc = r->point(r->sink, &p);
+    }
+    if (rc >= 0)
+        rc = emit_mean(r, "decoder_norm", norms, dec.rows, "x/z", SAE_INFO);
+    if (rc >= 0)
+        rc = neighbours(r, &s, "max_decoder_cosine");
+    sae_cosines_close(&s);
+    return rc;
+}
+
+const sae_metric sae_metric_dictionary = {
+    .abi = SAE_METRIC_ABI,
+    .size = sizeof(sae_metric),
+    .name = "dictionary",
+    .summary = "norms of the atoms and how close each is to its nearest neighbour",
+    .source = "metrics/dictionary.md",
+    .needs = 0,
+    .opt_size = sizeof(options),
+    .options = option_table,
+    .state_size = state_size,
+    .begin = begin,
+    .batch = batch,
+    .merge = merge,
+    .end = end,
+};

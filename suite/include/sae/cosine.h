@@ -1,0 +1,94 @@
+/* sae/cosine.h - cosines between the rows of two matrices, a block of rows at a time.
+ *
+ * Products run on the backend; norms are accumulated in double. A zero row has cosine 0 with
+ * everything.
+ */
+#ifndef SAE_COSINE_H
+#define SAE_COSINE_H
+
+#include "metric.h"
+#include <math.h>
+#include <stdlib.h>
+
+enum { SAE_COSINE_BLOCK = 256 }; /* rows of a per block */
+
+typedef struct sae_cosines {
+    const sae_measure *r;
+    sae_cmat a, b;    /* backend memory, same cols, borrowed */
+    double *na, *nb;  /* [a.rows], [b.rows] 1 / |row|, 0 for a zero row */
+    sae_real *product; /* [SAE_COSINE_BLOCK x b.rows] backend memory */
+} sae_cosines;
+
+static inline double *sae_inverse_norms(const sae_measure *r, sae_cmat m)
+{
+    size_t bytes = (size_t)m.rows * sizeof(double);
+    double *out = malloc(bytes + 1), *dev = r->c->be->alloc(r->c->dev, bytes);
+    if (!out || !dev || r->c->k->row_dot(r->c->dev, m, m, dev) < 0 ||
+        r->c->be->copy(r->c->dev, out, dev, bytes, SAE_COPY_D2H) < 0) {
+        free(out);
+        out = NULL;
+    }
+    r->c->be->release(r->c->dev, dev);
+    for (int64_t i = 0; out && i < m.rows; i++)
+        out[i] = out[i] > 0.0 ? 1.0 / sqrt(out[i]) : 0.0;
+    return out;
+}
+
+static inline void sae_cosines_close(sae_cosines *s)
+{
+    free(s->na);
+    free(s->nb);
+    s->r->c->be->release(s->r->c->dev, s->product);
+}
+
+/* SAE_ENOMEM if memory for the norms or a block is missing; nothing to close then. */
+static inline int sae_cosines_open(sae_cosines *s, const sae_measure *r, sae_cmat a, sae_cmat b)
+{
+    size_t bytes = SAE_COSINE_BLOCK * (size_t)b.rows * sizeof(sae_real);
+    s->r = r;
+    s->a = a;
+    s->b = b;
+    s->na = sae_inverse_norms(r, a);
+    s->nb = sae_inverse_norms(r, b);
+    s->product = r->c->be->alloc(r->c->dev, bytes);
+    if (s->na && s->nb && s->product)
+        return SAE_OK;
+    sae_cosines_close(s);
+    return SAE_ENOMEM;
+}
+
+/* out [rows x b.rows] = cosines of rows [row0, row0 + rows) of a; rows <= SAE_COSINE_BLOCK. */
+static inline int sae_cosines_block(const sae_cosines *s, int64_t row0, int64_t rows, sae_real *out)
+{
+    const sae_ctx *c = s->r->c;
+    int64_t n = s->b.rows;
+    sae_cmat a = {s->a.p + row0 * s->a.ld, rows, s->a.cols, s->a.ld};
+    sae_mat p = {s->product, rows, n, n};
+    int rc = c->k->gemm(c->dev, 0, 1, 1, a, s->b, 0, p);
+    if (rc >= 0)
+        rc = c->be->copy(c->dev, out, s->product, (size_t)(rows * n) * sizeof(sae_real),
+                         SAE_COPY_D2H);
+    for (int64_t i = 0; rc >= 0 && i < rows; i++)
+        for (int64_t j = 0; j < n; j++)
+            out[i * n + j] = (sae_real)((double)out[i * n + j] * s->na[row0 + i] * s->nb[j]);
+    return rc;
+}
+
+/* The tensor of that name as a matrix; p == NULL when the variant has none. */
+static inline sae_cmat sae_tensor_matrix(const sae_model *m, const char *name)
+{
+    const sae_tensor *t = sae_model_tensor(m, name);
+    sae_cmat none = {NULL, 0, 0, 0};
+    if (!t || t->spec->dtype != SAE_REAL)
+        return none;
+    sae_cmat w = {t->w, t->rows, t->cols, t->cols};
+    return w;
+}
+
+/* 1 if codes may be negative: then atoms w and -w are the same and cosines count without sign. */
+static inline int sae_model_signed(const sae_model *m)
+{
+    return ((m->v->caps_for ? m->v->caps_for(m->opt) : m->v->caps) & SAE_CAP_SIGNED) != 0;
+}
+
+#endif

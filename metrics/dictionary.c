@@ -6,8 +6,8 @@ typedef struct options {
 } options;
 
 static const sae_option option_table[] = {
-    {"features", SAE_OPT_INT, 0, offsetof(options, features), 4096, 1, 1 << 24, NULL, NULL,
-     "features", "larger dictionaries: nearest neighbours of this many evenly spaced features"},
+    {"features", SAE_OPT_INT, 0, offsetof(options, features), 2048, 1, 1 << 24, NULL, NULL,
+     "features", "nearest neighbours of this many features, in evenly spaced blocks of 256"},
     {0}};
 
 static size_t state_size(const sae_measure *r)
@@ -55,18 +55,20 @@ static double nearest(const sae_real *cosine, int64_t n, int64_t self, int witho
     return best;
 }
 
+/* Large dictionaries are sampled in whole blocks, spread evenly. */
 static int neighbours(const sae_measure *r, const sae_cosines *s, const char *key)
 {
     const options *o = r->opt;
-    int64_t n = s->a.rows, step = (n + o->features - 1) / o->features, count = 0;
+    int64_t n = s->a.rows, most = n < o->features ? n : o->features, count = 0;
+    int64_t blocks = (most + SAE_COSINE_BLOCK - 1) / SAE_COSINE_BLOCK;
     int without_sign = sae_model_signed(r->m), rc = SAE_OK;
     double sum = 0;
     sae_real *cosine = malloc((size_t)(n * SAE_COSINE_BLOCK) * sizeof *cosine);
     if (!cosine)
         return SAE_ENOMEM;
-    for (int64_t row0 = 0; rc >= 0 && row0 < n; row0 += step > 1 ? step : SAE_COSINE_BLOCK) {
-        int64_t left = n - row0, rows = step > 1 ? 1 : left;
-        rows = rows > SAE_COSINE_BLOCK ? SAE_COSINE_BLOCK : rows;
+    for (int64_t b = 0; rc >= 0 && b < blocks; b++) {
+        int64_t row0 = most == n ? b * SAE_COSINE_BLOCK : n / blocks * b;
+        int64_t rows = n - row0 < SAE_COSINE_BLOCK ? n - row0 : SAE_COSINE_BLOCK;
         rc = sae_cosines_block(s, row0, rows, cosine);
         for (int64_t i = 0; rc >= 0 && i < rows; i++, count++) {
             sae_series p = {key, row0 + i, nearest(cosine + i * n, n, row0 + i, without_sign)};

@@ -68,12 +68,8 @@ static int batch(const sae_measure *r, void *state_, const sae_eval *e)
     const sae_code *z = e->code;
     for (int64_t i = 0; i < e->B; i++) {
         double row[STATS] = {1, 0, 0, 0, 0};
-        if (z->dense)
-            for (int64_t j = 0; j < z->n; j++)
-                add_value(r, s, j, (double)z->val[i * z->n + j], row);
-        else
-            for (int64_t p = z->rowptr[i]; p < z->rowptr[i + 1]; p++)
-                add_value(r, s, z->idx[p], (double)z->val[p], row);
+        for (int64_t p = sae_code_row(z, i); p < sae_code_row(z, i + 1); p++)
+            add_value(r, s, sae_code_feature(z, i, p), (double)z->val[p], row);
         row[L1] *= r->scale;
         double *sum = sae_groups_row(s->sums, STATS, e->tok[i].doc);
         for (int k = 0; k < STATS; k++)
@@ -163,7 +159,7 @@ static int emit_training(const sae_measure *r)
     const options *o = r->opt;
     const sae_stats *t = r->c->stats;
     int64_t n = r->m->dim.n;
-    if (!t || t->tokens == 0 || t->n != n || n == 0)
+    if (!t || t->tokens == 0 || t->n < n || n == 0)
         return SAE_OK;
     int64_t dead = 0, rare = 0;
     for (int64_t j = 0; j < n; j++) {

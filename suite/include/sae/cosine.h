@@ -1,7 +1,7 @@
 /* sae/cosine.h - cosines between the rows of two matrices, a block of rows at a time.
  *
- * Products run on the backend; norms are accumulated in double. A zero row has cosine 0 with
- * everything.
+ * Products run on the backend; norms are accumulated in double. A row that is zero or
+ * not finite has cosine 0 with everything.
  */
 #ifndef SAE_COSINE_H
 #define SAE_COSINE_H
@@ -15,10 +15,17 @@ enum { SAE_COSINE_BLOCK = 256 }; /* rows of a per block */
 typedef struct sae_cosines {
     const sae_measure *r;
     sae_cmat a, b;    /* backend memory, same cols, borrowed */
-    double *na, *nb;  /* [a.rows], [b.rows] 1 / |row|, 0 for a zero row */
+    double *na, *nb;  /* [a.rows], [b.rows] 1 / |row|, 0 for such a row */
     sae_real *product; /* [SAE_COSINE_BLOCK x b.rows] backend memory */
 } sae_cosines;
 
+static inline void sae_backend_release(const sae_measure *r, void *p)
+{
+    if (p)
+        r->c->be->release(r->c->dev, p);
+}
+
+/* NULL when out of memory or the backend fails. */
 static inline double *sae_inverse_norms(const sae_measure *r, sae_cmat m)
 {
     size_t bytes = (size_t)m.rows * sizeof(double);
@@ -28,7 +35,7 @@ static inline double *sae_inverse_norms(const sae_measure *r, sae_cmat m)
         free(out);
         out = NULL;
     }
-    r->c->be->release(r->c->dev, dev);
+    sae_backend_release(r, dev);
     for (int64_t i = 0; out && i < m.rows; i++)
         out[i] = out[i] > 0.0 ? 1.0 / sqrt(out[i]) : 0.0;
     return out;
@@ -38,7 +45,7 @@ static inline void sae_cosines_close(sae_cosines *s)
 {
     free(s->na);
     free(s->nb);
-    s->r->c->be->release(s->r->c->dev, s->product);
+    sae_backend_release(s->r, s->product);
 }
 
 /* SAE_ENOMEM if memory for the norms or a block is missing; nothing to close then. */
@@ -69,8 +76,10 @@ static inline int sae_cosines_block(const sae_cosines *s, int64_t row0, int64_t 
         rc = c->be->copy(c->dev, out, s->product, (size_t)(rows * n) * sizeof(sae_real),
                          SAE_COPY_D2H);
     for (int64_t i = 0; rc >= 0 && i < rows; i++)
-        for (int64_t j = 0; j < n; j++)
-            out[i * n + j] = (sae_real)((double)out[i * n + j] * s->na[row0 + i] * s->nb[j]);
+        for (int64_t j = 0; j < n; j++) {
+            double v = (double)out[i * n + j] * s->na[row0 + i] * s->nb[j];
+            out[i * n + j] = v == v ? (sae_real)v : 0;
+        }
     return rc;
 }
 

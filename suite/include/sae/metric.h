@@ -22,6 +22,17 @@ enum { /* what a metric reads beyond x; a metric whose needs are not met is skip
     SAE_MNEED_GRAD = 1 << 5
 };
 
+/* Entries of row i of a code, dense or sparse: p from sae_code_row(z, i) to sae_code_row(z, i + 1),
+ * exclusive; the feature of entry p is sae_code_feature(z, i, p), its value z->val[p]. */
+static inline int64_t sae_code_row(const sae_code *z, int64_t i)
+{
+    return z->dense ? i * z->n : z->rowptr[i];
+}
+static inline int64_t sae_code_feature(const sae_code *z, int64_t i, int64_t p)
+{
+    return z->dense ? p - i * z->n : z->idx[p];
+}
+
 typedef struct sae_truth { /* ground truth of a synthetic source */
     int64_t n, d;
     const sae_real *dict;  /* [n x d] atoms, unit norm, in the space of the raw activations */

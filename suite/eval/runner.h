@@ -1,9 +1,10 @@
 /* suite/eval/runner.h - measure many SAEs in one pass over the evaluation split.
  *
  * Each batch is read (or captured) once, encoded and decoded by every SAE, denormalised, and shown
- * to every metric. With a language model behind the dataset, batches are whole documents: one clean
- * pass, one zero- and one mean-ablated pass are shared by all SAEs, and one spliced pass is run per
- * SAE.
+ * to every metric. When a metric splices into a language model, batches are whole documents: one
+ * clean pass, one zero- and one mean-ablated pass are shared by all SAEs, and one spliced pass is
+ * run per SAE; metrics over rows see the rows of the clean pass. Rows come in the same order either
+ * way.
  */
 #ifndef SAE_EVAL_RUNNER_H
 #define SAE_EVAL_RUNNER_H
@@ -27,7 +28,7 @@ typedef struct sae_result {
 } sae_result;
 typedef struct sae_result_point {
     const sae_subject *subject;
-    const char *metric;
+    const char *metric; /* "sparsity"; the series is point->key */
     const sae_series *point;
 } sae_result_point;
 
@@ -38,13 +39,16 @@ typedef struct sae_evaluation {
     int64_t count;
     sae_spec *const *metric;   /* [metrics] */
     int64_t metrics;
-    int64_t rows;              /* rows to measure; 0: all of a bounded split, else 65536 */
+    int64_t rows;              /* rows to measure (with a language model rounded up to whole
+                                  groups of documents); 0: all of a bounded split, else 65536 */
     int (*on_row)(void *arg, const sae_result *r);
-    int (*on_point)(void *arg, const sae_result_point *p);
+    int (*on_point)(void *arg, const sae_result_point *p); /* may be NULL */
     void *arg;
 } sae_evaluation;
 
-/* Metrics whose needs the dataset cannot meet are skipped with one log line each. */
+/* Metrics whose needs the dataset cannot meet are skipped with one log line each. Everything is
+ * allocated before the first batch. The same inputs give the same bits; a batch is B rows of the
+ * stream, or the documents that fit into B rows. SAE_EINTR after Ctrl-C. */
 int sae_evaluate(const sae_evaluation *ev, sae_err *err);
 
 #endif

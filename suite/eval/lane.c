@@ -1,0 +1,204 @@
+/* suite/eval/lane.c - one SAE of an evaluation. */
+#include "eval/lane.h"
+
+#include "core/error.h"
+#include "core/memory.h"
+
+#include <string.h>
+
+static int device_new(const sae_engine *e, void *out, int64_t count, size_t size, const char *what,
+                      sae_err *err)
+{
+    size_t bytes;
+    SAE_TRY(sae_size_mul(&bytes, count, (int64_t)size, err));
+    void *p = e->be->alloc(e->dev, bytes);
+    if (!p)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory on %s: %zu bytes for %s", e->be->name, bytes,
+                 what);
+    memcpy(out, &p, sizeof p);
+    return SAE_OK;
+}
+
+static int copy(const sae_engine *e, void *dst, const void *src, size_t bytes, enum sae_copy kind,
+                sae_err *err)
+{
+    if (bytes == 0 || e->be->copy(e->dev, dst, src, bytes, kind) >= 0)
+        return SAE_OK;
+    SAE_FAIL(err, SAE_EBACKEND, "%s: copy of %zu bytes failed", e->be->name, bytes);
+}
+
+static int open_stats(sae_lane *l, sae_err *err)
+{
+    int64_t n = l->s->model->dim.n;
+    if (l->s->stats) {
+        l->view = *l->s->stats;
+    } else {
+        SAE_TRY(sae_stats_open(&l->blank, n, l->e, err));
+        l->view = l->blank.view;
+    }
+    l->host_view = l->view;
+    if (l->e->props.shares_host)
+        return SAE_OK;
+    size_t bytes = (size_t)n * sizeof(uint64_t);
+    SAE_TRY(sae_new(&l->host_stats, 2 * n, sizeof *l->host_stats, "statistics copy", err));
+    SAE_TRY(copy(l->e, l->host_stats, l->view.last_fired, bytes, SAE_COPY_D2H, err));
+    SAE_TRY(copy(l->e, l->host_stats + n, l->view.fire_count, bytes, SAE_COPY_D2H, err));
+    l->host_view.last_fired = l->host_stats;
+    l->host_view.fire_count = l->host_stats + n;
+    return SAE_OK;
+}
+
+static int open_rows(sae_lane *l, int64_t B, sae_err *err)
+{
+    const sae_engine *e = l->e;
+    int64_t d = l->s->model->dim.d_in;
+    int grad = (l->needs & SAE_NEED_GRAD) != 0;
+    size_t cells;
+    SAE_TRY(sae_size_mul(&cells, B, d, err));
+    int64_t count = (int64_t)cells;
+    SAE_TRY(sae_new(&l->row_scale, B, sizeof *l->row_scale, "row norms", err));
+    SAE_TRY(sae_new(&l->x, count, sizeof *l->x, "evaluation rows", err));
+    if (grad)
+        SAE_TRY(sae_new(&l->g, count, sizeof *l->g, "evaluation gradients", err));
+    l->dev_x = l->x;
+    l->dev_g = l->g;
+    if (e->props.shares_host) {
+        l->xhat = l->tape.xhat;
+        return SAE_OK;
+    }
+    l->dev_x = l->dev_g = NULL;
+    SAE_TRY(device_new(e, &l->dev_x, count, sizeof *l->x, "evaluation rows", err));
+    if (grad)
+        SAE_TRY(device_new(e, &l->dev_g, count, sizeof *l->g, "evaluation gradients", err));
+    SAE_TRY(sae_new(&l->xhat, count, sizeof *l->xhat, "decoded rows", err));
+    return sae_new(&l->code.rowptr, B + 1, sizeof *l->code.rowptr, "code rows", err);
+}
+
+int sae_lane_open(sae_lane *l, const sae_subject *s, const sae_engine *e, int64_t B, uint64_t have,
+                  const sae_lm *lm, sae_err *err)
+{
+    const sae_model *m = s->model;
+    int rc = SAE_OK;
+    memset(l, 0, sizeof *l);
+    l->s = s;
+    l->e = e;
+    l->needs = m->v->needs ? m->v->needs(m->opt, SAE_EVAL) : 0;
+    if (l->needs & ~have)
+        SAE_FAIL(err, SAE_ENEEDS, "%s needs %s%s%sfor evaluation, which the dataset does not give",
+                 s->spec, l->needs & ~have & SAE_NEED_GRAD ? "gradients " : "",
+                 l->needs & ~have & SAE_NEED_LM ? "a language model " : "",
+                 l->needs & ~have & SAE_NEED_TARGET ? "a separate target " : "");
+    SAE_GOTO(open_stats(l, err));
+    l->ctx = (sae_ctx){.size = sizeof l->ctx,
+                       .mode = SAE_EVAL,
+                       .seed = s->seed,
+                       .opt = s->opt ? s->opt : m->opt,
+                       .k = &e->k,
+                       .dev = e->dev,
+                       .be = e->be,
+                       .lm = l->needs & SAE_NEED_LM ? lm : NULL,
+                       .stats = &l->view,
+                       .err = err};
+    l->host = l->ctx;
+    l->host.stats = &l->host_view;
+    SAE_GOTO(sae_tape_open(&l->tape, m->v, l->ctx.opt, &m->dim, B, SAE_EVAL, e, err));
+    SAE_GOTO(open_rows(l, B, err));
+    return SAE_OK;
+fail:
+    sae_lane_close(l);
+    return rc;
+}
+
+void sae_lane_close(sae_lane *l)
+{
+    if (!l->e)
+        return;
+    const sae_engine *e = l->e;
+    if (!e->props.shares_host) {
+        if (l->dev_x)
+            e->be->release(e->dev, l->dev_x);
+        if (l->dev_g)
+            e->be->release(e->dev, l->dev_g);
+        sae_free(l->xhat);
+        sae_free(l->code.rowptr);
+        sae_free(l->code.idx);
+        sae_free(l->code.val);
+        sae_free(l->host_stats);
+    }
+    sae_free(l->x);
+    sae_free(l->g);
+    sae_free(l->row_scale);
+    sae_tape_close(&l->tape, e);
+    sae_stats_close(&l->blank, e);
+    memset(l, 0, sizeof *l);
+}
+
+/* dCE/dx per model unit: raw = unit * model, so the gradient is multiplied by the unit. */
+static void scale_gradient(sae_lane *l, const sae_rows *in)
+{
+    int64_t d = l->s->model->dim.d_in;
+    const sae_norm_const *n = l->s->norm;
+    for (int64_t r = 0; r < in->B; r++) {
+        double unit = n->kind == SAE_NORM_UNIT_ROW ? l->row_scale[r] : n->scale;
+        for (int64_t i = r * d; i < (r + 1) * d; i++)
+            l->g[i] = (sae_real)((double)in->g[i] * unit);
+    }
+}
+
+/* The code of the tape as host memory. */
+static int fetch_code(sae_lane *l)
+{
+    const sae_engine *e = l->e;
+    const sae_code *z = &l->tape.code;
+    sae_err *err = l->ctx.err;
+    if (e->props.shares_host) {
+        l->code = *z;
+        return SAE_OK;
+    }
+    sae_code *h = &l->code;
+    int64_t entries = z->dense ? z->B * z->n : z->nnz;
+    if (entries > h->cap) {
+        int64_t cap = entries + entries / 4;
+        sae_free(h->val);
+        sae_free(h->idx);
+        h->val = NULL;
+        h->idx = NULL;
+        h->cap = 0;
+        SAE_TRY(sae_new(&h->val, cap, sizeof *h->val, "code values", err));
+        SAE_TRY(sae_new(&h->idx, cap, sizeof *h->idx, "code indices", err));
+        h->cap = cap;
+    }
+    h->B = z->B;
+    h->n = z->n;
+    h->nnz = z->nnz;
+    h->nan = z->nan;
+    h->dense = z->dense;
+    SAE_TRY(copy(e, h->val, z->val, (size_t)entries * sizeof *h->val, SAE_COPY_D2H, err));
+    if (z->dense)
+        return SAE_OK;
+    SAE_TRY(copy(e, h->idx, z->idx, (size_t)entries * sizeof *h->idx, SAE_COPY_D2H, err));
+    return copy(e, h->rowptr, z->rowptr, (size_t)(z->B + 1) * sizeof *h->rowptr, SAE_COPY_D2H, err);
+}
+
+int sae_lane_run(sae_lane *l, const sae_rows *in)
+{
+    const sae_engine *e = l->e;
+    int64_t d = l->s->model->dim.d_in;
+    size_t bytes = (size_t)(in->B * d) * sizeof(sae_real);
+    sae_cmat raw = {in->x, in->B, d, d};
+    sae_mat x = {l->x, in->B, d, d}, xhat = {l->xhat, in->B, d, d};
+    sae_norm_apply(l->s->norm, raw, x, l->row_scale);
+    if (l->g)
+        scale_gradient(l, in);
+    if (!e->props.shares_host) {
+        SAE_TRY(copy(e, l->dev_x, l->x, bytes, SAE_COPY_H2D, l->ctx.err));
+        if (l->g)
+            SAE_TRY(copy(e, l->dev_g, l->g, bytes, SAE_COPY_H2D, l->ctx.err));
+    }
+    sae_batch b = {in->B, l->dev_x, l->dev_x, l->dev_g, in->tok, in->row0};
+    SAE_TRY(sae_forward(l->s->model, &l->ctx, &b, &l->tape, e));
+    if (!e->props.shares_host)
+        SAE_TRY(copy(e, l->xhat, l->tape.xhat, bytes, SAE_COPY_D2H, l->ctx.err));
+    sae_norm_undo(l->s->norm, l->row_scale, xhat);
+    return fetch_code(l);
+}

@@ -1,0 +1,41 @@
+/* suite/eval/lane.h - one SAE of an evaluation: raw rows in, codes and decoded raw rows out, both
+ * in host memory. */
+#ifndef SAE_EVAL_LANE_H
+#define SAE_EVAL_LANE_H
+
+#include "eval/runner.h"
+
+typedef struct sae_rows { /* rows of one batch, host memory, borrowed */
+    int64_t B;
+    const sae_real *x; /* [B x d] raw */
+    const sae_real *g; /* [B x d] dCE/dx, or NULL */
+    const sae_token *tok;
+    uint64_t row0;
+} sae_rows;
+
+typedef struct sae_lane {
+    const sae_subject *s;
+    const sae_engine *e;
+    sae_ctx ctx;           /* EVAL; statistics in backend memory */
+    sae_ctx host;          /* the same with statistics in host memory, for metrics */
+    sae_stats view, host_view;
+    sae_stats_store blank; /* stands in for unknown statistics */
+    uint64_t *host_stats;  /* [2 n] copies when the backend does not share memory */
+    uint64_t needs;        /* SAE_NEED_* of the variant in EVAL */
+    sae_tape tape;
+    double *row_scale;     /* [B] |x| of unit-row normalisation */
+    sae_real *x, *g;       /* [B x d] normalised, host */
+    sae_real *dev_x, *dev_g; /* the same in backend memory; x, g where memory is shared */
+    /* results of the batch run last, raw units, host */
+    sae_real *xhat;        /* [B x d] */
+    sae_code code;
+} sae_lane;
+
+/* For batches of up to B rows of width d. `have` is the union of SAE_NEED_* that rows can carry;
+ * SAE_ENEEDS if the variant wants more. lm may be NULL. */
+int sae_lane_open(sae_lane *l, const sae_subject *s, const sae_engine *e, int64_t B, uint64_t have,
+                  const sae_lm *lm, sae_err *err);
+void sae_lane_close(sae_lane *l);
+int sae_lane_run(sae_lane *l, const sae_rows *in);
+
+#endif

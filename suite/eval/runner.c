@@ -1,0 +1,375 @@
+/* suite/eval/runner.c - measure many SAEs in one pass over the evaluation split. */
+#include "eval/runner.h"
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/memory.h"
+#include "eval/lane.h"
+#include "eval/splice.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { DEFAULT_ROWS = 65536 };
+
+/* One metric of one SAE. */
+typedef struct cell {
+    const sae_evaluation *ev;
+    const sae_subject *subject;
+    const sae_metric *metric;
+    sae_measure r;
+    void *state;
+    int active; /* wants the batches of this pass */
+} cell;
+
+typedef struct runner {
+    const sae_evaluation *ev;
+    sae_err *err;
+    int64_t d, B, rows; /* width, most rows of a batch, rows to measure */
+    uint32_t needs;     /* union of SAE_MNEED_* of the metrics that run */
+    int64_t metrics;    /* that run, per subject */
+    sae_spec **metric;  /* [metrics] */
+    sae_lane *lane;     /* [count] */
+    cell *cell;         /* [count x metrics] */
+    sae_real *x, *g;    /* [B x d] */
+    sae_token *tok;     /* [B] */
+    int32_t *label;     /* [B] or NULL */
+    sae_truth truth;
+    sae_lm_view lm;
+    sae_splicer splice;
+    sae_progress progress;
+} runner;
+
+/* ---- what the dataset can give --------------------------------------------------------------- */
+
+static uint32_t supplied(const runner *q)
+{
+    const sae_dataset *ds = q->ev->stream->ds;
+    uint32_t have = SAE_MNEED_CODE | SAE_MNEED_XHAT;
+    have |= ds->gives & SAE_GIVES_LM && ds->lm ? SAE_MNEED_LM : 0u;
+    have |= ds->gives & SAE_GIVES_TRUTH && ds->truth ? SAE_MNEED_TRUTH : 0u;
+    have |= ds->gives & SAE_GIVES_LABELS ? SAE_MNEED_LABELS : 0u;
+    have |= ds->gives & SAE_GIVES_GRAD ? SAE_MNEED_GRAD : 0u;
+    return have;
+}
+
+/* Keep the metrics whose needs are met. Passes over a language model give neither truth nor
+ * labels, so the first metric that splices decides against those that need them. */
+static int choose_metrics(runner *q)
+{
+    const sae_evaluation *ev = q->ev;
+    uint32_t have = supplied(q);
+    SAE_TRY(sae_new(&q->metric, ev->metrics, sizeof *q->metric, "metrics", q->err));
+    for (int64_t i = 0; i < ev->metrics; i++)
+        if (have & SAE_MNEED_LM && ev->metric[i]->metric->needs & SAE_MNEED_LM)
+            have &= ~(uint32_t)(SAE_MNEED_TRUTH | SAE_MNEED_LABELS);
+    for (int64_t i = 0; i < ev->metrics; i++) {
+        uint32_t missing = ev->metric[i]->metric->needs & ~have;
+        if (missing) {
+            sae_log(SAE_LOG_INFO, "eval", "metric %s skipped: dataset %s gives no %s",
+                    ev->metric[i]->name, ev->stream->ds->name,
+                    missing & SAE_MNEED_LM      ? "language model"
+                    : missing & SAE_MNEED_TRUTH ? "ground truth"
+                    : missing & SAE_MNEED_GRAD  ? "gradients"
+                                                : "labels");
+            continue;
+        }
+        q->needs |= ev->metric[i]->metric->needs;
+        q->metric[q->metrics++] = ev->metric[i];
+    }
+    return SAE_OK;
+}
+
+static int count_rows(runner *q)
+{
+    const sae_evaluation *ev = q->ev;
+    int64_t all = ev->stream->ds->rows(ev->stream->src, SAE_SPLIT_EVAL);
+    q->rows = ev->rows > 0 ? ev->rows : all >= 0 ? all : DEFAULT_ROWS;
+    if (all >= 0 && q->rows > all) {
+        sae_log(SAE_LOG_WARN, "eval", "%lld rows asked for, the evaluation split has %lld",
+                (long long)q->rows, (long long)all);
+        q->rows = all;
+    }
+    if (q->rows == 0)
+        SAE_FAIL(q->err, SAE_EINVAL, "dataset %s has no evaluation rows", ev->stream->ds->name);
+    return SAE_OK;
+}
+
+/* Atoms of the source; valid until the dataset is asked again. */
+static int load_truth(runner *q, uint64_t row0, int64_t B)
+{
+    const sae_stream *s = q->ev->stream;
+    if (!(q->needs & SAE_MNEED_TRUTH))
+        return SAE_OK;
+    return s->ds->truth(s->src, SAE_SPLIT_EVAL, row0, B, &q->truth, q->err);
+}
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+static int emit(void *sink, const sae_row *row)
+{
+    const cell *c = sink;
+    char name[128];
+    size_t a = strlen(c->metric->name), b = strlen(row->key);
+    if (a + b + 2 > sizeof name)
+        return SAE_EINVAL;
+    memcpy(name, c->metric->name, a);
+    name[a] = '.';
+    memcpy(name + a + 1, row->key, b + 1);
+    if (isnan(row->value))
+        sae_log(SAE_LOG_WARN, "eval", "%s: %s is undefined on these rows (metrics/%s.md)",
+                c->subject->spec, name, c->metric->name);
+    sae_result out = {c->subject, name, row};
+    return c->ev->on_row(c->ev->arg, &out);
+}
+
+static int point(void *sink, const sae_series *p)
+{
+    const cell *c = sink;
+    sae_result_point out = {c->subject, c->metric->name, p};
+    return c->ev->on_point ? c->ev->on_point(c->ev->arg, &out) : SAE_OK;
+}
+
+/* ---- set-up ---------------------------------------------------------------------------------- */
+
+static int check_subjects(const runner *q)
+{
+    for (int64_t i = 0; i < q->ev->count; i++) {
+        const sae_dims *dim = &q->ev->subject[i].model->dim;
+        if (dim->d_in != q->d || dim->d_out != q->d)
+            SAE_FAIL(q->err, SAE_EINVAL,
+                     "%s reads width %lld and writes %lld, the dataset has width %lld",
+                     q->ev->subject[i].spec, (long long)dim->d_in, (long long)dim->d_out,
+                     (long long)q->d);
+    }
+    return SAE_OK;
+}
+
+static int open_splicer(runner *q)
+{
+    const sae_stream *s = q->ev->stream;
+    SAE_TRY(s->ds->lm(s->src, &q->lm));
+    if (!s->norm.mean)
+        SAE_FAIL(q->err, SAE_ENEEDS, "mean ablation needs the mean row of the training stream");
+    SAE_TRY(sae_splicer_open(&q->splice, &q->lm, s->norm.mean, q->d, q->B, q->err));
+    q->B = q->splice.cap;
+    return SAE_OK;
+}
+
+static int open_rows(runner *q)
+{
+    size_t cells;
+    SAE_TRY(sae_size_mul(&cells, q->B, q->d, q->err));
+    SAE_TRY(sae_new(&q->x, (int64_t)cells, sizeof *q->x, "evaluation rows", q->err));
+    SAE_TRY(sae_new(&q->tok, q->B, sizeof *q->tok, "evaluation tokens", q->err));
+    if (q->needs & SAE_MNEED_LABELS)
+        SAE_TRY(sae_new(&q->label, q->B, sizeof *q->label, "labels", q->err));
+    int grad = (q->needs & SAE_MNEED_GRAD) != 0;
+    for (int64_t i = 0; i < q->ev->count; i++) {
+        const sae_variant *v = q->ev->subject[i].model->v;
+        uint64_t needs = v->needs ? v->needs(q->ev->subject[i].model->opt, SAE_EVAL) : 0;
+        grad |= (needs & SAE_NEED_GRAD) != 0;
+    }
+    if (grad && q->ev->stream->ds->gives & SAE_GIVES_GRAD)
+        SAE_TRY(sae_new(&q->g, (int64_t)cells, sizeof *q->g, "evaluation gradients", q->err));
+    return SAE_OK;
+}
+
+static int open_lanes(runner *q)
+{
+    const sae_evaluation *ev = q->ev;
+    uint64_t have = SAE_NEED_TOKENS;
+    have |= q->g ? SAE_NEED_GRAD : 0u;
+    have |= q->lm.lm ? SAE_NEED_LM : 0u;
+    SAE_TRY(sae_new(&q->lane, ev->count, sizeof *q->lane, "subjects", q->err));
+    for (int64_t i = 0; i < ev->count; i++)
+        SAE_TRY(sae_lane_open(&q->lane[i], &ev->subject[i], ev->e, q->B, have, q->lm.lm, q->err));
+    return SAE_OK;
+}
+
+static int fail_metric(const cell *c, int rc, sae_err *err)
+{
+    if (!err->code)
+        SAE_SET(err, rc, "metric %s of %s failed", c->metric->name, c->subject->spec);
+    return rc;
+}
+
+static int open_cells(runner *q)
+{
+    const sae_evaluation *ev = q->ev;
+    SAE_TRY(load_truth(q, 0, 1));
+    SAE_TRY(sae_new(&q->cell, ev->count * q->metrics, sizeof *q->cell, "measurements", q->err));
+    for (int64_t i = 0; i < ev->count * q->metrics; i++) {
+        cell *c = &q->cell[i];
+        const sae_spec *spec = q->metric[i % q->metrics];
+        const sae_lane *l = &q->lane[i / q->metrics];
+        c->ev = ev;
+        c->subject = l->s;
+        c->metric = spec->metric;
+        c->active = 1;
+        c->r = (sae_measure){.size = sizeof c->r,
+                             .m = l->s->model,
+                             .c = &l->host,
+                             .opt = sae_opts_base(spec->opts),
+                             .truth = spec->metric->needs & SAE_MNEED_TRUTH ? &q->truth : NULL,
+                             .scale = l->s->norm->scale,
+                             .emit = emit,
+                             .point = point,
+                             .sink = c};
+        size_t bytes = c->metric->state_size(&c->r);
+        SAE_TRY(sae_new(&c->state, (int64_t)bytes, 1, "metric state", q->err));
+        int rc = c->metric->begin(&c->r, c->state);
+        if (rc < 0)
+            return fail_metric(c, rc, q->err);
+    }
+    return SAE_OK;
+}
+
+static void close_all(runner *q)
+{
+    for (int64_t i = 0; q->cell && i < q->ev->count * q->metrics; i++)
+        sae_free(q->cell[i].state);
+    for (int64_t i = 0; q->lane && i < q->ev->count; i++)
+        sae_lane_close(&q->lane[i]);
+    if (q->splice.v.lm)
+        sae_splicer_close(&q->splice);
+    sae_free(q->cell);
+    sae_free(q->lane);
+    sae_free(q->metric);
+    sae_free(q->x);
+    sae_free(q->g);
+    sae_free(q->tok);
+    sae_free(q->label);
+}
+
+/* ---- batches --------------------------------------------------------------------------------- */
+
+/* Every metric sees what it declared and nothing else. */
+static int show(runner *q, const sae_eval *all, int64_t subject)
+{
+    for (int64_t i = 0; i < q->metrics; i++) {
+        cell *c = &q->cell[subject * q->metrics + i];
+        uint32_t needs = c->metric->needs;
+        sae_eval e = *all;
+        if (!c->active)
+            continue;
+        if (!(needs & SAE_MNEED_XHAT))
+            e.xhat = NULL;
+        if (!(needs & SAE_MNEED_CODE))
+            e.code = NULL;
+        if (!(needs & SAE_MNEED_GRAD))
+            e.g = NULL;
+        if (!(needs & SAE_MNEED_LABELS))
+            e.label = NULL;
+        if (!(needs & SAE_MNEED_TRUTH))
+            e.truth = NULL;
+        if (!(needs & SAE_MNEED_LM))
+            e.splice = NULL;
+        int rc = c->metric->batch(&c->r, c->state, &e);
+        if (rc < 0)
+            return fail_metric(c, rc, q->err);
+    }
+    return SAE_OK;
+}
+
+/* Run every SAE on the batch in q->x. */
+static int run_batch(runner *q, int64_t B, uint64_t row0)
+{
+    int splice = (q->needs & SAE_MNEED_LM) != 0;
+    sae_rows rows = {B, q->x, q->g, q->tok, row0};
+    for (int64_t i = 0; i < q->ev->count; i++) {
+        sae_lane *l = &q->lane[i];
+        SAE_TRY(sae_lane_run(l, &rows));
+        if (splice)
+            SAE_TRY(sae_splicer_splice(&q->splice, l->xhat, q->err));
+        sae_eval e = {.B = B,
+                      .d = q->d,
+                      .x = q->x,
+                      .xhat = l->xhat,
+                      .g = q->g,
+                      .code = &l->code,
+                      .tok = q->tok,
+                      .label = q->label,
+                      .truth = &q->truth,
+                      .splice = splice ? &q->splice.out : NULL};
+        SAE_TRY(show(q, &e, i));
+    }
+    sae_progress_at(&q->progress, (double)row0 + (double)B);
+    if (sae_interrupted())
+        SAE_FAIL(q->err, SAE_EINTR, "interrupted after %lld rows", (long long)row0 + (long long)B);
+    return SAE_OK;
+}
+
+static int pass_over_rows(runner *q)
+{
+    const sae_stream *s = q->ev->stream;
+    for (int64_t row0 = 0; row0 < q->rows; row0 += q->B) {
+        int64_t B = q->rows - row0 < q->B ? q->rows - row0 : q->B;
+        sae_fill f = {q->x, q->g, q->tok, q->label};
+        for (int64_t i = 0; i < B; i++) /* sources without documents: every row is its own */
+            q->tok[i] = (sae_token){(uint64_t)(row0 + i), 0, 0};
+        SAE_TRY(s->ds->fill(s->src, SAE_SPLIT_EVAL, (uint64_t)row0, B, &f, q->err));
+        SAE_TRY(load_truth(q, (uint64_t)row0, B));
+        SAE_TRY(run_batch(q, B, (uint64_t)row0));
+    }
+    return SAE_OK;
+}
+
+static int pass_over_documents(runner *q)
+{
+    q->splice.next = 0;
+    for (int64_t row0 = 0; row0 < q->rows; row0 += q->splice.kept) {
+        int rc = sae_splicer_next(&q->splice, q->x, q->g, q->tok, q->err);
+        if (rc != SAE_OK)
+            return rc;
+        SAE_TRY(run_batch(q, q->splice.kept, (uint64_t)row0));
+    }
+    return SAE_OK;
+}
+
+/* Results of the metrics that have seen enough; *again counts those that want another pass. */
+static int end_pass(runner *q, int64_t *again)
+{
+    *again = 0;
+    SAE_TRY(load_truth(q, 0, 1));
+    for (int64_t i = 0; i < q->ev->count * q->metrics; i++) {
+        cell *c = &q->cell[i];
+        if (!c->active)
+            continue;
+        int rc = c->metric->end(&c->r, c->state);
+        if (rc < 0)
+            return fail_metric(c, rc, q->err);
+        c->active = rc == SAE_AGAIN;
+        *again += c->active;
+    }
+    return SAE_OK;
+}
+
+int sae_evaluate(const sae_evaluation *ev, sae_err *err)
+{
+    runner q = {.ev = ev, .err = err, .d = ev->stream->dim.d_in, .B = ev->stream->B};
+    int64_t again = 0;
+    int rc = SAE_OK;
+    SAE_GOTO(choose_metrics(&q));
+    if (q.metrics == 0)
+        goto fail;
+    SAE_GOTO(count_rows(&q));
+    SAE_GOTO(check_subjects(&q));
+    if (q.needs & SAE_MNEED_LM)
+        SAE_GOTO(open_splicer(&q));
+    else
+        q.B = q.B < q.rows ? q.B : q.rows;
+    SAE_GOTO(open_rows(&q));
+    SAE_GOTO(open_lanes(&q));
+    SAE_GOTO(open_cells(&q));
+    sae_progress_open(&q.progress, "evaluate", "rows", (double)q.rows);
+    do {
+        rc = q.needs & SAE_MNEED_LM ? pass_over_documents(&q) : pass_over_rows(&q);
+        if (rc >= 0)
+            rc = end_pass(&q, &again);
+    } while (rc >= 0 && again > 0);
+    sae_progress_close(&q.progress);
+fail:
+    close_all(&q);
+    return rc < 0 ? rc : SAE_OK;
+}

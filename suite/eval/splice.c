@@ -1,0 +1,171 @@
+/* suite/eval/splice.c - language-model passes of an evaluation. */
+#include "eval/splice.h"
+
+#include "core/error.h"
+#include "core/memory.h"
+
+#include <string.h>
+
+enum { CLEAN, SPLICE, ZERO, MEAN, KL_SPLICE, KL_ZERO };
+
+/* Rows of documents [first, first + count). */
+static int64_t rows_of(const sae_splicer *s, int64_t first, int64_t count)
+{
+    const int64_t *start = s->v.docs->c.start;
+    return start[first + count] - start[first];
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Documents from `first` that fit into cap rows; at least one while there are any. */
+static int64_t group_size(const sae_splicer *s, int64_t first)
+{
+    int64_t left = s->v.docs->c.N - first, count = left > 0;
+    while (count < left && rows_of(s, first, count + 1) <= s->cap)
+        count++;
+    return count;
+}
+
+int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, int64_t d,
+                     int64_t budget, sae_err *err)
+{
+    int rc = SAE_OK;
+    memset(s, 0, sizeof *s);
+    s->v = *v;
+    s->mean = mean;
+    s->d = d;
+    s->vocab = v->lm->vocab;
+    s->cap = least(budget, least(SAE_SPLICE_CELLS / s->vocab, rows_of(s, 0, v->docs->c.N)));
+    for (int64_t i = 0; i < v->docs->c.N; i++)
+        s->cap = rows_of(s, i, 1) > s->cap ? rows_of(s, i, 1) : s->cap;
+    size_t cells, logits;
+    SAE_GOTO(sae_size_mul(&cells, s->cap, d, err));
+    SAE_GOTO(sae_size_mul(&logits, s->cap, s->vocab, err));
+    SAE_GOTO(sae_new(&s->start, v->docs->c.N + 1, sizeof *s->start, "contexts", err));
+    SAE_GOTO(sae_new(&s->kept_row, s->cap, sizeof *s->kept_row, "kept rows", err));
+    SAE_GOTO(sae_new(&s->scored_row, s->cap, sizeof *s->scored_row, "scored rows", err));
+    SAE_GOTO(sae_new(&s->scored, s->cap, sizeof *s->scored, "scored tokens", err));
+    SAE_GOTO(sae_new(&s->mix, (int64_t)cells, sizeof *s->mix, "spliced rows", err));
+    SAE_GOTO(sae_new(&s->logprob, (int64_t)logits, sizeof *s->logprob, "log-probabilities", err));
+    for (int i = 0; i < 6; i++)
+        SAE_GOTO(sae_new(&s->loss[i], s->cap, sizeof *s->loss[i], "token losses", err));
+    s->out = (sae_splice){0, s->scored, s->loss[CLEAN], s->loss[SPLICE], s->loss[ZERO],
+                          s->loss[MEAN], s->loss[KL_SPLICE], s->loss[KL_ZERO]};
+    return SAE_OK;
+fail:
+    sae_splicer_close(s);
+    return rc;
+}
+
+void sae_splicer_close(sae_splicer *s)
+{
+    if (s->pass)
+        s->v.lm->end(&s->pass);
+    sae_free(s->start);
+    sae_free(s->kept_row);
+    sae_free(s->scored_row);
+    sae_free(s->scored);
+    sae_free(s->mix);
+    sae_free(s->logprob);
+    for (int i = 0; i < 6; i++)
+        sae_free(s->loss[i]);
+    memset(s, 0, sizeof *s);
+}
+
+/* Tokens of the group's rows: which SAEs see, which predict a token. */
+static void index_rows(sae_splicer *s, int64_t first, int64_t count, sae_token *tok)
+{
+    const sae_docs *docs = s->v.docs;
+    s->kept = s->out.T = 0;
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t r = s->start[i]; r < s->start[i + 1]; r++) {
+            int32_t id = docs->c.tok[docs->c.start[first] + r];
+            sae_token t = {docs->doc[first + i], (uint32_t)(r - s->start[i]), (uint32_t)id};
+            if (!s->v.exclude || !s->v.exclude[id]) {
+                tok[s->kept] = t;
+                s->kept_row[s->kept++] = r;
+            }
+            if (r + 1 < s->start[i + 1]) {
+                s->scored[s->out.T] = t;
+                s->scored_row[s->out.T++] = r;
+            }
+        }
+}
+
+/* Per-row results of a pass to per-scored-token results, in place: scored_row[t] >= t. */
+static void gather(const sae_splicer *s, double *per_row)
+{
+    for (int64_t t = 0; t < s->out.T; t++)
+        per_row[t] = per_row[s->scored_row[t]];
+}
+
+/* Finish the pass with `mix` and collect its losses; kl < 0: not wanted. */
+static int finish_mix(sae_splicer *s, int ce, int kl, sae_err *err)
+{
+    sae_lm_out out = {.ce = s->loss[ce],
+                      .ref = kl >= 0 ? s->logprob : NULL,
+                      .kl = kl >= 0 ? s->loss[kl] : NULL};
+    SAE_TRY(s->v.lm->finish(s->pass, s->mix, &out, err));
+    gather(s, s->loss[ce]);
+    if (kl >= 0)
+        gather(s, s->loss[kl]);
+    return SAE_OK;
+}
+
+/* The unchanged model: rows for the SAEs, reference log-probabilities, gradient if wanted. */
+static int finish_clean(sae_splicer *s, sae_real *x, sae_real *g, sae_err *err)
+{
+    int64_t d = s->d;
+    const float *acts = s->v.lm->acts(s->pass);
+    sae_lm_out out = {.ce = s->loss[CLEAN], .logprob = s->logprob, .grad = g ? s->mix : NULL};
+    SAE_TRY(s->v.lm->finish(s->pass, NULL, &out, err));
+    gather(s, s->loss[CLEAN]);
+    for (int64_t i = 0; i < s->kept; i++)
+        for (int64_t c = 0; c < d; c++) {
+            x[i * d + c] = acts[s->kept_row[i] * d + c];
+            if (g)
+                g[i * d + c] = s->mix[s->kept_row[i] * d + c];
+        }
+    memcpy(s->mix, acts, (size_t)(s->rows * d) * sizeof *acts);
+    return SAE_OK;
+}
+
+/* Kept rows of mix become the given row, NULL: zero. */
+static void ablate(sae_splicer *s, const double *row)
+{
+    for (int64_t i = 0; i < s->kept; i++)
+        for (int64_t c = 0; c < s->d; c++)
+            s->mix[s->kept_row[i] * s->d + c] = row ? (float)row[c] : 0.0f;
+}
+
+int sae_splicer_next(sae_splicer *s, sae_real *x, sae_real *g, sae_token *tok, sae_err *err)
+{
+    const sae_contexts *c = &s->v.docs->c;
+    int64_t first = s->next, count = group_size(s, first);
+    s->v.lm->end(&s->pass);
+    if (count == 0)
+        return SAE_DONE;
+    for (int64_t i = 0; i <= count; i++)
+        s->start[i] = c->start[first + i] - c->start[first];
+    s->rows = s->start[count];
+    s->next = first + count;
+    index_rows(s, first, count, tok);
+    sae_contexts group = {count, s->start, c->tok + c->start[first]};
+    SAE_TRY(s->v.lm->begin(s->v.lm->self, s->v.hook, &group, &s->pass, err));
+    SAE_TRY(finish_clean(s, x, g, err));
+    ablate(s, NULL);
+    SAE_TRY(finish_mix(s, ZERO, KL_ZERO, err));
+    ablate(s, s->mean);
+    return finish_mix(s, MEAN, -1, err);
+}
+
+int sae_splicer_splice(sae_splicer *s, const sae_real *xhat, sae_err *err)
+{
+    for (int64_t i = 0; i < s->kept; i++)
+        for (int64_t c = 0; c < s->d; c++)
+            s->mix[s->kept_row[i] * s->d + c] = (float)xhat[i * s->d + c];
+    return finish_mix(s, SPLICE, KL_SPLICE, err);
+}

@@ -1,0 +1,43 @@
+/* suite/eval/splice.h - language-model passes of an evaluation, a group of documents at a time.
+ *
+ * For every group: one pass halted at the hook, finished once unchanged, once with zeros and once
+ * with the mean row in place of every row that SAEs see; then once per SAE with its decoded rows.
+ * Rows of excluded tokens (BOS) keep the model's own activation in all of them, so that the passes
+ * differ in nothing but those rows.
+ */
+#ifndef SAE_EVAL_SPLICE_H
+#define SAE_EVAL_SPLICE_H
+
+#include <sae/dataset.h>
+
+enum { SAE_SPLICE_CELLS = 1 << 24 }; /* rows x vocabulary kept per group, unless one document alone
+                                        has more */
+
+typedef struct sae_splicer {
+    sae_lm_view v;
+    const double *mean;  /* [d] */
+    int64_t d, vocab, cap; /* cap: most rows of a group */
+    int64_t next;        /* first document of the next group */
+    int64_t rows, kept;  /* of this group: all, and those SAEs see */
+    int64_t *start;      /* [documents + 1] */
+    int64_t *kept_row;   /* [cap] row of the group behind each kept row */
+    int64_t *scored_row; /* [cap] row of the group behind each scored token */
+    sae_token *scored;   /* [cap] */
+    float *logprob;      /* [cap x vocab] of the unchanged model */
+    float *mix;          /* [cap x d] rows to go on from */
+    double *loss[6];     /* [cap] in the order of sae_splice */
+    sae_lm_pass *pass;
+    sae_splice out;      /* of this group */
+} sae_splicer;
+
+/* Groups of about `budget` rows. v and mean are borrowed. */
+int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, int64_t d,
+                     int64_t budget, sae_err *err);
+void sae_splicer_close(sae_splicer *s);
+/* Capture the next group: x [cap x d], tok [cap], and g [cap x d] unless NULL, of the kept rows;
+ * out holds the shared losses. SAE_DONE when there are no more documents. */
+int sae_splicer_next(sae_splicer *s, sae_real *x, sae_real *g, sae_token *tok, sae_err *err);
+/* Fill ce_splice and kl_splice with xhat [kept x d]. */
+int sae_splicer_splice(sae_splicer *s, const sae_real *xhat, sae_err *err);
+
+#endif

@@ -97,7 +97,8 @@ static inline sae_cmat sae_tensor_matrix(const sae_model *m, const char *name)
 /* 1 if codes may be negative: then atoms w and -w are the same and cosines count without sign. */
 static inline int sae_model_signed(const sae_model *m)
 {
-    return ((m->v->caps_for ? m->v->caps_for(m->opt) : m->v->caps) & SAE_CAP_SIGNED) != 0;
+    uint64_t caps = m->v->caps_for ? m->v->caps & m->v->caps_for(m->opt) : m->v->caps;
+    return (caps & SAE_CAP_SIGNED) != 0;
 }
 
 #endif

@@ -223,6 +223,25 @@ fail:
     return rc;
 }
 
+size_t sae_tape_bytes(const sae_variant *v, const void *opt, const sae_dims *dim, int64_t B,
+                      enum sae_mode mode)
+{
+    sae_dims full = *dim;
+    sae_workspace ws = {0};
+    size_t dense = 0, row = 0, entry = sizeof(sae_real) + sizeof(int32_t), total = 0;
+    full.n = dim->n_cap;
+    if (v->workspace(opt, &full, B, mode, &ws) < 0 || sae_size_mul(&dense, B, full.n, NULL))
+        return SIZE_MAX;
+    int64_t wide = (ws.dense_code != 0) + (ws.dense_pre != 0);
+    if (sae_size_mul(&dense, (int64_t)dense, wide * (int64_t)sizeof(sae_real), NULL) ||
+        sae_size_mul(&row, B, 2 * dim->d_out * (int64_t)sizeof(sae_real), NULL) ||
+        sae_size_mul(&total, ws.dense_code ? 0 : ws.code_cap, (int64_t)entry, NULL) ||
+        sae_size_add(&total, total, dense, NULL) || sae_size_add(&total, total, row, NULL) ||
+        sae_size_add(&total, total, ws.scratch, NULL))
+        return SIZE_MAX;
+    return total;
+}
+
 static void release_code(sae_code *z, const sae_engine *e)
 {
     give(e, z->idx);

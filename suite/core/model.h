@@ -30,6 +30,9 @@ size_t sae_dtype_size(enum sae_dtype t);
 int sae_tape_open(sae_tape *t, const sae_variant *v, const void *opt, const sae_dims *dim, int64_t B,
                   enum sae_mode mode, const sae_engine *e, sae_err *err);
 void sae_tape_close(sae_tape *t, const sae_engine *e);
+/* Bytes sae_tape_open takes; SIZE_MAX if that overflows or the variant refuses. */
+size_t sae_tape_bytes(const sae_variant *v, const void *opt, const sae_dims *dim, int64_t B,
+                      enum sae_mode mode);
 int sae_tape_grow_code(sae_tape *t, int64_t need, const sae_engine *e, sae_err *err);
 
 /* forward, repeated with a larger code buffer while it answers SAE_ECAPACITY. */

@@ -6,17 +6,18 @@
 
 /* Optimiser settings; NaN or -1 takes the variant's own default. */
 typedef struct sae_train_config {
-    int64_t steps, B;
+    int64_t steps, B; /* no default: at least 1 */
     double lr, beta1, beta2, eps, clip_norm, weight_decay, decay;
     int64_t warmup;
 } sae_train_config;
 
-void sae_train_config_default(sae_train_config *c);
+void sae_train_config_default(sae_train_config *c); /* everything the variant's own; B 4096 */
 
 typedef struct sae_learner {
     sae_spec spec;         /* owned, resolved */
     char *canonical;       /* owned; identity together with dataset, seed and training config */
-    char id[17];           /* name of its files */
+    char *label;           /* owned; display form and seed, for messages */
+    char id[17];           /* hash of canonical, seed and training config: name of its files */
     uint64_t seed;
     sae_train_config cfg;  /* with the variant's defaults filled in */
     const sae_engine *e;
@@ -32,18 +33,27 @@ typedef struct sae_learner {
     double seconds;        /* spent in this learner's steps */
 } sae_learner;
 
-/* Takes ownership of *spec on success. Bytes needed are checked before anything is allocated. */
+/* Takes ownership of *spec on success. Bytes needed are checked before anything is allocated.
+ * dim gives the widths. */
 int sae_learner_open(sae_learner *l, sae_spec *spec, uint64_t seed, const sae_train_config *cfg,
                      const sae_dims *dim, const sae_engine *e, sae_err *err);
 void sae_learner_close(sae_learner *l);
+/* Bytes of a learner with batches of B rows; SIZE_MAX when they overflow. spec is resolved. */
 size_t sae_learner_bytes(const sae_spec *spec, const sae_dims *dim, int64_t B);
+/* Dictionary size at the start and its capacity: a dictionary that grows starts empty. */
+sae_dims sae_learner_dims(const sae_spec *spec, const sae_dims *dim);
 
 /* init from the first batch; call once unless the state was loaded. */
 int sae_learner_init(sae_learner *l, const sae_batch *sample, sae_err *err);
-/* One step: forward, finite check, backward, project, clip, optimise, statistics, adapt. */
+/* One step: forward, finite check, backward, project, clip, optimise, statistics, adapt. Afterwards
+ * l->done tells whether another one can change anything. Errors name the SAE and the step. */
 int sae_learner_step(sae_learner *l, const sae_batch *b, sae_err *err);
 int sae_learner_finalize(sae_learner *l, sae_err *err);
-/* Learning rate of a step: linear warm-up, constant, linear decay to 0 over the last `decay`. */
+/* Change the dictionary size within its capacity (ctx.grow): new rows of tensors and moments are
+ * zero, new features count as having fired now. */
+int sae_learner_grow(sae_learner *l, int64_t n, sae_err *err);
+/* Learning rate of a step (0 for the first): linear warm-up from 0, constant, linear decay to 0 over
+ * the last `decay`; the smaller one where they overlap. */
 double sae_learner_lr(const sae_train_config *c, int64_t step);
 
 #endif

@@ -14,7 +14,7 @@ enum sae_norm {
 };
 extern const char *const sae_norm_names[]; /* NULL-terminated, in enum order */
 
-/* Constants estimated once from the first `rows` TRAIN rows and kept in checkpoints. */
+/* Constants estimated once from the first rows of TRAIN and kept in checkpoints. */
 typedef struct sae_norm_const {
     enum sae_norm kind;
     double scale;  /* raw = scale * model units; 1 for NONE and UNIT_ROW */
@@ -25,11 +25,14 @@ typedef struct sae_norm_const {
 typedef struct sae_stream {
     const sae_dataset *ds;
     sae_source *src;
-    sae_dims dim;
+    char *canonical;       /* of the dataset's spec; owned */
+    sae_dims dim;          /* widths; n and n_cap are 0 */
     const sae_engine *e;
     sae_norm_const norm;
-    int64_t B;            /* largest batch */
-    sae_real *raw, *x, *g; /* [B x d]; x aliases raw when nothing is to be scaled */
+    int64_t B;             /* largest batch */
+    sae_real *raw, *x, *g; /* [B x d] host; x aliases raw when nothing is to be scaled; g is NULL
+                              when the dataset has no gradients */
+    sae_real *dev_x, *dev_g; /* what batches point to: x and g, or their copies on a device */
     double *row_scale;     /* [B] |x| for UNIT_ROW, else NULL */
     sae_token *tok;        /* [B] */
     char hash[36];         /* of the dataset */
@@ -39,15 +42,24 @@ int sae_stream_open(sae_stream *s, const sae_spec *spec, const sae_host *host, c
                     enum sae_norm norm, int64_t B, sae_err *err);
 void sae_stream_close(sae_stream *s);
 
+/* The part of `need` (a union of SAE_NEED_*) that the dataset cannot supply. */
+uint64_t sae_stream_lacks(const sae_stream *s, uint64_t need);
+
 /* Rows [row0, row0 + B) of a split, normalised, as the batch that variants see. `need` is a union
- * of SAE_NEED_*; SAE_ENEEDS if the dataset cannot supply it. */
+ * of SAE_NEED_*; SAE_ENEEDS if the dataset cannot supply it. Members that are not needed are NULL. */
 int sae_stream_fill(sae_stream *s, enum sae_split split, uint64_t row0, int64_t B, uint64_t need,
                     sae_batch *out, sae_err *err);
 
-/* Model units -> raw units, row by row; xhat [B x d] of the batch filled last. */
+/* Model units -> raw units, row by row; xhat [B x d] (host) of the batch filled last. */
 void sae_stream_denorm(const sae_stream *s, sae_mat xhat);
-/* Normalise `B` raw rows given by the caller (LM activations of the runner); row_scale [B] is
- * written for UNIT_ROW, else ignored. */
+
+/* Estimate the constants from the first min(rows of TRAIN, 2^15) rows; n->kind is set, n->mean [d]
+ * is written. buf [B x d] is overwritten. Sums run in double in row order, so the result does not
+ * depend on B. SAE_ENONFINITE names the row. */
+int sae_norm_estimate(sae_norm_const *n, const sae_dataset *ds, sae_source *src, sae_mat buf,
+                      sae_err *err);
+/* Normalise raw rows given by the caller (LM activations of the runner); x may be raw. row_scale
+ * [rows] is written for UNIT_ROW, else ignored. A zero row has scale 1. */
 void sae_norm_apply(const sae_norm_const *n, sae_cmat raw, sae_mat x, double *row_scale);
 void sae_norm_undo(const sae_norm_const *n, const double *row_scale, sae_mat x);
 

@@ -295,7 +295,7 @@ static int project(sae_learner *l, double *norm, sae_err *err)
         double norm2 = 0;
         if (t->spec->role != SAE_PARAM)
             continue;
-        int unit = (t->spec->flags & SAE_T_UNIT_ROWS) != 0;
+        int unit = (t->flags & SAE_T_UNIT_ROWS) != 0;
         sae_cmat w = {unit ? t->w : NULL, t->rows, t->cols, t->cols};
         SAE_TRY(l->e->k.project_rows(l->e->dev, w, matrix(t, t->grad), &norm2));
         if (!isfinite(norm2))
@@ -322,8 +322,8 @@ static int optimise(sae_learner *l, sae_err *err)
         sae_tensor *t = &l->model.t[i];
         if (t->spec->role != SAE_PARAM)
             continue;
-        a.weight_decay = t->spec->flags & SAE_T_NO_DECAY ? 0 : c->weight_decay;
-        a.unit_rows = (t->spec->flags & SAE_T_UNIT_ROWS) != 0;
+        a.weight_decay = t->flags & SAE_T_NO_DECAY ? 0 : c->weight_decay;
+        a.unit_rows = (t->flags & SAE_T_UNIT_ROWS) != 0;
         SAE_TRY(l->e->k.adam_step(l->e->dev, &a, matrix(t, t->w), t->grad, l->moment1[i],
                                   l->moment2[i]));
     }

@@ -12,19 +12,22 @@ typedef struct sae_trainer {
     sae_stream *stream;
     sae_learner **learner; /* [count] borrowed */
     int64_t count;
-    int64_t steps;
+    int64_t steps;            /* of the run; every learner's cfg.steps */
     int64_t log_every;        /* steps between loss rows; 0: steps / 200, at least 1 */
-    int64_t checkpoint_every; /* steps; 0: never */
+    int64_t checkpoint_every; /* steps; 0: only at the end and on interrupt */
     const char *dir;          /* checkpoint directory, NULL: none */
     /* One call per learner and logged step; may be NULL. */
     int (*on_loss)(void *arg, const sae_learner *l, double lr);
-    /* After every checkpoint (so that loss.csv can be flushed before it); may be NULL. */
+    /* Before a checkpoint of `step` becomes visible: everything that belongs to earlier steps must
+     * be on disk when it returns (loss.csv); may be NULL. */
     int (*on_checkpoint)(void *arg, int64_t step);
     void *arg;
 } sae_trainer;
 
-/* Run to the end, from the learners' common step. SAE_EINTR after Ctrl-C (a checkpoint is written
- * first when dir is set). SAE_ENONFINITE names the learner, the step and the loss. */
+/* Run to the end, from the learners' common step; then finalize. SAE_ENEEDS before the first step
+ * if the dataset lacks an input that a learner declares. SAE_EINTR after Ctrl-C (a checkpoint is
+ * written first when dir is set). SAE_ENONFINITE names the learner, the step and the loss. The last
+ * checkpoint holds the state before finalize, which is a function of it. */
 int sae_trainer_run(sae_trainer *t, sae_err *err);
 /* Load the newest complete checkpoint of dir into the learners; *step = its step, 0 if none. */
 int sae_trainer_resume(sae_trainer *t, int64_t *step, sae_err *err);

@@ -5,11 +5,10 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
-#include "core/safetensors.h"
+#include "train/part.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- identity: what must agree for a state to be this learner's ----------------------------------- */
@@ -70,56 +69,24 @@ static void identify(field *f, const sae_learner *l, const sae_stream *s)
     *f = real_field("decay", c->decay);
 }
 
-/* ---- one learner: save ---------------------------------------------------------------------------- */
+/* ---- one learner ---------------------------------------------------------------------------------- */
 
-/* An array of the state, in the order of the file. Rank 2, or 1 when cols is -1. */
-typedef struct part {
-    char name[96];
-    enum sae_st_dtype dtype;
-    int64_t rows, cols;
-    void *p; /* backend memory */
-} part;
-
-enum { PARTS = 3 * SAE_MAX_TENSOR + 2 };
-
-static size_t part_bytes(const part *p)
-{
-    return (size_t)(p->rows * (p->cols < 0 ? 1 : p->cols)) * sae_st_dtype_size(p->dtype);
-}
-
-static enum sae_st_dtype stored_as(enum sae_dtype t)
-{
-    static const enum sae_st_dtype map[] = {
-        [SAE_REAL] = SAE_ST_F32, [SAE_F64] = SAE_ST_F64, [SAE_I64] = SAE_ST_I64,
-        [SAE_U64] = SAE_ST_U64};
-    return map[t];
-}
-
-static part tensor_part(const char *prefix, const sae_tensor *t, void *p)
-{
-    part out = {.dtype = stored_as(t->spec->dtype), .rows = t->rows, .cols = t->cols, .p = p};
-    snprintf(out.name, sizeof out.name, "%s%s", prefix, t->spec->name);
-    return out;
-}
-
-static int list_parts(part *out, const sae_learner *l)
+static int list_parts(sae_part *out, const sae_learner *l)
 {
     int count = 0;
     for (int i = 0; i < l->model.nt; i++) {
         const sae_tensor *t = &l->model.t[i];
-        out[count++] = tensor_part("", t, t->w);
+        out[count++] = sae_part_tensor("", t, t->w);
         if (t->spec->role != SAE_PARAM)
             continue;
-        out[count++] = tensor_part("adam_m.", t, l->moment1[i]);
-        out[count++] = tensor_part("adam_v.", t, l->moment2[i]);
+        out[count++] = sae_part_tensor("adam_m.", t, l->moment1[i]);
+        out[count++] = sae_part_tensor("adam_v.", t, l->moment2[i]);
     }
-    out[count++] = (part){"last_fired", SAE_ST_U64, l->model.dim.n, -1, l->stats.last_fired};
-    out[count++] = (part){"fire_count", SAE_ST_U64, l->model.dim.n, -1, l->stats.fire_count};
-    return count;
+    sae_part_stats(out + count, &l->stats, l->model.dim.n);
+    return count + 2;
 }
 
-static int write_header(sae_st_writer *w, const sae_learner *l, const sae_stream *s,
-                        const part *parts, int count, sae_err *err)
+static int write_meta(sae_st_writer *w, const sae_learner *l, const sae_stream *s, sae_err *err)
 {
     field f[FIELDS];
     identify(f, l, s);
@@ -131,28 +98,6 @@ static int write_header(sae_st_writer *w, const sae_learner *l, const sae_stream
         SAE_TRY(sae_st_writer_meta(w, f[i].key, value_of(&f[i]), err));
     for (size_t i = 0; i < sizeof clock / sizeof clock[0]; i++)
         SAE_TRY(sae_st_writer_meta(w, clock[i].key, clock[i].number, err));
-    for (int i = 0; i < count; i++) {
-        int64_t shape[] = {parts[i].rows, parts[i].cols};
-        SAE_TRY(sae_st_writer_add(w, parts[i].name, parts[i].dtype, parts[i].cols < 0 ? 1 : 2,
-                                  shape, err));
-    }
-    return sae_st_writer_begin(w, err);
-}
-
-enum { STAGE = 1 << 20 }; /* bytes on the way from backend memory to the file */
-
-static int write_part(sae_st_writer *w, const sae_engine *e, const part *p, unsigned char *stage,
-                      sae_err *err)
-{
-    const unsigned char *src = p->p;
-    size_t bytes = part_bytes(p);
-    for (size_t at = 0; at < bytes; at += STAGE) {
-        size_t now = bytes - at < STAGE ? bytes - at : STAGE;
-        int rc = e->be->copy(e->dev, stage, src + at, now, SAE_COPY_D2H);
-        if (rc < 0)
-            SAE_FAIL(err, rc, "%s cannot be copied from %s", p->name, e->be->name);
-        SAE_TRY(sae_st_writer_data(w, stage, now, err));
-    }
     return SAE_OK;
 }
 
@@ -160,22 +105,16 @@ int sae_checkpoint_save(const char *path, const sae_learner *l, const sae_stream
 {
     int rc = SAE_OK;
     sae_st_writer *w = NULL;
-    unsigned char *stage = NULL;
-    part parts[PARTS];
+    sae_part parts[SAE_MAX_PART];
     int count = list_parts(parts, l);
-    SAE_GOTO(sae_new(&stage, STAGE, 1, "checkpoint.stage", err));
-    SAE_GOTO(sae_st_writer_open(&w, path, err));
-    SAE_GOTO(write_header(w, l, s, parts, count, err));
-    for (int i = 0; i < count; i++)
-        SAE_GOTO(write_part(w, l->e, &parts[i], stage, err));
-    SAE_GOTO(sae_st_writer_commit(&w, err));
+    SAE_TRY(sae_st_writer_open(&w, path, err));
+    SAE_GOTO(write_meta(w, l, s, err));
+    SAE_GOTO(sae_parts_write(w, l->e, parts, count, err));
+    return sae_st_writer_commit(&w, err);
 fail:
     sae_st_writer_abandon(&w);
-    sae_free(stage);
     return rc;
 }
-
-/* ---- one learner: load ---------------------------------------------------------------------------- */
 
 static int check_identity(const sae_st *st, const sae_learner *l, const sae_stream *s, sae_err *err)
 {
@@ -184,18 +123,9 @@ static int check_identity(const sae_st *st, const sae_learner *l, const sae_stre
     for (int i = 0; i < FIELDS; i++) {
         const char *found = sae_st_meta(st, f[i].key), *expected = value_of(&f[i]);
         if (!found || strcmp(found, expected) != 0)
-            SAE_FAIL(err, SAE_EFORMAT, "the checkpoint is of another run: %s is %s, expected %s",
-                     f[i].key, found ? found : "absent", expected);
+            SAE_FAIL(err, SAE_EFORMAT, "%s is of another run: expected %s %s, found %s",
+                     sae_st_path(st), f[i].key, expected, found ? found : "none");
     }
-    return SAE_OK;
-}
-
-static int read_int(const sae_st *st, const char *key, int64_t *out, sae_err *err)
-{
-    const char *text = sae_st_meta(st, key);
-    if (!text || sae_int_parse(text, out) < 0 || *out < 0)
-        SAE_FAIL(err, SAE_EFORMAT, "metadata \"%s\" is %s, expected a count", key,
-                 text ? text : "absent");
     return SAE_OK;
 }
 
@@ -203,48 +133,30 @@ static int read_clock(const sae_st *st, sae_learner *l, sae_err *err)
 {
     int64_t tokens = 0, done = 0, n = 0;
     const char *seconds = sae_st_meta(st, "seconds");
-    SAE_TRY(read_int(st, "step", &l->step, err));
-    SAE_TRY(read_int(st, "tokens", &tokens, err));
-    SAE_TRY(read_int(st, "done", &done, err));
-    SAE_TRY(read_int(st, "n", &n, err));
+    SAE_TRY(sae_part_count(st, "step", &l->step, err));
+    SAE_TRY(sae_part_count(st, "tokens", &tokens, err));
+    SAE_TRY(sae_part_count(st, "done", &done, err));
+    SAE_TRY(sae_part_count(st, "n", &n, err));
     if (!seconds || sae_real_parse(seconds, &l->seconds) < 0)
-        SAE_FAIL(err, SAE_EFORMAT, "metadata \"seconds\" is %s, expected a number",
-                 seconds ? seconds : "absent");
+        SAE_FAIL(err, SAE_EFORMAT, "%s: metadata \"seconds\": expected a number, found %.40s",
+                 sae_st_path(st), seconds ? seconds : "nothing");
     l->stats.view.tokens = (uint64_t)tokens;
     l->done = done != 0;
     return sae_learner_grow(l, n, err);
-}
-
-static int read_part(const sae_st *st, const sae_engine *e, const part *p, sae_err *err)
-{
-    const sae_st_tensor *t;
-    int64_t shape[] = {p->rows, p->cols};
-    SAE_TRY(sae_st_need(st, p->name, p->cols < 0 ? 1 : 2, shape, &t, err));
-    if (t->dtype != p->dtype)
-        SAE_FAIL(err, SAE_EFORMAT, "%s is %s, expected %s", p->name, sae_st_dtype_name(t->dtype),
-                 sae_st_dtype_name(p->dtype));
-    int rc = t->bytes ? e->be->copy(e->dev, p->p, t->data, t->bytes, SAE_COPY_H2D) : SAE_OK;
-    if (rc < 0)
-        SAE_FAIL(err, rc, "%s cannot be copied to %s", p->name, e->be->name);
-    return SAE_OK;
 }
 
 int sae_checkpoint_load(const char *path, sae_learner *l, const sae_stream *s, sae_err *err)
 {
     int rc = SAE_OK;
     sae_st *st = NULL;
-    part parts[PARTS];
+    sae_part parts[SAE_MAX_PART];
     SAE_TRY(sae_st_open(&st, path, err));
     SAE_GOTO(check_identity(st, l, s, err));
     SAE_GOTO(read_clock(st, l, err));
-    int count = list_parts(parts, l);
-    for (int i = 0; i < count; i++)
-        SAE_GOTO(read_part(st, l->e, &parts[i], err));
-    sae_st_close(&st);
-    return SAE_OK;
+    SAE_GOTO(sae_parts_read(st, l->e, parts, list_parts(parts, l), err));
 fail:
     sae_st_close(&st);
-    return sae_fail_prefix(err, rc, "%s", path);
+    return rc;
 }
 
 /* ---- checkpoints of a run ------------------------------------------------------------------------- */

@@ -1,28 +1,40 @@
-/* suite/train/sae_file.h - trained SAEs as files other tools read.
+/* suite/train/sae_file.h - trained SAEs as files.
  *
- * Writing: a directory with sae_weights.safetensors and cfg.json in SAELens' layout where the
- * variant can be expressed there (W_enc [d x n], b_enc, W_dec [n x d], b_dec), what only we know
- * under the key "saemark". Reading: that directory, and a bare safetensors file with W_enc / b_enc /
- * W_dec / b_dec in either orientation (d and n tell them apart; d == n needs cfg.json).
+ * Writing: a directory with
+ *   saemark.safetensors       the model bit for bit: every tensor in our layout, firing statistics,
+ *                             spec, seed, dataset and normalisation
+ *   cfg.json                  SAELens' keys, and what only we know under the key "saemark"
+ *   sae_weights.safetensors   where the variant says how (sae_saelens): W_enc [d x n], b_enc, W_dec
+ *                             [n x d], b_dec, threshold. The normalisation scale is folded in, since
+ *                             SAELens readers expect weights for raw activations; it rounds once, so
+ *                             these are not the bits of the model. unit_row becomes SAELens'
+ *                             constant_norm_rescale.
+ * Reading: that directory (the first file wins), a directory by SAELens, and a bare safetensors file
+ * with W_enc, b_enc, W_dec, b_dec in either orientation: the biases tell n from d.
  */
 #ifndef SAE_TRAIN_SAE_FILE_H
 #define SAE_TRAIN_SAE_FILE_H
 
 #include "train/learner.h"
 
-int sae_file_export(const char *dir, const sae_learner *l, const sae_norm_const *norm,
-                    const char *dataset, sae_err *err);
+/* Call after finalize. dir appears complete or not at all; one that exists is replaced. */
+int sae_file_export(const char *dir, const sae_learner *l, const sae_stream *s, sae_err *err);
 
-/* A trained SAE for evaluation: a learner without gradients and optimiser, plus its normalisation.
- * variant: spec string to interpret bare files with ("relu"), NULL to take it from cfg.json. */
+/* A trained SAE for evaluation: a learner without gradients and optimiser, plus its normalisation. */
 typedef struct sae_loaded {
     sae_spec spec;
     sae_model model;
-    sae_norm_const norm;
+    void *opt;             /* options at the end of training */
+    sae_stats_store stats; /* of training; tokens 0 when unknown */
+    sae_norm_const norm;   /* mean is owned, zero when unknown (rows 0) */
     uint64_t seed;
     char *canonical;
+    char dataset_hash[36]; /* "" when unknown */
 } sae_loaded;
 
+/* variant: spec string to interpret files of other tools with ("relu"), NULL to take it from
+ * cfg.json; its n is the file's. SAE_EFORMAT and SAE_ENONFINITE name file, tensor or key, expected
+ * and found. */
 int sae_file_import(sae_loaded *s, const char *path, const char *variant, const sae_registry *reg,
                     const sae_engine *e, sae_err *err);
 void sae_loaded_close(sae_loaded *s, const sae_engine *e);

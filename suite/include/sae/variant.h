@@ -141,6 +141,14 @@ typedef struct sae_train_defaults { /* data, not code; a plan overrides any of t
     double decay;        /* final share of the steps over which lr falls linearly to 0 */
 } sae_train_defaults;
 
+/* How SAELens holds a trained SAE of this kind: W_enc, b_enc, W_dec, b_dec as they are (ReLU of the
+ * selected pre-activations), k from the option of that name, and a threshold. */
+typedef struct sae_saelens {
+    const char *architecture; /* "standard", "topk", "jumprelu" */
+    const char *threshold;    /* tensor of thresholds on pre-activations, [1 x n] or [1 x 1]; or NULL */
+    int log_threshold;        /* 1: the tensor holds their logarithms */
+} sae_saelens;
+
 typedef struct sae_variant {
     uint32_t abi, size;        /* SAE_VARIANT_ABI, sizeof(sae_variant) */
     const char *name;          /* == file name == symbol suffix */
@@ -168,6 +176,7 @@ typedef struct sae_variant {
     double (*flops)(const void *opt, const sae_dims *dim, int64_t B, enum sae_mode mode);
     /* Flags of one tensor where they follow from options; NULL: always spec->flags. */
     uint32_t (*tensor_flags)(const void *opt, const sae_tensor_spec *spec);
+    const sae_saelens *saelens; /* NULL: SAELens has no such architecture */
 } sae_variant;
 
 /* The model's tensor of that name, or NULL. */

@@ -1,0 +1,20 @@
+/* suite/train/sae_cfg.h - cfg.json of a SAE in SAELens' layout. */
+#ifndef SAE_TRAIN_SAE_CFG_H
+#define SAE_TRAIN_SAE_CFG_H
+
+#include "train/stream.h"
+
+typedef struct sae_cfg {
+    char architecture[64]; /* "standard", "topk", ... */
+    int64_t d_in, d_sae;
+    int64_t k;             /* -1: none */
+    int subtract_b_dec;    /* apply_b_dec_to_input */
+    int rank_by_norm;      /* rescale_acts_by_decoder_norm: codes are scaled by |decoder row| */
+    enum sae_norm norm;    /* NONE, or UNIT_ROW for constant_norm_rescale (rows of norm sqrt(d)) */
+} sae_cfg;
+
+/* Read version 6 and the flat form before it. SAE_EFORMAT names the key, what is expected and what
+ * was found; so do settings that we cannot honour (layer_norm, an unfolded scale, ...). */
+int sae_cfg_parse(const char *text, size_t bytes, sae_cfg *c, sae_err *err);
+
+#endif

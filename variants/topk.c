@@ -83,4 +83,5 @@ const sae_variant sae_variant_topk = {
     .check = check,
     .backward = backward,
     .flops = flops,
+    .saelens = &(const sae_saelens){"topk", NULL, 0},
 };

@@ -3,6 +3,8 @@
 # Out of tree: everything goes to $(BUILD)/$(CONFIG). No configure step: optional parts are probed,
 # printed as found / not found, and each probe can be overridden (make CUDA=no).
 
+# No built-in rules: they would try to make the dependency files from objects.
+MAKEFLAGS += --no-builtin-rules
 CONFIG ?= release
 BUILD  ?= build
 B      := $(BUILD)/$(CONFIG)

@@ -238,14 +238,19 @@ typedef struct stock_links {
     sae_real *dval; /* [cap] gradient of the listed values */
 } stock_links;
 
+static inline void stock_take_csc(stock_bump *s, int64_t n, int64_t cap, sae_csc *out)
+{
+    out->n = n;
+    out->nnz = 0;
+    out->cap = cap;
+    out->colptr = (int64_t *)stock_take(s, n < INT64_MAX ? n + 1 : -1, sizeof(int64_t));
+    out->row = (int32_t *)stock_take(s, cap, sizeof(int32_t));
+    out->pos = (int64_t *)stock_take(s, cap, sizeof(int64_t));
+}
+
 static inline void stock_take_links(stock_bump *s, int64_t n, int64_t cap, stock_links *out)
 {
-    out->csc.n = n;
-    out->csc.nnz = 0;
-    out->csc.cap = cap;
-    out->csc.colptr = (int64_t *)stock_take(s, n < INT64_MAX ? n + 1 : -1, sizeof(int64_t));
-    out->csc.row = (int32_t *)stock_take(s, cap, sizeof(int32_t));
-    out->csc.pos = (int64_t *)stock_take(s, cap, sizeof(int64_t));
+    stock_take_csc(s, n, cap, &out->csc);
     out->dval = stock_take_real(s, cap, 1);
 }
 

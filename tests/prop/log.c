@@ -1,0 +1,106 @@
+/* tests/prop/log.c - messages, progress, the interrupt flag, embedded files. */
+#include "core/assets.h"
+#include "core/log.h"
+#include "support/support.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static char seen[200];
+
+static void keep(void *arg, enum sae_level level, const char *component, const char *message)
+{
+    snprintf(seen, sizeof seen, "%s%d %s: %s", (const char *)arg, (int)level, component, message);
+}
+
+START_TEST(messages)
+{
+    sae_log(SAE_LOG_ERROR, "x", "nobody listens");
+    sae_log_to(keep, ">", SAE_LOG_WARN);
+    sae_log(SAE_LOG_INFO, "x", "too quiet");
+    ck_assert_str_eq(seen, "");
+    sae_log(SAE_LOG_WARN, "train", "step %d", 3);
+    ck_assert_str_eq(seen, ">1 train: step 3");
+}
+END_TEST
+
+/* What a progress of `total` units, `age` seconds old, writes to a pipe. */
+static ssize_t drawn(char *out, size_t room, double age, double done, double total)
+{
+    int fd[2];
+    ck_assert_int_eq(pipe(fd), 0);
+    sae_progress_to(fd[1]);
+    sae_progress p;
+    sae_progress_open(&p, "train", "tokens", total);
+    p.t0 -= age;
+    p.last -= age;
+    snprintf(p.note, sizeof p.note, "loss 0.5");
+    for (int i = 0; i < 1000; i++) /* a burst is drawn once */
+        sae_progress_at(&p, done);
+    close(fd[1]);
+    sae_progress_to(-1);
+    ssize_t n = read(fd[0], out, room - 1);
+    ck_assert_int_ge(n, 0);
+    out[n] = '\0';
+    close(fd[0]);
+    return n;
+}
+
+START_TEST(progress)
+{
+    char text[2000];
+    ck_assert_int_eq(drawn(text, sizeof text, 1.5, 500, 1000), 0);
+    ck_assert_int_eq(drawn(text, sizeof text, 10, 100, 1000), 0); /* below a quarter */
+    ck_assert_int_gt(drawn(text, sizeof text, 10, 5e6, 1e7), 0);
+    ck_assert_str_eq(text, "train  50% 5.00M/10.0M tokens, 500k/s, 10s left, loss 0.5\n");
+    ck_assert_int_gt(drawn(text, sizeof text, 7200, 900, 1000), 0);
+    ck_assert_ptr_nonnull(strstr(text, "900/1.00k"));
+    ck_assert_ptr_nonnull(strstr(text, "13m20s left"));
+    ck_assert_int_eq(drawn(text, sizeof text, 10, 5, 0), 0); /* an unknown total has no quarters */
+    sae_progress p;
+    sae_progress_open(&p, "never", "x", 1); /* drawn nowhere by default */
+    ck_assert(!p.active);
+    sae_progress_at(&p, 1);
+    sae_progress_close(&p);
+}
+END_TEST
+
+START_TEST(interrupt)
+{
+    ck_assert(!sae_interrupted());
+    sae_interrupt();
+    ck_assert(sae_interrupted());
+    double t = sae_clock();
+    ck_assert(sae_clock() >= t);
+}
+END_TEST
+
+START_TEST(assets)
+{
+    ck_assert_ptr_null(sae_asset_find("no/such/file"));
+    for (const sae_asset *a = sae_assets; a->name; a++) {
+        ck_assert_ptr_eq(sae_asset_find(a->name), a);
+        char bytes[4096];
+        FILE *f = fopen(a->name, "rb"); /* tests run at the root of the source tree */
+        if (!f)
+            continue;
+        size_t n = fread(bytes, 1, sizeof bytes, f);
+        fclose(f);
+        ck_assert_uint_ge((size_t)(a->end - a->data), n);
+        ck_assert_mem_eq(bytes, a->data, n);
+    }
+}
+END_TEST
+
+Suite *suite_log(void)
+{
+    Suite *s = suite_create("log");
+    TCase *c = tcase_create("log");
+    tcase_add_test(c, messages);
+    tcase_add_test(c, progress);
+    tcase_add_test(c, interrupt);
+    tcase_add_test(c, assets);
+    suite_add_tcase(s, c);
+    return s;
+}

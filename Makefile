@@ -198,7 +198,12 @@ $(B)/tests/kern: $(call obj,$(call testsrc,kern),$(B)) $(B)/libsaemark.a \
 $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(B)/libsaemark.a
 	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
 
-check: all $(TESTS) ## build and run every test; ends with "N passed, N failed"
+# Plug-ins are built as a user would build them: against the public headers alone.
+PLUGINS := $(patsubst %,$(B)/tests/plugin/%.so,$(call names,tests/plugin))
+$(B)/tests/plugin/%.so: tests/plugin/%.c $(B)/gen/flags.txt
+	$(Q)mkdir -p $(dir $@) && $(CC) -std=c11 -shared -fPIC $(OPT) $(WARN) $(INC_ABI) -MMD -MP -o $@ $<
+
+check: all $(TESTS) $(PLUGINS) ## build and run every test; ends with "N passed, N failed"
 	@tests/run $(B) $(CONFIG)
 check-asan: ## the same under address and undefined-behaviour sanitizers
 	@$(MAKE) --no-print-directory CONFIG=asan check

@@ -13,27 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Line of the first "key:" in the text (1-based), 0 when there is none; n: its n-th occurrence. */
-static int line_of(const char *text, size_t bytes, const char *key, int64_t n)
-{
-    size_t len = strlen(key);
-    int line = 1;
-    for (size_t i = 0; i < bytes; i++) {
-        if (text[i] == '\n') {
-            line++;
-            continue;
-        }
-        size_t at = i;
-        while (at < bytes && (text[at] == ' ' || text[at] == '-'))
-            at++;
-        if (at + len < bytes && !memcmp(text + at, key, len) && text[at + len] == ':' && n-- == 0)
-            return line;
-        while (i + 1 < bytes && text[i + 1] != '\n')
-            i++;
-    }
-    return 0;
-}
-
 /* ---- --set key=value ------------------------------------------------------------------------- */
 
 enum set_type { SET_TEXT, SET_INT, SET_SEEDS, SET_SAES };
@@ -234,7 +213,7 @@ static int range_int(const source *s, const char *key, int64_t v, int64_t lo, in
     if (v >= lo && v <= hi)
         return SAE_OK;
     SAE_FAIL(err, SAE_EINVAL, "%s: line %d: %s: expected %lld to %lld, found %lld", s->name,
-             line_of(s->text, s->bytes, key, 0), key, (long long)lo, (long long)hi, (long long)v);
+             sae_plan_line_of(s->text, s->bytes, key, 0), key, (long long)lo, (long long)hi, (long long)v);
 }
 
 static int range_real(const source *s, const char *key, const double *v, double lo, double hi,
@@ -243,7 +222,7 @@ static int range_real(const source *s, const char *key, const double *v, double 
     if (!v || (*v >= lo && *v <= hi))
         return SAE_OK;
     SAE_FAIL(err, SAE_EINVAL, "%s: line %d: %s: expected %g to %g, found %g", s->name,
-             line_of(s->text, s->bytes, key, 0), key, lo, hi, *v);
+             sae_plan_line_of(s->text, s->bytes, key, 0), key, lo, hi, *v);
 }
 
 static int check_entry(const source *s, const sae_plan_sae *e, sae_err *err)
@@ -271,7 +250,7 @@ static int check_norm(const source *s, const sae_plan *p, sae_err *err)
                                  sae_norm_names[i]);
     }
     SAE_FAIL(err, SAE_EINVAL, "%s: line %d: norm: expected one of %s, found %s", s->name,
-             line_of(s->text, s->bytes, "norm", 0), known, p->norm);
+             sae_plan_line_of(s->text, s->bytes, "norm", 0), known, p->norm);
 }
 
 static int check_plan(const source *s, const sae_plan *p, sae_err *err)
@@ -289,7 +268,7 @@ static int check_plan(const source *s, const sae_plan *p, sae_err *err)
         for (unsigned j = 0; j < i; j++)
             if (p->seeds[i] == p->seeds[j])
                 SAE_FAIL(err, SAE_EINVAL, "%s: line %d: seeds: %llu is listed twice", s->name,
-                         line_of(s->text, s->bytes, "seeds", 0), (unsigned long long)p->seeds[i]);
+                         sae_plan_line_of(s->text, s->bytes, "seeds", 0), (unsigned long long)p->seeds[i]);
     return SAE_OK;
 }
 

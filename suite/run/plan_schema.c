@@ -73,14 +73,39 @@ static const cyaml_schema_value_t plan_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, sae_plan, plan_fields),
 };
 
-/* libcyaml reports an error as a message followed by a backtrace, innermost first; the message and
- * the first line of the backtrace that has a position make our one line. */
+int sae_plan_line_of(const char *text, size_t bytes, const char *key, int64_t n)
+{
+    size_t len = strlen(key);
+    int line = 1;
+    for (size_t i = 0; i < bytes; i++) {
+        if (text[i] == '\n') {
+            line++;
+            continue;
+        }
+        size_t at = i;
+        while (at < bytes && (text[at] == ' ' || text[at] == '-'))
+            at++;
+        if (at + len < bytes && !memcmp(text + at, key, len) && text[at + len] == ':' && n-- == 0)
+            return line;
+        while (i + 1 < bytes && text[i + 1] != '\n')
+            i++;
+    }
+    return 0;
+}
+
+/* libcyaml reports an error as a message followed by a backtrace, innermost first:
+ *   Load: Invalid INT value: 'many'
+ *   Load: Backtrace:
+ *     in mapping field 'steps' (line: 2, column: 8)
+ * We keep the message, the innermost line number and the innermost field. */
 typedef struct report {
-    char message[240], where[160];
+    char message[200], field[64];
+    int line;
 } report;
 
 static void collect(cyaml_log_t level, void *arg, const char *fmt, va_list ap)
 {
+    static const char in_field[] = "mapping field '";
     report *r = arg;
     char line[240];
     if (level < CYAML_LOG_ERROR)
@@ -88,14 +113,33 @@ static void collect(cyaml_log_t level, void *arg, const char *fmt, va_list ap)
     vsnprintf(line, sizeof line, fmt, ap);
     line[strcspn(line, "\n")] = '\0';
     const char *text = !strncmp(line, "Load: ", 6) ? line + 6 : line;
-    while (*text == ' ')
-        text++;
-    if (strstr(text, "Backtrace"))
+    if (!strncmp(text, "Backtrace", 9))
         return;
-    if (!r->message[0])
-        snprintf(r->message, sizeof r->message, "%s", text);
-    else if (!r->where[0] && strstr(text, "line:"))
-        snprintf(r->where, sizeof r->where, "%.150s", text);
+    if (!r->message[0]) {
+        snprintf(r->message, sizeof r->message, "%.190s", text);
+        return;
+    }
+    const char *at = strstr(text, "line: "), *field = strstr(text, in_field);
+    if (at && !r->line)
+        r->line = (int)strtol(at + 6, NULL, 10);
+    if (field && !r->field[0]) {
+        field += sizeof in_field - 1;
+        snprintf(r->field, sizeof r->field, "%.*s", (int)strcspn(field, "'"), field);
+    }
+}
+
+/* The two messages whose position libcyaml cannot give: a key that should not be there is found in
+ * the text, one that is missing is nowhere. */
+static void place(report *r, const char *text, size_t bytes)
+{
+    static const char unexpected[] = "Unexpected key: ", missing[] = "Missing required";
+    if (!strncmp(r->message, unexpected, sizeof unexpected - 1)) {
+        r->line = sae_plan_line_of(text, bytes, r->message + sizeof unexpected - 1, 0);
+        r->field[0] = '\0';
+    } else if (!strncmp(r->message, missing, sizeof missing - 1)) {
+        r->line = 0;
+        r->field[0] = '\0';
+    }
 }
 
 static cyaml_config_t config_for(report *r)
@@ -111,7 +155,7 @@ static cyaml_config_t config_for(report *r)
 
 int sae_plan_from_yaml(sae_plan **p, const char *name, const char *text, size_t bytes, sae_err *err)
 {
-    report r = {"", ""};
+    report r = {"", "", 0};
     cyaml_config_t c = config_for(&r);
     cyaml_data_t *data = NULL;
     *p = NULL;
@@ -122,13 +166,17 @@ int sae_plan_from_yaml(sae_plan **p, const char *name, const char *text, size_t 
     }
     if (rc == CYAML_OK)
         SAE_FAIL(err, SAE_EFORMAT, "%s: the plan is empty", name);
-    SAE_FAIL(err, SAE_EFORMAT, "%s: %s%s%s", name, r.where, r.where[0] ? ": " : "",
+    char where[32] = "";
+    place(&r, text, bytes);
+    if (r.line > 0)
+        snprintf(where, sizeof where, "line %d: ", r.line);
+    SAE_FAIL(err, SAE_EFORMAT, "%s: %s%s%s%s", name, where, r.field, r.field[0] ? ": " : "",
              r.message[0] ? r.message : cyaml_strerror(rc));
 }
 
 void sae_plan_free(sae_plan **p)
 {
-    report r = {"", ""};
+    report r = {"", "", 0};
     cyaml_config_t c = config_for(&r);
     if (*p)
         cyaml_free(&c, &plan_value, *p, 0);

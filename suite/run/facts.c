@@ -1,0 +1,99 @@
+/* suite/run/facts.c - run.json: everything needed to repeat the run and to read its numbers. */
+#include "run/session.h"
+
+#include "core/build.h"
+#include "core/error.h"
+#include "core/memory.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static json_t *build_json(void)
+{
+    const sae_build_facts *f = sae_build();
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "version", f->version, "git", f->git,
+                     "config", f->config, "compiler", f->compiler, "flags", f->flags, "target",
+                     f->target);
+}
+
+static json_t *machine_json(const sae_session *s)
+{
+    char host[128] = "";
+    gethostname(host, sizeof host - 1);
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:I}", "host", host, "backend", s->e.be->name,
+                     "processor", s->e.props.name, "library", s->e.props.library, "threads",
+                     s->e.props.threads, "peak_rss_bytes", (json_int_t)sae_memory_peak_rss());
+}
+
+static json_t *dataset_json(const char *spec, const sae_stream *st)
+{
+    return json_pack("{s:s, s:s, s:I}", "spec", spec, "hash", st->hash, "d",
+                     (json_int_t)st->dim.d_in);
+}
+
+static json_t *norm_json(const sae_session *s)
+{
+    const sae_norm_const *n = &s->train.norm;
+    return json_pack("{s:s, s:f, s:I}", "kind", s->plan->norm, "scale", n->scale, "rows",
+                     (json_int_t)n->rows);
+}
+
+static json_t *jobs_json(const sae_session *s)
+{
+    json_t *all = json_array();
+    for (int64_t i = 0; i < s->grid.count; i++) {
+        const sae_job *j = &s->grid.job[i];
+        json_t *o = json_pack("{s:s, s:I, s:I}", "spec", j->spec, "seed", (json_int_t)j->seed,
+                              "learner_bytes", (json_int_t)j->bytes);
+        if (s->seconds[i] > 0)
+            json_object_set_new(o, "train_seconds", json_real(s->seconds[i]));
+        json_array_append_new(all, o);
+    }
+    return all;
+}
+
+static json_t *metrics_json(const sae_session *s)
+{
+    json_t *all = json_array();
+    for (int64_t i = 0; i < s->metrics; i++) {
+        char *text = sae_spec_print(&s->metric[i], 1);
+        json_array_append_new(all, json_string(text ? text : s->metric[i].name));
+        sae_free(text);
+    }
+    return all;
+}
+
+int sae_facts_write(const sae_session *s, sae_err *err)
+{
+    const sae_plan *p = s->plan;
+    char when[32];
+    time_t now = time(NULL);
+    struct tm tm;
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o}",
+                          "plan", p->name, "title", p->title ? p->title : p->name, "command",
+                          s->o->command ? s->o->command : "", "finished", when, "steps",
+                          (json_int_t)p->steps, "batch", (json_int_t)p->batch, "eval_rows",
+                          (json_int_t)p->eval_rows, "determinism", "D1", "dataset",
+                          dataset_json(s->train_text, &s->train), "norm", norm_json(s), "saes",
+                          jobs_json(s), "metrics", metrics_json(s), "build", build_json(),
+                          "machine", machine_json(s));
+    if (j && p->eval_dataset)
+        json_object_set_new(j, "eval_dataset", dataset_json(s->eval_text, &s->eval));
+    if (j && s->hook[0])
+        json_object_set_new(j, "hook", json_string(s->hook));
+    char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
+    json_decref(j);
+    char *path = sae_path_join(s->dir, "run.json");
+    int rc = SAE_ENOMEM;
+    if (text && path)
+        rc = sae_file_write(path, text, strlen(text), err);
+    else
+        sae_fail(err, rc, __FILE__, __LINE__, "out of memory writing run.json");
+    free(text);
+    sae_free(path);
+    return rc;
+}

@@ -1,0 +1,274 @@
+/* suite/run/record.c - the CSV files of a run, wave by wave, and their union.
+ *
+ * A wave's files are complete or absent, so a resumed run redoes a wave's measurement or skips it.
+ */
+#include "run/session.h"
+
+#include "core/error.h"
+#include "core/hash.h"
+#include "core/memory.h"
+#include "eval/runner.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { KIND_SAES, KIND_LOSS, KIND_METRICS, KIND_FEATURES, KINDS };
+
+const char *const sae_record_kinds[] = {"saes", "loss", "metrics", "features", NULL};
+const char *const sae_record_headers[] = {
+    "spec,label,id,variant,seed,d,n,parameters,steps,tokens,lr",
+    "spec,variant,seed,step,tokens,lr,grad_norm,total,loss,value",
+    "spec,variant,seed,dataset,hook,metric,value,se,count,unit,input_hash",
+    "spec,variant,seed,metric,series,index,value",
+    NULL,
+};
+
+char *sae_record_path(const sae_session *s, int64_t wave, const char *kind)
+{
+    return sae_strfmt("%s/wave-%04lld.%s.csv", s->state, (long long)wave, kind);
+}
+
+/* ---- loss ------------------------------------------------------------------------------------- */
+
+int sae_record_loss_open(sae_session *s, int64_t wave, int64_t step, sae_csv **c, sae_err *err)
+{
+    char *path = sae_record_path(s, wave, "loss");
+    if (!path)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory for a path");
+    int64_t keep = 0;
+    int rc = SAE_OK;
+    if (step > 0 && sae_file_exists(path)) {
+        sae_table t;
+        rc = sae_table_open(&t, path, err);
+        if (rc >= 0) {
+            while (keep < t.rows && sae_table_real(&t, keep, "step") <= (double)step)
+                keep++;
+            sae_table_close(&t);
+        }
+    }
+    if (rc >= 0)
+        rc = sae_csv_append(c, path, sae_record_headers[KIND_LOSS], keep, err);
+    sae_free(path);
+    return rc;
+}
+
+static void put_identity(sae_csv *c, const char *spec, const char *variant, uint64_t seed)
+{
+    sae_csv_text(c, spec);
+    sae_csv_text(c, variant);
+    sae_csv_int(c, (int64_t)seed);
+}
+
+void sae_record_loss(sae_csv *c, const sae_learner *l, double lr)
+{
+    const char *const *name = l->model.v->losses;
+    for (int i = 0; name[i]; i++) {
+        put_identity(c, l->canonical, l->model.v->name, l->seed);
+        sae_csv_int(c, l->step);
+        sae_csv_int(c, l->step * l->cfg.B);
+        sae_csv_real(c, lr);
+        sae_csv_real(c, l->grad_norm);
+        sae_csv_real(c, l->total);
+        sae_csv_text(c, name[i]);
+        sae_csv_real(c, l->loss[i]);
+        sae_csv_end_row(c);
+    }
+}
+
+/* ---- measurement -------------------------------------------------------------------------------- */
+
+typedef struct sink {
+    sae_session *s;
+    sae_csv *metrics, *features;
+    sae_learner *const *learner;
+    const sae_subject *subject;
+} sink;
+
+/* Everything a row's value depends on, as 16 hexadecimal digits. */
+static int input_hash(const sink *k, const sae_subject *subject, const char *metric, char out[17],
+                      sae_err *err)
+{
+    const sae_learner *l = k->learner[subject - k->subject];
+    const sae_train_config *c = &l->cfg;
+    sae_stream *ev = sae_session_eval_stream(k->s);
+    char *text = sae_strfmt(
+        "%s|%llu|%lld|%lld|%.17g|%.17g|%.17g|%.17g|%.17g|%.17g|%.17g|%lld|%s|%s|%s|%lld|%s",
+        l->canonical, (unsigned long long)l->seed, (long long)c->steps, (long long)c->B, c->lr,
+        c->beta1, c->beta2, c->eps, c->clip_norm, c->weight_decay, c->decay, (long long)c->warmup,
+        k->s->plan->norm, k->s->train.hash, ev->hash, (long long)k->s->plan->eval_rows, metric);
+    if (!text)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory hashing the inputs of %s", metric);
+    sae_spec_id(text, out);
+    sae_free(text);
+    return SAE_OK;
+}
+
+static int on_row(void *arg, const sae_result *r)
+{
+    sink *k = arg;
+    char hash[17];
+    SAE_TRY(input_hash(k, r->subject, r->metric, hash, NULL));
+    sae_csv *c = k->metrics;
+    put_identity(c, r->subject->spec, r->subject->model->v->name, r->subject->seed);
+    sae_csv_text(c, k->s->eval_text ? k->s->eval_text : k->s->train_text);
+    sae_csv_text(c, k->s->hook);
+    sae_csv_text(c, r->metric);
+    sae_csv_real(c, r->row->value);
+    sae_csv_real(c, r->row->se);
+    sae_csv_int(c, r->row->count);
+    sae_csv_text(c, r->row->unit);
+    sae_csv_text(c, hash);
+    sae_csv_end_row(c);
+    return SAE_OK;
+}
+
+static int on_point(void *arg, const sae_result_point *p)
+{
+    sink *k = arg;
+    sae_csv *c = k->features;
+    put_identity(c, p->subject->spec, p->subject->model->v->name, p->subject->seed);
+    sae_csv_text(c, p->metric);
+    sae_csv_text(c, p->point->key);
+    sae_csv_int(c, p->point->index);
+    sae_csv_real(c, p->point->value);
+    sae_csv_end_row(c);
+    return SAE_OK;
+}
+
+static int measure(sink *k, int64_t count, sae_err *err)
+{
+    sae_session *s = k->s;
+    sae_subject *subject = NULL;
+    SAE_TRY(sae_new(&subject, count, sizeof *subject, "run.subjects", err));
+    for (int64_t i = 0; i < count; i++) {
+        const sae_learner *l = k->learner[i];
+        subject[i] = (sae_subject){.model = &l->model,
+                                   .opt = l->opt_now,
+                                   .stats = &l->stats.view,
+                                   .norm = &s->train.norm,
+                                   .spec = l->canonical,
+                                   .seed = l->seed};
+    }
+    k->subject = subject;
+    sae_evaluation ev = {.stream = sae_session_eval_stream(s),
+                         .e = &s->e,
+                         .subject = subject,
+                         .count = count,
+                         .metric = s->metric_at,
+                         .metrics = s->metrics,
+                         .rows = s->plan->eval_rows,
+                         .on_row = on_row,
+                         .on_point = on_point,
+                         .arg = k};
+    int rc = sae_evaluate(&ev, err);
+    sae_free(subject);
+    return rc;
+}
+
+static int64_t parameters(const sae_model *m)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < m->nt; i++)
+        if (m->t[i].spec->role == SAE_PARAM)
+            sum += m->t[i].rows * m->t[i].cols;
+    return sum;
+}
+
+static int record_saes(sae_session *s, int64_t wave, sae_learner *const *l, int64_t count,
+                       sae_err *err)
+{
+    sae_csv *c = NULL;
+    char *path = sae_record_path(s, wave, "saes");
+    int rc = path ? sae_csv_open(&c, path, sae_record_headers[KIND_SAES], err) : SAE_ENOMEM;
+    sae_free(path);
+    SAE_TRY(rc);
+    for (int64_t i = 0; i < count; i++) {
+        char *label = sae_spec_print(&l[i]->spec, 0);
+        sae_csv_text(c, l[i]->canonical);
+        sae_csv_text(c, label);
+        sae_csv_text(c, l[i]->id);
+        sae_csv_text(c, l[i]->model.v->name);
+        sae_csv_int(c, (int64_t)l[i]->seed);
+        sae_csv_int(c, l[i]->model.dim.d_in);
+        sae_csv_int(c, l[i]->model.dim.n);
+        sae_csv_int(c, parameters(&l[i]->model));
+        sae_csv_int(c, l[i]->step);
+        sae_csv_int(c, l[i]->step * l[i]->cfg.B);
+        sae_csv_real(c, l[i]->cfg.lr);
+        sae_csv_end_row(c);
+        sae_free(label);
+    }
+    return sae_csv_close(&c, err);
+}
+
+int sae_record_wave(sae_session *s, int64_t wave, sae_learner *const *l, int64_t count,
+                    sae_err *err)
+{
+    sink k = {.s = s, .learner = l};
+    char *metrics = sae_record_path(s, wave, "metrics");
+    char *features = sae_record_path(s, wave, "features");
+    int rc = SAE_ENOMEM;
+    if (!metrics || !features)
+        goto fail;
+    SAE_GOTO(sae_csv_open(&k.metrics, metrics, sae_record_headers[KIND_METRICS], err));
+    SAE_GOTO(sae_csv_open(&k.features, features, sae_record_headers[KIND_FEATURES], err));
+    SAE_GOTO(measure(&k, count, err));
+    SAE_GOTO(record_saes(s, wave, l, count, err));
+    SAE_GOTO(sae_csv_close(&k.features, err));
+    rc = sae_csv_close(&k.metrics, err); /* last: its presence says that the wave is done */
+fail:
+    sae_csv_abandon(&k.metrics);
+    sae_csv_abandon(&k.features);
+    sae_free(metrics);
+    sae_free(features);
+    return rc;
+}
+
+int sae_record_done(const sae_session *s, int64_t wave)
+{
+    char *path = sae_record_path(s, wave, "metrics");
+    int there = path && sae_file_exists(path);
+    sae_free(path);
+    return there;
+}
+
+/* ---- union ----------------------------------------------------------------------------------------- */
+
+static int append_file(sae_out *out, const char *path, size_t skip_lines, sae_err *err)
+{
+    sae_map m;
+    SAE_TRY(sae_map_open(&m, path, err));
+    size_t at = 0;
+    for (; skip_lines > 0 && at < m.bytes; at++)
+        skip_lines -= m.p[at] == '\n';
+    int rc = sae_out_write(out, m.p + at, m.bytes - at, err);
+    sae_map_close(&m);
+    return rc;
+}
+
+static int join_kind(const sae_session *s, int kind, sae_err *err)
+{
+    sae_out out = {0};
+    char *path = sae_strfmt("%s/%s.csv", s->dir, sae_record_kinds[kind]);
+    int rc = path ? sae_out_open(&out, path, err) : SAE_ENOMEM;
+    sae_free(path);
+    SAE_TRY(rc);
+    for (int64_t w = 0; w < s->grid.waves; w++) {
+        path = sae_record_path(s, w, sae_record_kinds[kind]);
+        rc = path ? append_file(&out, path, w > 0, err) : SAE_ENOMEM;
+        sae_free(path);
+        if (rc < 0)
+            goto fail;
+    }
+    rc = sae_out_commit(&out, err);
+fail:
+    sae_out_abandon(&out);
+    return rc;
+}
+
+int sae_record_join(const sae_session *s, sae_err *err)
+{
+    for (int kind = 0; kind < KINDS; kind++)
+        SAE_TRY(join_kind(s, kind, err));
+    return SAE_OK;
+}

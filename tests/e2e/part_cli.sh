@@ -1,0 +1,22 @@
+# The command line itself: help, unknown words, machine-readable lists.
+expect 0 "--help" "$saemark" --help
+for c in run report eval capture lm list convert check version; do
+    expect 0 "$c --help" "$saemark" $c --help
+    grep -q "^usage: saemark $c" "$tmp/out" || bad "$c --help has no usage line"
+done
+expect 2 "no command" "$saemark"
+one_error "unknown command" "no command 'fly'" "$saemark" fly
+one_error "unknown option" "did you mean --resume" "$saemark" run quickstart --resmue
+one_error "missing value" "needs DIR" "$saemark" run quickstart --out
+one_error "bad number" "--threads many: expected a whole number" "$saemark" run quickstart --threads many
+one_error "unknown list" "expected variants" "$saemark" list birds
+for kind in variants metrics datasets backends plans; do
+    expect 0 "list $kind" "$saemark" list $kind --json
+    head -c 1 "$tmp/out" | grep -q '\[' || bad "list $kind --json prints no array"
+done
+expect 0 "version --json" "$saemark" version --json
+grep -q '"git"' "$tmp/out" || bad "version --json names no commit"
+if [ -c /dev/full ]; then
+    "$saemark" list variants >/dev/full 2>"$tmp/err"
+    [ $? -eq 1 ] && ok || bad "a full standard output is not reported"
+fi

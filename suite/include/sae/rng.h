@@ -16,7 +16,7 @@
 #endif
 
 /* Purpose of a stream: the third word of the counter's identity. Values are fixed for ever. */
-enum sae_stream {
+enum sae_rng_stream {
     SAE_STREAM_INIT = 1,      /* parameter initialisation; row = tensor row, high bits = tensor */
     SAE_STREAM_SHUFFLE = 2,   /* keyed permutations; row = round input */
     SAE_STREAM_NOISE = 3,     /* forward noise; row = token row, i = feature */

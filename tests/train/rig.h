@@ -1,0 +1,218 @@
+/* tests/train/rig.h - a registry, an engine and a small synthetic stream for tests of training.
+ *
+ * Rows are sums of ACTIVE of ATOMS unit vectors with coefficients in (0.5, 1.5): a pure function of
+ * the row number, so a dataset of any length costs nothing.
+ */
+#ifndef SAE_TESTS_RIG_H
+#define SAE_TESTS_RIG_H
+
+#include "core/error.h"
+#include "core/memory.h"
+#include "support/support.h"
+#include "train/sae_file.h"
+#include "train/trainer.h"
+
+#include <math.h>
+#include <sae/rng.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { RIG_D = 16, RIG_ATOMS = 24, RIG_ACTIVE = 3, RIG_STREAM = SAE_STREAM_SYNTHETIC + 40 };
+
+/* ---- the source ---------------------------------------------------------------------------------- */
+
+static inline void rig_atom(uint64_t j, double *out)
+{
+    double norm = 0;
+    for (uint32_t i = 0; i < RIG_D; i++) {
+        out[i] = sae_normal(1, RIG_STREAM, j, i);
+        norm += out[i] * out[i];
+    }
+    for (int i = 0; i < RIG_D; i++)
+        out[i] /= sqrt(norm);
+}
+
+static inline void rig_row(uint64_t row, sae_real *x)
+{
+    double sum[RIG_D] = {0}, atom[RIG_D];
+    for (uint32_t a = 0; a < RIG_ACTIVE; a++) {
+        sae_u4 u = sae_philox(1, RIG_STREAM + 1, row, a);
+        rig_atom(u.v[0] % RIG_ATOMS, atom);
+        for (int i = 0; i < RIG_D; i++)
+            sum[i] += atom[i] * (0.5 + (double)sae_u01(u.v[1]));
+    }
+    for (int i = 0; i < RIG_D; i++)
+        x[i] = (sae_real)(2 * sum[i]);
+}
+
+static inline int rig_open_source(sae_source **s, const void *opt, const sae_host *host,
+                                  sae_dims *dim, sae_err *err)
+{
+    static char here; /* there is no state; the pointer must not be NULL */
+    (void)opt, (void)host, (void)err;
+    *s = (sae_source *)(void *)&here;
+    *dim = (sae_dims){.d_in = RIG_D, .d_out = RIG_D};
+    return SAE_OK;
+}
+
+static inline int64_t rig_rows(const sae_source *s, enum sae_split split)
+{
+    (void)s, (void)split;
+    return -1;
+}
+
+static inline int rig_fill(sae_source *s, enum sae_split split, uint64_t row0, int64_t B,
+                           const sae_fill *out, sae_err *err)
+{
+    (void)s, (void)err;
+    uint64_t base = split == SAE_SPLIT_EVAL ? UINT64_C(1) << 40 : 0;
+    for (int64_t r = 0; r < B; r++) {
+        uint64_t row = base + row0 + (uint64_t)r;
+        rig_row(row, out->x + r * RIG_D);
+        for (uint32_t i = 0; out->g && i < RIG_D; i++)
+            out->g[r * RIG_D + i] = (sae_real)sae_normal(1, RIG_STREAM + 2, row, i);
+        if (out->tok)
+            out->tok[r] = (sae_token){.doc = row / 64, .pos = (uint32_t)(row % 64), .id = 7};
+    }
+    return SAE_OK;
+}
+
+static inline void rig_close_source(sae_source **s)
+{
+    *s = NULL;
+}
+
+static inline int rig_hash(const sae_source *s, char out[36])
+{
+    (void)s;
+    snprintf(out, 36, "%032d", 1);
+    return SAE_OK;
+}
+
+static inline sae_dataset rig_dataset(uint64_t gives)
+{
+    static const sae_option none[] = {{0}};
+    return (sae_dataset){.abi = SAE_DATASET_ABI,
+                         .size = sizeof(sae_dataset),
+                         .name = "rig",
+                         .summary = "sparse sums of unit vectors",
+                         .source = "tests/train/rig.h",
+                         .licence = "-",
+                         .gives = gives,
+                         .opt_size = 8,
+                         .options = none,
+                         .open = rig_open_source,
+                         .rows = rig_rows,
+                         .fill = rig_fill,
+                         .close = rig_close_source,
+                         .hash = rig_hash};
+}
+
+/* ---- the rig --------------------------------------------------------------------------------------- */
+
+typedef struct rig {
+    sae_registry *reg;
+    sae_engine e;
+    sae_dataset ds;
+    sae_stream s;
+    sae_err err;
+} rig;
+
+/* The best backend of this machine with `threads` threads; batches of B rows. */
+static inline void rig_open(rig *r, int threads, enum sae_norm norm, uint64_t gives, int64_t B)
+{
+    sae_dataset ds = rig_dataset(gives);
+    sae_spec spec = {.name = "rig"};
+    memset(r, 0, sizeof *r);
+    ck_assert_ok(sae_registry_open(&r->reg, &r->err), r->err);
+    ck_assert_ok(sae_engine_open(&r->e, sae_all_backends(r->reg)[0], 0, threads, &r->err), r->err);
+    ck_assert_ok(sae_admit_dataset(&ds, &r->ds, &r->err), r->err);
+    spec.dataset = &r->ds;
+    ck_assert_ok(sae_opts_open(&spec.opts, r->ds.options, r->ds.opt_size, &r->err), r->err);
+    ck_assert_ok(sae_stream_open(&r->s, &spec, NULL, &r->e, norm, B, &r->err), r->err);
+    sae_spec_free(&spec);
+}
+
+static inline void rig_close(rig *r)
+{
+    sae_stream_close(&r->s);
+    sae_engine_close(&r->e);
+    sae_registry_close(&r->reg);
+}
+
+enum { RIG_GIVES = SAE_GIVES_TOKENS | SAE_GIVES_GRAD };
+
+static inline sae_train_config rig_config(int64_t steps, int64_t B)
+{
+    sae_train_config c;
+    sae_train_config_default(&c);
+    c.steps = steps;
+    c.B = B;
+    c.warmup = 2;
+    return c;
+}
+
+/* A registered variant with n features and, where it has that option, k = 3. */
+static inline void rig_spec(const rig *r, sae_spec *spec, const sae_variant *v, int64_t n)
+{
+    sae_err err = {0};
+    ck_assert_ok(sae_spec_parse(spec, r->reg, SAE_KIND_VARIANT, v->name, &err), err);
+    spec->n = n;
+    spec->n_per_d = 0;
+    for (const sae_option *o = v->options; o->name; o++)
+        if (strcmp(o->name, "k") == 0)
+            ck_assert_ok(sae_opts_set(spec->opts, "k", "3", &err), err);
+}
+
+/* A variant of the test itself; *admitted must outlive the spec. */
+static inline void rig_own_spec(sae_spec *spec, const sae_variant *v, sae_variant *admitted,
+                                int64_t n)
+{
+    sae_err err = {0};
+    ck_assert_ok(sae_admit_variant(v, admitted, &err), err);
+    *spec = (sae_spec){.name = admitted->name, .variant = admitted, .n = n};
+    ck_assert_ok(sae_opts_open(&spec->opts, admitted->options, admitted->opt_size, &err), err);
+}
+
+static inline void rig_learner(rig *r, sae_learner *l, sae_spec *spec, const sae_train_config *c)
+{
+    ck_assert_ok(sae_learner_open(l, spec, 5, c, &r->s.dim, &r->e, &r->err), r->err);
+}
+
+/* Steps [l->step, to), with init before the first. */
+static inline void rig_train(rig *r, sae_learner *l, int64_t to)
+{
+    while (l->step < to && !l->done) {
+        sae_batch b;
+        ck_assert_ok(sae_stream_fill(&r->s, SAE_SPLIT_TRAIN, (uint64_t)(l->step * l->cfg.B),
+                                     l->cfg.B, l->needs, &b, &r->err), r->err);
+        if (l->step == 0)
+            ck_assert_ok(sae_learner_init(l, &b, &r->err), r->err);
+        ck_assert_ok(sae_learner_step(l, &b, &r->err), r->err);
+    }
+}
+
+/* Every tensor, moment and counter of two learners, bit for bit. */
+static inline void rig_same(const sae_learner *a, const sae_learner *b)
+{
+    ck_assert_int_eq(a->model.dim.n, b->model.dim.n);
+    ck_assert_int_eq(a->step, b->step);
+    ck_assert_uint_eq(a->stats.view.tokens, b->stats.view.tokens);
+    for (int i = 0; i < a->model.nt; i++) {
+        const sae_tensor *t = &a->model.t[i];
+        size_t count = (size_t)(t->rows * t->cols), bytes = count * sae_dtype_size(t->spec->dtype);
+        ck_assert_msg(memcmp(t->w, b->model.t[i].w, bytes) == 0, "%s: %s differs", a->label,
+                      t->spec->name);
+        if (t->spec->role != SAE_PARAM)
+            continue;
+        bytes = count * sizeof(sae_real);
+        ck_assert_msg(memcmp(a->moment1[i], b->moment1[i], bytes) == 0 &&
+                          memcmp(a->moment2[i], b->moment2[i], bytes) == 0,
+                      "%s: moments of %s differ", a->label, t->spec->name);
+    }
+    size_t bytes = (size_t)a->model.dim.n * sizeof(uint64_t);
+    ck_assert_mem_eq(a->stats.last_fired, b->stats.last_fired, bytes);
+    ck_assert_mem_eq(a->stats.fire_count, b->stats.fire_count, bytes);
+}
+
+#endif

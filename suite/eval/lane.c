@@ -82,7 +82,7 @@ int sae_lane_open(sae_lane *l, const sae_subject *s, const sae_engine *e, int64_
     memset(l, 0, sizeof *l);
     l->s = s;
     l->e = e;
-    l->needs = m->v->needs ? m->v->needs(m->opt, SAE_EVAL) : 0;
+    l->needs = m->v->needs(m->opt, SAE_EVAL);
     if (l->needs & ~have)
         SAE_FAIL(err, SAE_ENEEDS, "%s needs %s%s%sfor evaluation, which the dataset does not give",
                  s->spec, l->needs & ~have & SAE_NEED_GRAD ? "gradients " : "",
@@ -133,18 +133,6 @@ void sae_lane_close(sae_lane *l)
     memset(l, 0, sizeof *l);
 }
 
-/* dCE/dx per model unit: raw = unit * model, so the gradient is multiplied by the unit. */
-static void scale_gradient(sae_lane *l, const sae_rows *in)
-{
-    int64_t d = l->s->model->dim.d_in;
-    const sae_norm_const *n = l->s->norm;
-    for (int64_t r = 0; r < in->B; r++) {
-        double unit = n->kind == SAE_NORM_UNIT_ROW ? l->row_scale[r] : n->scale;
-        for (int64_t i = r * d; i < (r + 1) * d; i++)
-            l->g[i] = (sae_real)((double)in->g[i] * unit);
-    }
-}
-
 /* The code of the tape as host memory. */
 static int fetch_code(sae_lane *l)
 {
@@ -186,10 +174,12 @@ int sae_lane_run(sae_lane *l, const sae_rows *in)
     int64_t d = l->s->model->dim.d_in;
     size_t bytes = (size_t)(in->B * d) * sizeof(sae_real);
     sae_cmat raw = {in->x, in->B, d, d};
-    sae_mat x = {l->x, in->B, d, d}, xhat = {l->xhat, in->B, d, d};
+    sae_mat x = {l->x, in->B, d, d}, g = {l->g, in->B, d, d}, xhat = {l->xhat, in->B, d, d};
     sae_norm_apply(l->s->norm, raw, x, l->row_scale);
-    if (l->g)
-        scale_gradient(l, in);
+    if (l->g) { /* dCE/dx per model unit: raw = scale * model, so it is scaled like an xhat */
+        memcpy(l->g, in->g, bytes);
+        sae_norm_undo(l->s->norm, l->row_scale, g);
+    }
     if (!e->props.shares_host) {
         SAE_TRY(copy(e, l->dev_x, l->x, bytes, SAE_COPY_H2D, l->ctx.err));
         if (l->g)

@@ -166,9 +166,8 @@ static int open_rows(runner *q)
         SAE_TRY(sae_new(&q->label, q->B, sizeof *q->label, "labels", q->err));
     int grad = (q->needs & SAE_MNEED_GRAD) != 0;
     for (int64_t i = 0; i < q->ev->count; i++) {
-        const sae_variant *v = q->ev->subject[i].model->v;
-        uint64_t needs = v->needs ? v->needs(q->ev->subject[i].model->opt, SAE_EVAL) : 0;
-        grad |= (needs & SAE_NEED_GRAD) != 0;
+        const sae_model *m = q->ev->subject[i].model;
+        grad |= (m->v->needs(m->opt, SAE_EVAL) & SAE_NEED_GRAD) != 0;
     }
     if (grad && q->ev->stream->ds->gives & SAE_GIVES_GRAD)
         SAE_TRY(sae_new(&q->g, (int64_t)cells, sizeof *q->g, "evaluation gradients", q->err));

@@ -39,6 +39,12 @@ static const sae_tensor_spec world_tensors[] = {
     {"W_dec", SAE_PARAM, SAE_REAL, 0, SAE_DIM_N, SAE_DIM_OUT},
     {0}};
 
+static inline uint64_t world_caps(const void *opt)
+{
+    (void)opt;
+    return UINT64_MAX;
+}
+
 /* ---- recorder ------------------------------------------------------------------------------------ */
 
 typedef struct results {
@@ -178,7 +184,8 @@ static inline void bench_open(bench *b, world *w, const char *metric)
     ck_assert_ok(sae_registry_open(&b->reg, &b->err), b->err);
     ck_assert_ok(sae_engine_open(&b->e, sae_find_backend(b->reg, "ref"), 0, 1, &b->err), b->err);
     ck_assert_ok(sae_spec_parse(&b->spec, b->reg, SAE_KIND_METRIC, metric, &b->err), b->err);
-    b->v = (sae_variant){.name = "world", .tensors = world_tensors, .caps = w->caps};
+    b->v = (sae_variant){.name = "world", .tensors = world_tensors, .caps = w->caps,
+                         .caps_for = world_caps};
     b->m = (sae_model){.v = &b->v, .dim = {D, D, N, N}, .nt = 2};
     b->m.t[0] = (sae_tensor){.spec = &world_tensors[0], .rows = N, .cols = D, .w = w->w_enc};
     b->m.t[1] = (sae_tensor){.spec = &world_tensors[1], .rows = N, .cols = D, .w = w->w_dec};

@@ -97,8 +97,7 @@ static inline sae_cmat sae_tensor_matrix(const sae_model *m, const char *name)
 /* 1 if codes may be negative: then atoms w and -w are the same and cosines count without sign. */
 static inline int sae_model_signed(const sae_model *m)
 {
-    uint64_t caps = m->v->caps_for ? m->v->caps & m->v->caps_for(m->opt) : m->v->caps;
-    return (caps & SAE_CAP_SIGNED) != 0;
+    return (m->v->caps & m->v->caps_for(m->opt) & SAE_CAP_SIGNED) != 0;
 }
 
 #endif

@@ -1,0 +1,287 @@
+/* tests/eval/rig.h - what tests of the evaluation runner share: rows from memory as a dataset, probe
+ * variants, and a recorder of everything the runner reports. */
+#ifndef SAE_TESTS_EVAL_RIG_H
+#define SAE_TESTS_EVAL_RIG_H
+
+#include "core/memory.h"
+#include "eval/runner.h"
+#include "support/support.h"
+#include "train/sae_file.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- a dataset over rows in memory ------------------------------------------------------------------ */
+
+struct sae_source {
+    int64_t rows, d;
+    const float *x;
+    const float *g;          /* with SAE_GIVES_GRAD */
+    const sae_token *tok;    /* NULL: no documents */
+    sae_truth truth;         /* with SAE_GIVES_TRUTH; code dense over all rows */
+    sae_code window;
+    sae_lm_view view;        /* with SAE_GIVES_LM */
+};
+
+static inline int64_t rig_rows(const sae_source *s, enum sae_split split)
+{
+    (void)split;
+    return s->rows;
+}
+
+static inline int rig_fill(sae_source *s, enum sae_split split, uint64_t row0, int64_t B,
+                           const sae_fill *out, sae_err *err)
+{
+    (void)split, (void)err;
+    size_t bytes = (size_t)(B * s->d) * sizeof(float);
+    ck_assert_int_le((int64_t)row0 + B, s->rows);
+    memcpy(out->x, s->x + (int64_t)row0 * s->d, bytes);
+    if (out->g && s->g)
+        memcpy(out->g, s->g + (int64_t)row0 * s->d, bytes);
+    if (out->tok && s->tok)
+        memcpy(out->tok, s->tok + row0, (size_t)B * sizeof *s->tok);
+    return SAE_OK;
+}
+
+static inline int rig_truth(sae_source *s, enum sae_split split, uint64_t row0, int64_t B,
+                            sae_truth *t, sae_err *err)
+{
+    (void)split, (void)err;
+    *t = s->truth;
+    s->window = *s->truth.code;
+    s->window.B = B;
+    s->window.nnz = B * s->window.n;
+    s->window.val += (int64_t)row0 * s->window.n;
+    t->code = &s->window;
+    return SAE_OK;
+}
+
+static inline int rig_lm(const sae_source *s, sae_lm_view *out)
+{
+    *out = s->view;
+    return SAE_OK;
+}
+
+/* ---- probe variants: they output their input, or zero ------------------------------------------------- */
+
+static inline int probe_size(const void *opt, const sae_dims *dim, int64_t B, enum sae_mode mode,
+                             sae_workspace *out)
+{
+    (void)opt, (void)dim, (void)mode;
+    *out = (sae_workspace){.scratch = 1, .code_cap = B};
+    return SAE_OK;
+}
+
+static inline int probe_start(sae_model *m, const sae_ctx *c, const sae_batch *b)
+{
+    (void)m, (void)c, (void)b;
+    return SAE_OK;
+}
+
+/* Every row lists feature 0 with value 1; feature 1 only where x[0] is positive. */
+static inline int probe_run(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t,
+                            int copy)
+{
+    (void)c;
+    int64_t d = m->dim.d_in, nnz = 0;
+    for (int64_t r = 0; r < b->B; r++)
+        nnz += 1 + (b->x[r * d] > 0);
+    t->code.nnz = nnz;
+    if (nnz > t->code.cap)
+        return SAE_ECAPACITY;
+    nnz = 0;
+    for (int64_t r = 0; r < b->B; r++) {
+        t->code.rowptr[r] = nnz;
+        for (int32_t j = 0; j < 1 + (b->x[r * d] > 0); j++) {
+            t->code.idx[nnz] = j;
+            t->code.val[nnz++] = 1;
+        }
+    }
+    t->code.rowptr[b->B] = nnz;
+    for (int64_t i = 0; i < b->B * d; i++)
+        t->xhat[i] = copy ? b->x[i] : 0;
+    return SAE_OK;
+}
+
+static inline int run_identity(const sae_model *m, const sae_ctx *c, const sae_batch *b,
+                               sae_tape *t)
+{
+    return probe_run(m, c, b, t, 1);
+}
+static inline int run_zero(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
+{
+    return probe_run(m, c, b, t, 0);
+}
+/* Outputs the gradient it was given. */
+static inline int run_gradient(const sae_model *m, const sae_ctx *c, const sae_batch *b,
+                               sae_tape *t)
+{
+    int rc = probe_run(m, c, b, t, 0);
+    memcpy(t->xhat, b->g, (size_t)(b->B * m->dim.d_in) * sizeof *b->g);
+    return rc;
+}
+static inline uint64_t gradient_needs(const void *opt, enum sae_mode mode)
+{
+    (void)opt, (void)mode;
+    return SAE_NEED_GRAD;
+}
+
+static inline int probe_decode(const sae_model *m, const sae_ctx *c, const sae_code *z,
+                               sae_mat xhat)
+{
+    (void)m, (void)c, (void)z, (void)xhat;
+    return SAE_EINVAL;
+}
+
+static const sae_option no_options[] = {{0}};
+static const sae_tensor_spec probe_tensor[] = {
+    {"W_dec", SAE_STATE, SAE_REAL, 0, SAE_DIM_N, SAE_DIM_OUT}, {0}};
+static const char *const probe_loss[] = {"mse", NULL};
+
+/* ---- the rig ------------------------------------------------------------------------------------------ */
+
+enum { RIG_SUBJECTS = 4, RIG_RESULTS = 512, RIG_POINTS = 8192 };
+
+typedef struct rig_result {
+    int subject;
+    char key[64];
+    double value, se;
+    int64_t count;
+} rig_result;
+
+typedef struct rig {
+    sae_registry *reg;
+    sae_engine e;
+    sae_err err;
+    sae_dataset ds;
+    sae_source src;
+    sae_stream stream;
+    double mean[256];
+    sae_norm_const norm[RIG_SUBJECTS];
+    sae_variant variant[RIG_SUBJECTS];
+    sae_model model[RIG_SUBJECTS];
+    sae_subject subject[RIG_SUBJECTS];
+    int64_t subjects;
+    sae_spec spec[8], *metric[8];
+    int64_t metrics;
+    int results, points;
+    rig_result result[RIG_RESULTS];
+    struct {
+        int subject;
+        char key[64];
+        int64_t index;
+        double value;
+    } point[RIG_POINTS];
+} rig;
+
+static inline int rig_has(const char *backend)
+{
+    sae_registry *reg;
+    sae_err err = {0};
+    ck_assert_ok(sae_registry_open(&reg, &err), err);
+    int found = sae_find_backend(reg, backend) != NULL;
+    sae_registry_close(&reg);
+    return found;
+}
+
+static inline void rig_open(rig *g, const float *x, int64_t rows, int64_t d, const char *backend)
+{
+    memset(g, 0, sizeof *g);
+    ck_assert_ok(sae_registry_open(&g->reg, &g->err), g->err);
+    ck_assert_ok(sae_engine_open(&g->e, sae_find_backend(g->reg, backend), 0, 1, &g->err), g->err);
+    g->ds = (sae_dataset){.name = "memory", .rows = rig_rows, .fill = rig_fill,
+                          .truth = rig_truth, .lm = rig_lm};
+    g->src = (sae_source){.rows = rows, .d = d, .x = x};
+    ck_assert_int_le(d, 256);
+    g->stream = (sae_stream){.ds = &g->ds, .src = &g->src, .dim = {d, d, 0, 0}, .e = &g->e,
+                             .norm = {.scale = 1, .mean = g->mean}, .B = 64};
+}
+
+static inline void rig_close(rig *g)
+{
+    for (int64_t i = 0; i < g->subjects; i++)
+        if (g->model[i].nt)
+            sae_model_close(&g->model[i], &g->e);
+    for (int64_t i = 0; i < g->metrics; i++)
+        sae_spec_free(&g->spec[i]);
+    sae_engine_close(&g->e);
+    sae_registry_close(&g->reg);
+}
+
+static inline void rig_metric(rig *g, const char *spec)
+{
+    sae_spec *s = &g->spec[g->metrics];
+    ck_assert_ok(sae_spec_parse(s, g->reg, SAE_KIND_METRIC, spec, &g->err), g->err);
+    g->metric[g->metrics++] = s;
+}
+
+/* A subject of the given forward function with two features. */
+static inline void rig_probe(rig *g, const char *name,
+                             int (*forward)(const sae_model *, const sae_ctx *, const sae_batch *,
+                                            sae_tape *),
+                             uint64_t (*needs)(const void *, enum sae_mode), sae_norm_const norm)
+{
+    int64_t i = g->subjects++;
+    sae_variant v = {.abi = SAE_VARIANT_ABI, .size = sizeof v, .name = name, .summary = "probe",
+                     .source = "test", .opt_size = 1, .options = no_options,
+                     .tensors = probe_tensor, .losses = probe_loss, .workspace = probe_size,
+                     .init = probe_start, .forward = forward, .decode = probe_decode,
+                     .needs = needs};
+    sae_dims dim = {g->src.d, g->src.d, 2, 2};
+    ck_assert_ok(sae_admit_variant(&v, &g->variant[i], &g->err), g->err);
+    ck_assert_ok(sae_model_open(&g->model[i], &g->variant[i], "", &dim, &g->e, 0, &g->err), g->err);
+    g->norm[i] = norm;
+    g->subject[i] = (sae_subject){.model = &g->model[i], .norm = &g->norm[i], .spec = name};
+}
+
+static inline int rig_row(void *arg, const sae_result *r)
+{
+    rig *g = arg;
+    ck_assert_int_lt(g->results, RIG_RESULTS);
+    rig_result *o = &g->result[g->results++];
+    o->subject = (int)(r->subject - g->subject);
+    snprintf(o->key, sizeof o->key, "%s", r->metric);
+    o->value = r->row->value;
+    o->se = r->row->se;
+    o->count = r->row->count;
+    return SAE_OK;
+}
+
+static inline int rig_point(void *arg, const sae_result_point *p)
+{
+    rig *g = arg;
+    ck_assert_int_lt(g->points, RIG_POINTS);
+    g->point[g->points].subject = (int)(p->subject - g->subject);
+    snprintf(g->point[g->points].key, 64, "%s.%s", p->metric, p->point->key);
+    g->point[g->points].index = p->point->index;
+    g->point[g->points++].value = p->point->value;
+    return SAE_OK;
+}
+
+static inline int rig_run(rig *g, int64_t rows)
+{
+    g->results = g->points = 0;
+    memset(g->result, 0, sizeof g->result);
+    memset(g->point, 0, sizeof g->point);
+    memset(&g->err, 0, sizeof g->err);
+    sae_evaluation ev = {.stream = &g->stream, .e = &g->e, .subject = g->subject,
+                         .count = g->subjects, .metric = g->metric, .metrics = g->metrics,
+                         .rows = rows, .on_row = rig_row, .on_point = rig_point, .arg = g};
+    return sae_evaluate(&ev, &g->err);
+}
+
+static inline const rig_result *rig_find(const rig *g, int subject, const char *key)
+{
+    for (int i = 0; i < g->results; i++)
+        if (g->result[i].subject == subject && !strcmp(g->result[i].key, key))
+            return &g->result[i];
+    ck_abort_msg("subject %d has no %s", subject, key);
+    return NULL;
+}
+static inline double rig_value(const rig *g, int subject, const char *key)
+{
+    return rig_find(g, subject, key)->value;
+}
+
+#endif

@@ -42,7 +42,7 @@ void sae_st_to_f32(enum sae_st_dtype t, const void *src, int64_t count, float *d
             dst[i] = sae_bf16_float(load16(s + 2 * i));
         break;
     default:
-        SAE_ASSERT(!"a floating-point dtype");
+        sae_assert_fail("a floating-point dtype", __FILE__, __LINE__);
     }
 }
 
@@ -69,6 +69,6 @@ void sae_st_from_f32(enum sae_st_dtype t, const float *src, int64_t count, void 
             store16(d + 2 * i, sae_float_bf16(src[i]));
         break;
     default:
-        SAE_ASSERT(!"a floating-point dtype");
+        sae_assert_fail("a floating-point dtype", __FILE__, __LINE__);
     }
 }

@@ -20,13 +20,13 @@ void sae_train_config_default(sae_train_config *c)
 {
     *c = (sae_train_config){.steps = 0,
                             .B = 4096,
-                            .lr = NAN,
-                            .beta1 = NAN,
-                            .beta2 = NAN,
-                            .eps = NAN,
-                            .clip_norm = NAN,
-                            .weight_decay = NAN,
-                            .decay = NAN,
+                            .lr = (double)NAN,
+                            .beta1 = (double)NAN,
+                            .beta2 = (double)NAN,
+                            .eps = (double)NAN,
+                            .clip_norm = (double)NAN,
+                            .weight_decay = (double)NAN,
+                            .decay = (double)NAN,
                             .warmup = -1};
 }
 

@@ -51,7 +51,7 @@ static int check_head(subject *s, uint32_t abi, uint32_t want_abi, size_t size, 
     if (abi != want_abi)
         SAE_FAIL(s->err, SAE_EABI, "%s: ABI version %u, this program has %u", s->kind, abi,
                  want_abi);
-    if (size < head || size > want_size)
+    if (size < head || size > want_size || size % sizeof(char *)) /* never half a pointer */
         SAE_FAIL(s->err, SAE_EABI, "%s: descriptor of %zu bytes, this program has %zu", s->kind,
                  size, want_size);
     if (!name || !is_key(name))

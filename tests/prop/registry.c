@@ -52,6 +52,7 @@ START_TEST(broken_heads)
     BREAK(SAE_EABI, "ABI version 7", v.abi = 7);
     BREAK(SAE_EABI, "bytes", v.size = sizeof v + 1);
     BREAK(SAE_EABI, "bytes", v.size = 8);
+    BREAK(SAE_EABI, "bytes", v.size = offsetof(sae_variant, source) + 4);
     BREAK(SAE_EINVAL, "name", v.name = NULL);
     BREAK(SAE_EINVAL, "name", v.name = "");
     BREAK(SAE_EINVAL, "name", v.name = "TopK");

@@ -207,7 +207,7 @@ check: all $(TESTS) $(PLUGINS) ## build and run every test; ends with "N passed,
 	@tests/run $(B) $(CONFIG)
 check-asan: ## the same under address and undefined-behaviour sanitizers
 	@$(MAKE) --no-print-directory CONFIG=asan check
-lint: ## style, headers, include directions
+lint: $(call obj,$(COMPONENTS),$(B)) ## style, headers, include directions
 	@tests/lint/run $(B)
 
 # Coverage-guided fuzzing with clang's libFuzzer: make fuzz-spec; corpora live in tests/fuzz/corpus.

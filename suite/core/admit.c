@@ -77,7 +77,7 @@ static int check_bits(const subject *s, const char *what, uint64_t bits, uint64_
     return SAE_OK;
 }
 
-/* ---- options ------------------------------------------------------------------------------------ */
+/* ---- options --------------------------------------------------------------------------------- */
 
 static int check_enum(const subject *s, const sae_option *o)
 {
@@ -150,7 +150,7 @@ static int check_options(const subject *s, const sae_option **table, size_t opt_
     return SAE_OK;
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------ */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static int64_t one_extent(int64_t declared)
 {
@@ -246,7 +246,7 @@ static int check_losses(const subject *s, const sae_variant *v)
     return SAE_OK;
 }
 
-/* ---- variant ------------------------------------------------------------------------------------ */
+/* ---- variant --------------------------------------------------------------------------------- */
 
 static uint64_t all_caps(const void *opt)
 {
@@ -319,7 +319,7 @@ int sae_admit_variant(const sae_variant *v, sae_variant *out, sae_err *err)
     return SAE_OK;
 }
 
-/* ---- metric ------------------------------------------------------------------------------------- */
+/* ---- metric ---------------------------------------------------------------------------------- */
 
 int sae_admit_metric(const sae_metric *m, sae_metric *out, sae_err *err)
 {
@@ -340,7 +340,7 @@ int sae_admit_metric(const sae_metric *m, sae_metric *out, sae_err *err)
     return SAE_OK;
 }
 
-/* ---- dataset ------------------------------------------------------------------------------------ */
+/* ---- dataset --------------------------------------------------------------------------------- */
 
 static int no_truth(sae_source *src, enum sae_split split, uint64_t row0, int64_t B, sae_truth *t,
                     sae_err *err)
@@ -382,7 +382,7 @@ int sae_admit_dataset(const sae_dataset *d, sae_dataset *out, sae_err *err)
     return SAE_OK;
 }
 
-/* ---- backend ------------------------------------------------------------------------------------ */
+/* ---- backend --------------------------------------------------------------------------------- */
 
 int sae_admit_backend(const sae_backend *b, sae_backend *out, sae_err *err)
 {

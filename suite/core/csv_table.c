@@ -13,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- reader -------------------------------------------------------------------------------------- */
+/* ---- reader ---------------------------------------------------------------------------------- */
 
 typedef struct reader {
     const char *path;
@@ -195,7 +195,7 @@ double sae_table_real(const sae_table *t, int64_t row, const char *col)
     return sae_real_parse(sae_table_cell(t, row, col), &v) < 0 ? (double)NAN : v;
 }
 
-/* ---- writer -------------------------------------------------------------------------------------- */
+/* ---- writer ---------------------------------------------------------------------------------- */
 
 struct sae_csv {
     sae_out out;

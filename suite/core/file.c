@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- fault injection -------------------------------------------------------------------------- */
+/* ---- fault injection ------------------------------------------------------------------------- */
 
 static _Atomic uint64_t fail_in; /* calls until the one that fails; 0: off */
 
@@ -35,7 +35,7 @@ static int io_fault(void)
     return 1;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 int sae_map_open(sae_map *m, const char *path, sae_err *err)
 {
@@ -70,7 +70,7 @@ void sae_map_close(sae_map *m)
     *m = (sae_map){0};
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static int out_fail(sae_out *o, const char *what, sae_err *err)
 {
@@ -188,7 +188,7 @@ int sae_file_write(const char *path, const void *p, size_t bytes, sae_err *err)
     return sae_out_commit(&o, err);
 }
 
-/* ---- names and directories ---------------------------------------------------------------------- */
+/* ---- names and directories ------------------------------------------------------------------- */
 
 int sae_file_exists(const char *path)
 {

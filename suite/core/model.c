@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* ---- engine ------------------------------------------------------------------------------------ */
+/* ---- engine ---------------------------------------------------------------------------------- */
 
 /* Fill the table from "ref", then let the backend override. The first entry left NULL, or NULL. */
 static const char *complete_kernels(sae_kernels *k, const sae_backend *be, sae_device *dev)
@@ -55,7 +55,7 @@ void sae_engine_close(sae_engine *e)
     memset(e, 0, sizeof *e);
 }
 
-/* ---- backend memory ----------------------------------------------------------------------------- */
+/* ---- backend memory -------------------------------------------------------------------------- */
 
 /* Zeroed backend memory into *out (any object pointer), counted by extents. */
 static int take(const sae_engine *e, void *out, int64_t rows, int64_t cols, size_t size,
@@ -90,7 +90,7 @@ static int check_room(const sae_engine *e, size_t bytes, const char *what, sae_e
              (double)bytes / 1048576.0, now.name, what, (double)now.mem_free / 1048576.0);
 }
 
-/* ---- model -------------------------------------------------------------------------------------- */
+/* ---- model ----------------------------------------------------------------------------------- */
 
 size_t sae_dtype_size(enum sae_dtype t)
 {
@@ -185,7 +185,7 @@ int sae_model_grow(sae_model *m, int64_t n_new, sae_err *err)
     return SAE_OK;
 }
 
-/* ---- tape --------------------------------------------------------------------------------------- */
+/* ---- tape ------------------------------------------------------------------------------------ */
 
 int sae_tape_open(sae_tape *t, const sae_variant *v, const void *opt, const sae_dims *dim,
                   int64_t B, enum sae_mode mode, const sae_engine *e, sae_err *err)
@@ -301,7 +301,7 @@ int sae_forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_ta
     }
 }
 
-/* ---- statistics --------------------------------------------------------------------------------- */
+/* ---- statistics ------------------------------------------------------------------------------ */
 
 int sae_stats_open(sae_stats_store *s, int64_t n_cap, const sae_engine *e, sae_err *err)
 {

@@ -10,7 +10,7 @@
 
 enum { STREAM_NOISE = 64, STREAM_X, STREAM_Y, STREAM_G }; /* outside the streams of components */
 
-/* ---- configurations ------------------------------------------------------------------------------ */
+/* ---- configurations -------------------------------------------------------------------------- */
 
 /* Value number k of option o that differs from its default, as text; NULL past the last one. */
 static char *other_value(const sae_option *o, int k)
@@ -61,7 +61,7 @@ int sae_probe_options(const sae_variant *v, int i, sae_opts **o, char **label, s
     return rc;
 }
 
-/* ---- data ---------------------------------------------------------------------------------------- */
+/* ---- data ------------------------------------------------------------------------------------ */
 
 static double normal(uint64_t seed, uint32_t stream, int64_t r, int64_t i)
 {
@@ -124,7 +124,7 @@ static int age_statistics(sae_probe *p)
     return SAE_OK;
 }
 
-/* ---- probe ---------------------------------------------------------------------------------------- */
+/* ---- probe ----------------------------------------------------------------------------------- */
 
 static int open_memory(sae_probe *p, int64_t B, sae_err *err)
 {

@@ -150,7 +150,7 @@ void sae_registry_close(sae_registry **registry)
     *registry = NULL;
 }
 
-/* ---- plug-ins ----------------------------------------------------------------------------------- */
+/* ---- plug-ins -------------------------------------------------------------------------------- */
 
 static int enter(void *object, const sae_plugin **out, sae_err *err)
 {
@@ -202,7 +202,7 @@ fail:
     return sae_fail_prefix(err, rc, "%s", path);
 }
 
-/* ---- queries ------------------------------------------------------------------------------------ */
+/* ---- queries --------------------------------------------------------------------------------- */
 
 const sae_variant *sae_find_variant(const sae_registry *reg, const char *name)
 {

@@ -58,7 +58,7 @@ const char *sae_st_shape_text(int rank, const int64_t *shape, char out[SAE_ST_SH
     return out;
 }
 
-/* ---- one tensor of the header -------------------------------------------------------------------- */
+/* ---- one tensor of the header ---------------------------------------------------------------- */
 
 #define BAD(st, t, ...) bad_tensor((st), (t), err, __VA_ARGS__)
 static int bad_tensor(const sae_st *st, const sae_st_tensor *t, sae_err *err, const char *fmt, ...)
@@ -143,7 +143,7 @@ static int read_tensor(const sae_st *st, sae_st_tensor *t, const char *name, con
     return read_offsets(st, t, json_object_get(v, "data_offsets"), data, room, err);
 }
 
-/* ---- the whole header ---------------------------------------------------------------------------- */
+/* ---- the whole header ------------------------------------------------------------------------ */
 
 static int by_position(const void *a, const void *b)
 {
@@ -255,7 +255,7 @@ void sae_st_close(sae_st **st)
     *st = NULL;
 }
 
-/* ---- access -------------------------------------------------------------------------------------- */
+/* ---- access ---------------------------------------------------------------------------------- */
 
 const char *sae_st_path(const sae_st *st)
 {

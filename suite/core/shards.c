@@ -22,7 +22,7 @@ typedef struct manifest {
     enum sae_st_dtype dtype;
 } manifest;
 
-/* ---- manifest ------------------------------------------------------------------------------------ */
+/* ---- manifest -------------------------------------------------------------------------------- */
 
 static int bad_key(const manifest *m, const char *key, const char *expected, sae_err *err)
 {
@@ -127,7 +127,7 @@ static int get_entry(const manifest *m, int64_t i, entry *e, sae_err *err)
     return SAE_OK;
 }
 
-/* ---- shards ---------------------------------------------------------------------------------------- */
+/* ---- shards ---------------------------------------------------------------------------------- */
 
 static int take_tensor(const sae_st *st, const char *name, enum sae_st_dtype dtype, int rank,
                        const int64_t *shape, const void **data, sae_err *err)

@@ -105,7 +105,7 @@ fail:
     return rc;
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 /* The smallest magnitude that does not round to a finite value of the dtype. */
 static float too_large(enum sae_st_dtype t)
@@ -188,7 +188,7 @@ int sae_shards_writer_add(sae_shards_writer *w, int64_t rows, const float *acts,
     return SAE_OK;
 }
 
-/* ---- end ----------------------------------------------------------------------------------------- */
+/* ---- end ------------------------------------------------------------------------------------- */
 
 static int write_manifest(sae_shards_writer *w, sae_err *err)
 {

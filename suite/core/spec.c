@@ -13,7 +13,7 @@ enum { DEFAULT_N_PER_D = 8 };
 
 static const char *const kind_names[] = {"variant", "metric", "dataset"};
 
-/* ---- name --------------------------------------------------------------------------------------- */
+/* ---- name ------------------------------------------------------------------------------------ */
 
 static int unknown_name(const sae_registry *reg, enum sae_kind kind, const char *name,
                         sae_err *err)
@@ -61,7 +61,7 @@ static int open_named(sae_spec *s, const sae_registry *reg, enum sae_kind kind, 
     return sae_opts_open(&s->opts, table, size, err);
 }
 
-/* ---- pairs -------------------------------------------------------------------------------------- */
+/* ---- pairs ----------------------------------------------------------------------------------- */
 
 /* Copy the value at *at into out and move *at behind it. Bare values end at a comma outside
  * parentheses; quoted ones end at the closing quote. */
@@ -190,7 +190,7 @@ int sae_spec_resolve(sae_spec *s, int64_t d, sae_err *err)
     return SAE_OK;
 }
 
-/* ---- printing ----------------------------------------------------------------------------------- */
+/* ---- printing -------------------------------------------------------------------------------- */
 
 char *sae_spec_print(const sae_spec *s, int canonical)
 {

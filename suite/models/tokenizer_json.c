@@ -240,7 +240,7 @@ static int load_merge_text(reader *r, const char *text, size_t bytes)
     return SAE_OK;
 }
 
-/* ---- normalizer, pre_tokenizer, post_processor ------------------------------------------------ */
+/* ---- normalizer, pre_tokenizer, post_processor ----------------------------------------------- */
 
 static const char *type_of(const json_t *o)
 {
@@ -396,7 +396,7 @@ static void find_ends(sae_tokenizer *t)
     t->eos = first_of(t, eos);
 }
 
-/* ---- the two files ---------------------------------------------------------------------------- */
+/* ---- the two files --------------------------------------------------------------------------- */
 
 static int load_tokenizer(reader *r, json_t *root, size_t bytes)
 {

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- identity: what must agree for a state to be this learner's ----------------------------------- */
+/* ---- identity: what must agree for a state to be this learner's ------------------------------ */
 
 typedef struct field {
     const char *key, *text; /* text NULL: the value is in number */
@@ -69,7 +69,7 @@ static void identify(field *f, const sae_learner *l, const sae_stream *s)
     *f = real_field("decay", c->decay);
 }
 
-/* ---- one learner ---------------------------------------------------------------------------------- */
+/* ---- one learner ----------------------------------------------------------------------------- */
 
 static int list_parts(sae_part *out, const sae_learner *l)
 {
@@ -159,7 +159,7 @@ fail:
     return rc;
 }
 
-/* ---- checkpoints of a run ------------------------------------------------------------------------- */
+/* ---- checkpoints of a run -------------------------------------------------------------------- */
 
 /* The step of a complete checkpoint's name, -1 for any other name. */
 static int64_t step_of(const char *name)

@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- configuration ------------------------------------------------------------------------------ */
+/* ---- configuration --------------------------------------------------------------------------- */
 
 void sae_train_config_default(sae_train_config *c)
 {
@@ -77,7 +77,7 @@ double sae_learner_lr(const sae_train_config *c, int64_t step)
     return c->lr * (warm < left ? warm : left);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 sae_dims sae_learner_dims(const sae_spec *spec, const sae_dims *dim)
 {
@@ -200,7 +200,7 @@ void sae_learner_close(sae_learner *l)
     memset(l, 0, sizeof *l);
 }
 
-/* ---- the context of a call ---------------------------------------------------------------------- */
+/* ---- the context of a call ------------------------------------------------------------------- */
 
 int sae_learner_grow(sae_learner *l, int64_t n, sae_err *err)
 {
@@ -260,7 +260,7 @@ static int explain(const sae_learner *l, int rc, const char *doing, sae_err *err
     return sae_fail_prefix(err, rc, "%s, step %" PRId64, l->label, l->step);
 }
 
-/* ---- the step ----------------------------------------------------------------------------------- */
+/* ---- the step -------------------------------------------------------------------------------- */
 
 /* total = sum of coef x loss; anything not finite is an error that lists the losses. */
 static int read_losses(sae_learner *l, sae_err *err)

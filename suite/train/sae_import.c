@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- common ------------------------------------------------------------------------------------------ */
+/* ---- common ---------------------------------------------------------------------------------- */
 
 /* The empty model of s->spec with widths d and n features. */
 static int open_model(sae_loaded *s, const sae_dims *dim, int64_t steps, const sae_engine *e,
@@ -49,7 +49,7 @@ static int index_of(const char *const *names, const char *name)
     return -1;
 }
 
-/* ---- exact ------------------------------------------------------------------------------------------- */
+/* ---- exact ----------------------------------------------------------------------------------- */
 
 static int read_meta(sae_loaded *s, const sae_st *st, sae_dims *dim, int64_t *steps, sae_err *err)
 {
@@ -110,7 +110,7 @@ static int import_exact(sae_loaded *s, const sae_st *st, const sae_registry *reg
     return SAE_OK;
 }
 
-/* ---- other tools' weights ------------------------------------------------------------------------------ */
+/* ---- other tools' weights -------------------------------------------------------------------- */
 
 typedef struct weights { /* in our layout */
     int64_t d, n;
@@ -362,7 +362,7 @@ fail:
     return rc;
 }
 
-/* ---- which of them ------------------------------------------------------------------------------------- */
+/* ---- which of them --------------------------------------------------------------------------- */
 
 static int read_cfg(const char *path, sae_cfg *cfg, sae_err *err)
 {

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- before the first step -------------------------------------------------------------------------- */
+/* ---- before the first step ------------------------------------------------------------------- */
 
 static const char *const need_names[] = {"activation gradients", "token provenance",
                                          "a separate target", "the language model"};
@@ -64,7 +64,7 @@ static int prepare(const sae_trainer *t, int64_t *step, uint64_t *need, sae_err 
     return SAE_OK;
 }
 
-/* ---- the loop ---------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static int all_done(const sae_trainer *t)
 {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- every allocation of the process -------------------------------------------------------------- */
+/* ---- every allocation of the process --------------------------------------------------------- */
 
 static uint64_t mallocs;
 
@@ -55,7 +55,7 @@ void *aligned_alloc(size_t align, size_t size)
 #define COUNT_CALLS (mallocs ? malloc_calls : NULL)
 #endif
 
-/* ---- every variant ------------------------------------------------------------------------------------ */
+/* ---- every variant --------------------------------------------------------------------------- */
 
 static sae_registry *reg;
 static sae_engine engine;
@@ -111,7 +111,7 @@ START_TEST(every_variant)
 }
 END_TEST
 
-/* ---- broken variants: what each breaks must be noticed -------------------------------------------------- */
+/* ---- broken variants: what each breaks must be noticed --------------------------------------- */
 
 static sae_variant sound; /* topk, completed by the registry */
 static int64_t calls;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- one broken thing at a time ------------------------------------------------------------------ */
+/* ---- one broken thing at a time -------------------------------------------------------------- */
 
 static sae_option opts[8];
 static sae_tensor_spec tensors[SAE_MAX_TENSOR + 2];
@@ -200,7 +200,7 @@ START_TEST(broken_metrics_and_datasets)
 }
 END_TEST
 
-/* ---- the registry -------------------------------------------------------------------------------- */
+/* ---- the registry ---------------------------------------------------------------------------- */
 
 static sae_registry *open_registry(void)
 {
@@ -268,7 +268,7 @@ START_TEST(all_or_nothing)
 }
 END_TEST
 
-/* ---- shared objects ------------------------------------------------------------------------------ */
+/* ---- shared objects -------------------------------------------------------------------------- */
 
 static const char plugin_head[] =
     "#include \"support/probe.h\"\n#include <math.h>\n"

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- half precision: every pattern against arithmetic on the definition ------------------------- */
+/* ---- half precision: every pattern against arithmetic on the definition ---------------------- */
 
 static double value_of(unsigned bits, int exp_bits, int man_bits)
 {
@@ -89,7 +89,7 @@ START_TEST(convert_unaligned)
 }
 END_TEST
 
-/* ---- round trip ----------------------------------------------------------------------------------- */
+/* ---- round trip ------------------------------------------------------------------------------ */
 
 static char *in_dir(const char *name)
 {
@@ -213,7 +213,7 @@ START_TEST(writer_misuse)
 }
 END_TEST
 
-/* ---- broken files ----------------------------------------------------------------------------------- */
+/* ---- broken files ---------------------------------------------------------------------------- */
 
 /* A file with this header text and `data` bytes of data. */
 static void write_raw(const char *path, const char *header, size_t data)

@@ -5,8 +5,8 @@
 #include "file.h"
 
 /* Writer. Fields of a row are given one after another, then sae_csv_end_row. Text is always quoted,
- * numbers never; missing values are empty. Errors (also a row of another length than the header) are
- * kept and returned by flush and close. */
+ * numbers never; missing values are empty. Errors (also a row of another length than the header)
+ * are kept and returned by flush and close. */
 typedef struct sae_csv sae_csv;
 
 int sae_csv_open(sae_csv **c, const char *path, const char *header, sae_err *err); /* "a,b,c" */
@@ -22,7 +22,7 @@ int sae_csv_flush(sae_csv *c, sae_err *err);
 int sae_csv_close(sae_csv **c, sae_err *err);
 void sae_csv_abandon(sae_csv **c);             /* NULL-safe */
 
-/* Reader: the whole table in memory. Strict RFC 4180 with LF or CRLF; a byte-order mark is skipped. */
+/* Reader: the whole table in memory. Strict RFC 4180, LF or CRLF; a byte-order mark is skipped. */
 typedef struct sae_table {
     int64_t rows, cols;
     char **head; /* [cols] all different */

@@ -1,4 +1,4 @@
-/* suite/core/npy.h - NumPy .npy arrays (format versions 1, 2, 3; little endian; C order), mapped. */
+/* suite/core/npy.h - NumPy .npy arrays (versions 1, 2, 3; little endian; C order), mapped. */
 #ifndef SAE_CORE_NPY_H
 #define SAE_CORE_NPY_H
 

@@ -60,7 +60,8 @@ int sae_st_writer_open(sae_st_writer **w, const char *path, sae_err *err);
 int sae_st_writer_meta(sae_st_writer *w, const char *key, const char *value, sae_err *err);
 int sae_st_writer_add(sae_st_writer *w, const char *name, enum sae_st_dtype t, int rank,
                       const int64_t *shape, sae_err *err);
-int sae_st_writer_begin(sae_st_writer *w, sae_err *err); /* writes the header, 64-byte aligned data */
+/* Writes the header; the data section starts at a multiple of 64 bytes. */
+int sae_st_writer_begin(sae_st_writer *w, sae_err *err);
 int sae_st_writer_data(sae_st_writer *w, const void *p, size_t bytes, sae_err *err);
 /* SAE_EINVAL if less data was written than declared. Always frees; a failure leaves no file. */
 int sae_st_writer_commit(sae_st_writer **w, sae_err *err);

@@ -1,6 +1,7 @@
 /* suite/run/host.c - the services datasets get, bound to one engine. */
 #include "run/host.h"
 
+#include "core/hash.h"
 #include "core/shards.h"
 #include "models/docs.h"
 #include "models/lm_file.h"
@@ -24,6 +25,7 @@ sae_host sae_host_make(const sae_engine *e, uint64_t seed)
         .docs_close = sae_docs_close,
         .shards_open = sae_shards_open,
         .shards_close = sae_shards_close,
+        .hash = sae_hash_bytes,
     };
     return h;
 }

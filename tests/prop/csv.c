@@ -26,7 +26,8 @@ START_TEST(round_trip)
     sae_err err = {0};
     size_t live = sae_alloc_live();
     char *path = in_dir("t.csv");
-    static const char *const texts[] = {"plain", " blanks ", "a,b", "a \"q\"", "two\nlines", "", ""};
+    static const char *const texts[] = {"plain", " blanks ", "a,b", "a \"q\"", "two\nlines", "",
+                                        ""};
     static const double reals[] = {0.1, -1e-300, 1e22, 5e-324, -0.0, 1.7976931348623157e308, 3};
     sae_csv *c;
     ck_assert_ok(sae_csv_open(&c, path, "name,value,count", &err), err);

@@ -16,7 +16,9 @@ static double value_of(unsigned bits, int exp_bits, int man_bits)
     unsigned e = bits >> man_bits & top, sign = bits >> (exp_bits + man_bits);
     int bias = (int)(top >> 1);
     double m = e ? 1.0 + ldexp((double)man, -man_bits) : ldexp((double)man, -man_bits);
-    double v = e == top ? (man ? (double)NAN : (double)INFINITY) : ldexp(m, (e ? (int)e : 1) - bias);
+    double v = ldexp(m, (e ? (int)e : 1) - bias);
+    if (e == top)
+        v = man ? (double)NAN : (double)INFINITY;
     return sign ? -v : v;
 }
 
@@ -225,7 +227,8 @@ static void write_raw(const char *path, const char *header, size_t data)
     ck_assert_ok(sae_file_write(path, buf, 8 + len + data, &err), err);
 }
 
-#define T(dtype, shape, off) "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" off "}"
+#define T(dtype, shape, off)                                                                       \
+    "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" off "}"
 
 static const struct {
     const char *header;

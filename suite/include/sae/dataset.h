@@ -7,12 +7,21 @@
 #define SAE_DATASET_H
 
 #include "metric.h"
+#include "rng.h"
 
 enum { SAE_DATASET_ABI = 1 };
 
 /* TRAIN rows are shuffled over the whole split; EVAL rows come in document order from documents
  * that TRAIN never shows. */
 enum sae_split { SAE_SPLIT_TRAIN, SAE_SPLIT_EVAL };
+
+/* The split that a document belongs to when `share` of them are held out; the rule of every source
+ * with documents, so that captured and live activations of one text are dealt alike. */
+static inline enum sae_split sae_split_of(uint64_t seed, uint64_t doc, double share)
+{
+    sae_u4 u = sae_philox(seed, SAE_STREAM_SPLIT, doc, 0);
+    return sae_u01_wide(u.v[0], u.v[1]) < share ? SAE_SPLIT_EVAL : SAE_SPLIT_TRAIN;
+}
 
 enum { /* what a source can supply beside x */
     SAE_GIVES_TOKENS = 1 << 0,
@@ -61,6 +70,8 @@ typedef struct sae_host {
     void (*docs_close)(sae_docs **docs);
     int (*shards_open)(const char *dir, sae_shards **shards, sae_err *err);
     void (*shards_close)(sae_shards **shards);
+    /* xxh128 of bytes as 32 hexadecimal digits, for sae_dataset.hash. */
+    void (*hash)(const void *p, size_t bytes, char out[36]);
 } sae_host;
 
 /* Where fill() writes. A NULL member is not wanted; members a source cannot give stay untouched. */

@@ -1,0 +1,459 @@
+/* datasets/lm.c - activations of a language model, computed when they are asked for; see lm.md.
+ *
+ * All documents are tokenised at open, so the number of rows of every context is known. An epoch of
+ * TRAIN is the contexts in a permuted order, their rows one after another, cut into blocks of
+ * `buffer` rows; the rows of a block are permuted. A block is computed as a whole and kept until
+ * another is needed: the cache changes the time a row takes, never its value.
+ */
+#include <sae/dataset.h>
+#include <sae/fail.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum exclude { EXCLUDE_NONE, EXCLUDE_BOS, EXCLUDE_SPECIAL };
+
+typedef struct options {
+    const char *model, *tokenizer, *text, *separator, *hook;
+    int64_t docs, exclude, buffer, batch;
+    double eval;
+} options;
+
+/* Contexts of a split in the order of one epoch. */
+typedef struct order {
+    int64_t N;       /* contexts */
+    int64_t *which;  /* [N] context of the file, ascending */
+    int64_t *turn;   /* [N] the same in the order of `epoch` */
+    int64_t *at;     /* [N + 1] rows before each turn */
+    uint64_t epoch;
+    int known;       /* turn and at hold `epoch` */
+} order;
+
+typedef struct block { /* rows [first, first + rows) of an epoch of a split, in stream order */
+    int split, valid, has_grad;
+    uint64_t epoch;
+    int64_t first, rows;
+    float *x, *g;    /* [buffer x d]; g is made when first asked for */
+    sae_token *tok;  /* [buffer] */
+} block;
+
+struct sae_source {
+    options o;       /* strings are not used after open */
+    char hook[64], hash[36];
+    uint64_t seed;
+    sae_host host;           /* a copy */
+    sae_lm *lm;
+    sae_docs *docs;
+    int64_t d;
+    unsigned char *excluded; /* [vocab] */
+    int64_t *kept;           /* [docs->c.N] rows shown of each context */
+    order split[2];
+    sae_docs eval;           /* EVAL documents, for lm() */
+    block b;
+    int64_t *start;          /* [N + 1] of a forward pass */
+    int32_t *tok;            /* [longest pass] */
+};
+
+/* ---- order of an epoch --------------------------------------------------------------------------- */
+
+static void arrange(sae_source *s, enum sae_split split, uint64_t epoch)
+{
+    order *q = &s->split[split];
+    if (q->known && (q->epoch == epoch || split == SAE_SPLIT_EVAL))
+        return;
+    int64_t at = 0;
+    for (int64_t i = 0; i < q->N; i++) {
+        uint64_t k = (uint64_t)i;
+        if (split == SAE_SPLIT_TRAIN)
+            k = sae_permute(s->seed, epoch, (uint64_t)q->N, k);
+        q->turn[i] = q->which[k];
+        q->at[i] = at;
+        at += s->kept[q->turn[i]];
+    }
+    q->at[q->N] = at;
+    q->epoch = epoch;
+    q->known = 1;
+}
+
+/* The last turn that starts at or before a row. */
+static int64_t turn_of(const order *q, int64_t row)
+{
+    int64_t lo = 0, hi = q->N;
+    while (hi - lo > 1) {
+        int64_t mid = (lo + hi) / 2;
+        if (q->at[mid] <= row)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static int64_t rows(const sae_source *s, enum sae_split split)
+{
+    return s->split[split].at[s->split[split].N]; /* the same in every epoch */
+}
+
+/* ---- one block ----------------------------------------------------------------------------------- */
+
+/* Copy the shown rows of a context that lie in the block; `at` is its first row in the epoch, acts
+ * and grad its activations. */
+static void keep_rows(sae_source *s, int64_t context, int64_t at, const float *acts,
+                      const float *grad)
+{
+    const sae_contexts *c = &s->docs->c;
+    block *b = &s->b;
+    size_t bytes = (size_t)s->d * sizeof(float);
+    int64_t length = c->start[context + 1] - c->start[context];
+    for (int64_t pos = 0; pos < length; pos++) {
+        int32_t id = c->tok[c->start[context] + pos];
+        if (s->excluded[id])
+            continue;
+        int64_t r = at++ - b->first;
+        if (r < 0 || r >= b->rows)
+            continue;
+        memcpy(b->x + r * s->d, acts + pos * s->d, bytes);
+        if (grad)
+            memcpy(b->g + r * s->d, grad + pos * s->d, bytes);
+        b->tok[r] = (sae_token){s->docs->doc[context], (uint32_t)pos, (uint32_t)id};
+    }
+}
+
+/* One forward pass over turns [first, last) of the order, and backward when grad is not NULL. */
+static int run_pass(sae_source *s, const order *q, int64_t first, int64_t last, float *grad,
+                    sae_err *err)
+{
+    const sae_contexts *c = &s->docs->c;
+    sae_lm_pass *pass = NULL;
+    int64_t N = last - first, used = 0;
+    for (int64_t i = 0; i < N; i++) {
+        int64_t k = q->turn[first + i], length = c->start[k + 1] - c->start[k];
+        s->start[i] = used;
+        memcpy(s->tok + used, c->tok + c->start[k], (size_t)length * sizeof *s->tok);
+        used += length;
+    }
+    s->start[N] = used;
+    sae_contexts batch = {N, s->start, s->tok};
+    int rc = s->lm->begin(s->lm->self, s->hook, &batch, &pass, err);
+    if (rc >= 0 && grad)
+        rc = s->lm->finish(pass, NULL, &(sae_lm_out){.grad = grad}, err);
+    for (int64_t i = 0; rc >= 0 && i < N; i++)
+        keep_rows(s, q->turn[first + i], q->at[first + i],
+                  s->lm->acts(pass) + s->start[i] * s->d, grad ? grad + s->start[i] * s->d : NULL);
+    s->lm->end(&pass);
+    return rc;
+}
+
+/* Turns from `first` on that fit in one pass; at least one. */
+static int64_t pass_end(const sae_source *s, const order *q, int64_t first, int64_t last)
+{
+    const int64_t *start = s->docs->c.start;
+    int64_t tokens = 0, i = first;
+    for (; i < last; i++) {
+        tokens += start[q->turn[i] + 1] - start[q->turn[i]];
+        if (i > first && tokens > s->o.batch)
+            break;
+    }
+    return i;
+}
+
+static int64_t longest_pass(const sae_source *s)
+{
+    const int64_t *start = s->docs->c.start;
+    int64_t most = s->o.batch;
+    for (int64_t i = 0; i < s->docs->c.N; i++)
+        if (start[i + 1] - start[i] > most)
+            most = start[i + 1] - start[i];
+    return most;
+}
+
+static int compute_block(sae_source *s, int want_grad, sae_err *err)
+{
+    block *b = &s->b;
+    const order *q = &s->split[b->split];
+    float *grad = NULL;
+    if (want_grad && !b->g)
+        b->g = calloc((size_t)s->o.buffer, (size_t)s->d * sizeof *b->g);
+    if (want_grad)
+        grad = calloc((size_t)longest_pass(s), (size_t)s->d * sizeof *grad);
+    if (want_grad && (!b->g || !grad)) {
+        free(grad);
+        return SAE_RECORD(err, SAE_ENOMEM, "out of memory for gradients of %lld rows",
+                          (long long)s->o.buffer);
+    }
+    int rc = SAE_OK;
+    int64_t last = turn_of(q, b->first + b->rows - 1) + 1;
+    for (int64_t i = turn_of(q, b->first), end; rc >= 0 && i < last; i = end) {
+        end = pass_end(s, q, i, last);
+        rc = run_pass(s, q, i, end, grad, err);
+    }
+    free(grad);
+    b->valid = rc >= 0;
+    b->has_grad = want_grad;
+    return rc;
+}
+
+/* Make s->b the block that holds a row of an epoch. */
+static int need_block(sae_source *s, enum sae_split split, uint64_t epoch, int64_t row,
+                      int want_grad, sae_err *err)
+{
+    block *b = &s->b;
+    int64_t first = row / s->o.buffer * s->o.buffer, n = rows(s, split) - first;
+    int same = b->valid && b->split == (int)split && b->first == first &&
+               (b->epoch == epoch || split == SAE_SPLIT_EVAL);
+    if (same && (b->has_grad || !want_grad))
+        return SAE_OK;
+    arrange(s, split, epoch);
+    b->valid = 0;
+    b->split = (int)split;
+    b->epoch = epoch;
+    b->first = first;
+    b->rows = n < s->o.buffer ? n : s->o.buffer;
+    return compute_block(s, want_grad, err);
+}
+
+static int fill(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, const sae_fill *out,
+                sae_err *err)
+{
+    uint64_t n = (uint64_t)rows(s, split);
+    const block *b = &s->b;
+    if (n == 0)
+        return SAE_RECORD(err, SAE_EINVAL, "no document for %s: change eval (now %g) or the seed",
+                          split == SAE_SPLIT_EVAL ? "evaluation" : "training", s->o.eval);
+    for (int64_t r = 0; r < B; r++) {
+        uint64_t epoch = (row0 + (uint64_t)r) / n;
+        int64_t row = (int64_t)((row0 + (uint64_t)r) % n);
+        SAE_TRY(need_block(s, split, epoch, row, out->g != NULL, err));
+        int64_t i = row - b->first;
+        if (split == SAE_SPLIT_TRAIN) /* a key of its own for every block */
+            i = (int64_t)sae_permute(s->seed + UINT64_C(0x9E3779B97F4A7C15) *
+                                                   (uint64_t)(b->first / s->o.buffer + 1),
+                                     epoch, (uint64_t)b->rows, (uint64_t)i);
+        for (int64_t j = 0; out->x && j < s->d; j++)
+            out->x[r * s->d + j] = (sae_real)b->x[i * s->d + j];
+        for (int64_t j = 0; out->g && j < s->d; j++)
+            out->g[r * s->d + j] = (sae_real)b->g[i * s->d + j];
+        if (out->tok)
+            out->tok[r] = b->tok[i];
+    }
+    return SAE_OK;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------- */
+
+static void mark_excluded(sae_source *s)
+{
+    if (s->o.exclude != EXCLUDE_NONE && s->lm->bos >= 0)
+        s->excluded[s->lm->bos] = 1;
+    if (s->o.exclude == EXCLUDE_SPECIAL && s->lm->eos >= 0)
+        s->excluded[s->lm->eos] = 1;
+}
+
+static int count_rows(sae_source *s, sae_err *err)
+{
+    const sae_contexts *c = &s->docs->c;
+    for (int64_t i = 0; i < c->N; i++)
+        for (int64_t t = c->start[i]; t < c->start[i + 1]; t++) {
+            if (c->tok[t] < 0 || c->tok[t] >= s->lm->vocab)
+                return SAE_RECORD(err, SAE_EFORMAT,
+                                  "document %lld: token %d, expected 0 to %lld: the tokenizer is "
+                                  "not the model's", (long long)i, (int)c->tok[t],
+                                  (long long)s->lm->vocab - 1);
+            s->kept[i] += !s->excluded[c->tok[t]];
+        }
+    return SAE_OK;
+}
+
+static int take_memory(sae_source *s)
+{
+    size_t N = (size_t)s->docs->c.N, buffer = (size_t)s->o.buffer;
+    int ok = (s->excluded = calloc((size_t)s->lm->vocab, 1)) &&
+             (s->kept = calloc(N + 1, sizeof *s->kept)) &&
+             (s->start = calloc(N + 1, sizeof *s->start)) &&
+             (s->tok = calloc((size_t)longest_pass(s) + 1, sizeof *s->tok)) &&
+             (s->b.x = calloc(buffer, (size_t)s->d * sizeof *s->b.x)) &&
+             (s->b.tok = calloc(buffer, sizeof *s->b.tok));
+    for (int i = 0; ok && i < 2; i++)
+        ok = (s->split[i].which = calloc(N + 1, sizeof *s->split[i].which)) &&
+             (s->split[i].turn = calloc(N + 1, sizeof *s->split[i].turn)) &&
+             (s->split[i].at = calloc(N + 1, sizeof *s->split[i].at));
+    return ok;
+}
+
+static void deal(sae_source *s)
+{
+    for (int64_t i = 0; i < s->docs->c.N; i++) {
+        order *q = &s->split[sae_split_of(s->seed, s->docs->doc[i], s->o.eval)];
+        q->which[q->N++] = i;
+    }
+    arrange(s, SAE_SPLIT_TRAIN, 0);
+    arrange(s, SAE_SPLIT_EVAL, 0);
+}
+
+/* The EVAL documents as contexts of their own. */
+static int make_eval(sae_source *s)
+{
+    const order *q = &s->split[SAE_SPLIT_EVAL];
+    const sae_contexts *c = &s->docs->c;
+    int64_t total = 0, used = 0;
+    for (int64_t i = 0; i < q->N; i++)
+        total += c->start[q->which[i] + 1] - c->start[q->which[i]];
+    int64_t *start = calloc((size_t)q->N + 1, sizeof *start);
+    int32_t *tok = calloc((size_t)total + 1, sizeof *tok);
+    uint64_t *doc = calloc((size_t)q->N + 1, sizeof *doc);
+    s->eval = (sae_docs){.c = {q->N, start, tok}, .doc = doc};
+    if (!start || !tok || !doc)
+        return 0;
+    for (int64_t i = 0; i < q->N; i++) {
+        int64_t k = q->which[i], length = c->start[k + 1] - c->start[k];
+        memcpy(tok + used, c->tok + c->start[k], (size_t)length * sizeof *tok);
+        doc[i] = s->docs->doc[k];
+        used += length;
+        start[i + 1] = used;
+    }
+    return 1;
+}
+
+static void make_hash(sae_source *s)
+{
+    const sae_contexts *c = &s->docs->c;
+    char tokens[36], starts[36], text[480];
+    s->host.hash(c->tok, (size_t)c->start[c->N] * sizeof *c->tok, tokens);
+    s->host.hash(c->start, (size_t)(c->N + 1) * sizeof *c->start, starts);
+    int len = snprintf(text, sizeof text,
+                       "lm 1 seed %llu model %s tokens %s %s hook %s exclude %lld eval %a "
+                       "buffer %lld", (unsigned long long)s->seed, s->lm->weights_hash, tokens,
+                       starts, s->hook, (long long)s->o.exclude, s->o.eval,
+                       (long long)s->o.buffer);
+    s->host.hash(text, (size_t)len, s->hash);
+}
+
+static void close_source(sae_source **source)
+{
+    sae_source *s = *source;
+    if (!s)
+        return;
+    s->host.docs_close(&s->docs);
+    s->host.lm_close(&s->lm);
+    for (int i = 0; i < 2; i++) {
+        free(s->split[i].which);
+        free(s->split[i].turn);
+        free(s->split[i].at);
+    }
+    free((void *)(uintptr_t)s->eval.c.start);
+    free((void *)(uintptr_t)s->eval.c.tok);
+    free((void *)(uintptr_t)s->eval.doc);
+    free(s->excluded);
+    free(s->kept);
+    free(s->start);
+    free(s->tok);
+    free(s->b.x);
+    free(s->b.g);
+    free(s->b.tok);
+    free(s);
+    *source = NULL;
+}
+
+static int open_parts(sae_source *s, sae_err *err)
+{
+    const options *o = &s->o;
+    const sae_host *h = &s->host;
+    if (strlen(o->hook) >= sizeof s->hook)
+        return SAE_RECORD(err, SAE_EINVAL, "hook: expected fewer than %zu bytes", sizeof s->hook);
+    memcpy(s->hook, o->hook, strlen(o->hook));
+    SAE_TRY(h->lm_open(h, o->model, o->tokenizer, &s->lm, err));
+    SAE_TRY(s->lm->hook(s->lm->self, s->hook, &s->d, err));
+    SAE_TRY(h->docs_open(s->lm, o->text, o->separator, o->docs, &s->docs, err));
+    int64_t tokens = s->docs->c.start[s->docs->c.N];
+    s->o.buffer = s->o.buffer < tokens ? s->o.buffer : tokens;
+    s->o.batch = s->o.batch < tokens ? s->o.batch : tokens;
+    if (!take_memory(s))
+        return SAE_RECORD(err, SAE_ENOMEM, "out of memory for a buffer of %lld rows of width %lld",
+                          (long long)s->o.buffer, (long long)s->d);
+    mark_excluded(s);
+    SAE_TRY(count_rows(s, err));
+    deal(s);
+    if (!make_eval(s))
+        return SAE_RECORD(err, SAE_ENOMEM, "out of memory for the evaluation documents");
+    make_hash(s);
+    return SAE_OK;
+}
+
+static int open_source(sae_source **source, const void *opt, const sae_host *host, sae_dims *dim,
+                       sae_err *err)
+{
+    *source = NULL;
+    sae_source *s = calloc(1, sizeof *s);
+    if (!s)
+        return SAE_RECORD(err, SAE_ENOMEM, "out of memory");
+    memcpy(&s->o, opt, sizeof s->o);
+    s->seed = host->seed;
+    s->host = *host;
+    int rc = open_parts(s, err);
+    if (rc < 0) {
+        close_source(&s);
+        return rc;
+    }
+    *dim = (sae_dims){.d_in = s->d, .d_out = s->d};
+    *source = s;
+    return SAE_OK;
+}
+
+static int hash(const sae_source *s, char out[36])
+{
+    memcpy(out, s->hash, sizeof s->hash);
+    return SAE_OK;
+}
+
+static int lm(const sae_source *s, sae_lm_view *out)
+{
+    *out = (sae_lm_view){s->lm, s->hook, &s->eval, s->excluded};
+    return SAE_OK;
+}
+
+/* ---- descriptor ---------------------------------------------------------------------------------- */
+
+static const char *const exclude_names[] = {"none", "bos", "special", NULL};
+
+#define TEXT(member, sdef_, unit_, help_)                                                          \
+    {.name = #member, .type = SAE_OPT_STR, .off = offsetof(options, member), .sdef = sdef_,        \
+     .unit = unit_, .help = help_}
+#define COUNT(member, def_, lo_, unit_, help_)                                                     \
+    {.name = #member, .type = SAE_OPT_INT, .off = offsetof(options, member), .def = def_,          \
+     .lo = lo_, .hi = 1e12, .unit = unit_, .help = help_}
+
+static const sae_option table[] = {
+    TEXT(model, NULL, "path", "model directory or file"),
+    TEXT(tokenizer, "", "path", "tokenizer file; empty: the one beside the weights"),
+    TEXT(text, NULL, "path", "UTF-8 text"),
+    TEXT(separator, "<|endoftext|>", "1", "line between documents; empty: one document"),
+    TEXT(hook, NULL, "1", "resid_pre.L, resid_post.L, attn_out.L or mlp_out.L"),
+    COUNT(docs, 0, 0, "documents", "documents to read, 0 for all"),
+    {.name = "exclude", .type = SAE_OPT_ENUM, .off = offsetof(options, exclude),
+     .def = EXCLUDE_BOS, .lo = 0, .hi = 2, .enums = exclude_names, .unit = "1",
+     .help = "tokens whose rows are not shown: none, BOS, or BOS and EOS"},
+    {.name = "eval", .type = SAE_OPT_REAL, .off = offsetof(options, eval), .def = 0.1, .lo = 0,
+     .hi = 1, .unit = "1", .help = "share of the documents held out for evaluation"},
+    COUNT(buffer, 65536, 1, "rows", "rows that are shuffled together and kept in memory"),
+    COUNT(batch, 4096, 1, "tokens", "tokens per forward pass of the model"),
+    {0},
+};
+
+const sae_dataset sae_dataset_lm = {
+    .abi = SAE_DATASET_ABI,
+    .size = sizeof(sae_dataset),
+    .name = "lm",
+    .summary = "activations of a language model, computed on demand",
+    .source = "datasets/lm.md",
+    .licence = "that of the model and the text",
+    .gives = SAE_GIVES_TOKENS | SAE_GIVES_GRAD | SAE_GIVES_LM,
+    .opt_size = sizeof(options),
+    .options = table,
+    .open = open_source,
+    .rows = rows,
+    .fill = fill,
+    .close = close_source,
+    .hash = hash,
+    .lm = lm,
+};

@@ -1,0 +1,196 @@
+/* datasets/shards.c - activations captured to disk; see shards.md.
+ *
+ * Documents are dealt to the splits by a hash of their number. Rows of a split are kept as runs of
+ * consecutive rows of one shard, so that the index costs memory per document, not per row.
+ */
+#include <sae/dataset.h>
+#include <sae/fail.h>
+#include <sae/half.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct options {
+    const char *dir;
+    double eval;
+} options;
+
+typedef struct run { /* rows [first, first + next.at - at) of a shard */
+    int64_t at;      /* rows of the split before this run */
+    int64_t shard, first;
+} run;
+
+typedef struct split_index {
+    run *run;
+    int64_t runs, cap, rows;
+} split_index;
+
+struct sae_source {
+    sae_shards *shards;
+    void (*shards_close)(sae_shards **shards);
+    uint64_t seed;
+    double eval;
+    split_index split[2];
+    char hash[36];
+};
+
+/* ---- index --------------------------------------------------------------------------------------- */
+
+static int add_run(split_index *x, int64_t shard, int64_t first, int64_t rows, sae_err *err)
+{
+    if (x->runs == x->cap) {
+        int64_t cap = 2 * x->cap + 64;
+        run *grown = realloc(x->run, (size_t)cap * sizeof *grown);
+        if (!grown)
+            return SAE_RECORD(err, SAE_ENOMEM, "out of memory for an index of %lld documents",
+                              (long long)cap);
+        x->run = grown;
+        x->cap = cap;
+    }
+    x->run[x->runs++] = (run){x->rows, shard, first};
+    x->rows += rows;
+    return SAE_OK;
+}
+
+static int index_shard(sae_source *s, int64_t k, sae_err *err)
+{
+    const sae_shard *h = &s->shards->shard[k];
+    for (int64_t first = 0, end; first < h->rows; first = end) {
+        enum sae_split split = sae_split_of(s->seed, h->doc[first], s->eval);
+        for (end = first + 1; end < h->rows; end++)
+            if (h->doc[end] != h->doc[end - 1] &&
+                sae_split_of(s->seed, h->doc[end], s->eval) != split)
+                break;
+        SAE_TRY(add_run(&s->split[split], k, first, end - first, err));
+    }
+    return SAE_OK;
+}
+
+static const run *find_run(const split_index *x, int64_t row)
+{
+    int64_t lo = 0, hi = x->runs;
+    while (hi - lo > 1) { /* run[lo].at <= row < run[hi].at */
+        int64_t mid = (lo + hi) / 2;
+        if (x->run[mid].at <= row)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return &x->run[lo];
+}
+
+/* ---- rows ---------------------------------------------------------------------------------------- */
+
+static void copy_row(const sae_shard *h, int64_t row, int64_t d, sae_real *out)
+{
+    const float *f = (const float *)h->acts + row * d;
+    const uint16_t *w = (const uint16_t *)h->acts + row * d;
+    for (int64_t j = 0; h->dtype == 0 && j < d; j++)
+        out[j] = (sae_real)f[j];
+    for (int64_t j = 0; h->dtype == 1 && j < d; j++)
+        out[j] = (sae_real)sae_f16_float(w[j]);
+    for (int64_t j = 0; h->dtype == 2 && j < d; j++)
+        out[j] = (sae_real)sae_bf16_float(w[j]);
+}
+
+static int fill(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, const sae_fill *out,
+                sae_err *err)
+{
+    const split_index *x = &s->split[split];
+    const int64_t d = s->shards->d;
+    if (x->rows == 0)
+        return SAE_RECORD(err, SAE_EINVAL, "no document for %s: change eval (now %g) or the seed",
+                          split == SAE_SPLIT_EVAL ? "evaluation" : "training", s->eval);
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < B; r++) {
+        uint64_t n = (uint64_t)x->rows, at = row0 + (uint64_t)r, row = at % n;
+        if (split == SAE_SPLIT_TRAIN)
+            row = sae_permute(s->seed, at / n, n, row);
+        const run *u = find_run(x, (int64_t)row);
+        const sae_shard *h = &s->shards->shard[u->shard];
+        int64_t i = u->first + (int64_t)row - u->at;
+        if (out->x)
+            copy_row(h, i, d, out->x + r * d);
+        if (out->tok)
+            out->tok[r] = (sae_token){h->doc[i], h->pos[i], (uint32_t)h->tokens[i]};
+    }
+    return SAE_OK;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------- */
+
+static void close_source(sae_source **source)
+{
+    sae_source *s = *source;
+    if (!s)
+        return;
+    s->shards_close(&s->shards);
+    free(s->split[0].run);
+    free(s->split[1].run);
+    free(s);
+    *source = NULL;
+}
+
+static int open_source(sae_source **source, const void *opt, const sae_host *host, sae_dims *dim,
+                       sae_err *err)
+{
+    const options *o = opt;
+    *source = NULL;
+    sae_source *s = calloc(1, sizeof *s);
+    if (!s)
+        return SAE_RECORD(err, SAE_ENOMEM, "out of memory");
+    s->seed = host->seed;
+    s->eval = o->eval;
+    s->shards_close = host->shards_close;
+    int rc = host->shards_open(o->dir, &s->shards, err);
+    for (int64_t k = 0; rc >= 0 && k < s->shards->count; k++)
+        rc = index_shard(s, k, err);
+    if (rc < 0) {
+        close_source(&s);
+        return rc;
+    }
+    char text[160];
+    int len = snprintf(text, sizeof text, "shards 1 seed %llu eval %a rows %s",
+                       (unsigned long long)s->seed, s->eval, s->shards->hash);
+    host->hash(text, (size_t)len, s->hash);
+    *dim = (sae_dims){.d_in = s->shards->d, .d_out = s->shards->d};
+    *source = s;
+    return SAE_OK;
+}
+
+static int64_t rows(const sae_source *s, enum sae_split split)
+{
+    return s->split[split].rows;
+}
+
+static int hash(const sae_source *s, char out[36])
+{
+    memcpy(out, s->hash, sizeof s->hash);
+    return SAE_OK;
+}
+
+static const sae_option table[] = {
+    {.name = "dir", .type = SAE_OPT_STR, .off = offsetof(options, dir), .unit = "path",
+     .help = "directory written by saemark capture"},
+    {.name = "eval", .type = SAE_OPT_REAL, .off = offsetof(options, eval), .def = 0.1, .lo = 0,
+     .hi = 1, .unit = "1", .help = "share of the documents held out for evaluation"},
+    {0},
+};
+
+const sae_dataset sae_dataset_shards = {
+    .abi = SAE_DATASET_ABI,
+    .size = sizeof(sae_dataset),
+    .name = "shards",
+    .summary = "activations captured to disk",
+    .source = "datasets/shards.md",
+    .licence = "that of the captured model and text",
+    .gives = SAE_GIVES_TOKENS,
+    .opt_size = sizeof(options),
+    .options = table,
+    .open = open_source,
+    .rows = rows,
+    .fill = fill,
+    .close = close_source,
+    .hash = hash,
+};

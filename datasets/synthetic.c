@@ -58,7 +58,7 @@ struct sae_source {
 
 /* ---- random numbers ------------------------------------------------------------------------------ */
 
-/* Normals 4i..4i+3 of a row, the same numbers as sae_normal. */
+/* Normals 4i..4i+3 of a row: sae_normal, four at a time. */
 static void normals(uint64_t seed, uint32_t stream, uint64_t row, uint32_t i, double out[4])
 {
     sae_u4 u = sae_philox(seed, stream, row, i);

@@ -1,0 +1,534 @@
+/* tests/prop/datasets.c - the laws of every data source: rows are a pure function of (options, seed,
+ * split, row), epochs are permutations, splits are disjoint, the hash follows the rows.
+ *
+ * The language model here is a stand-in whose activations are a function of the tokens up to the
+ * position; the real one is behind tests/models.
+ */
+#include "core/error.h"
+#include "core/hash.h"
+#include "core/memory.h"
+#include "core/shards.h"
+#include "core/spec.h"
+#include "support/support.h"
+
+#include <sae/rng.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- a stand-in for a language model and its documents ------------------------------------------- */
+
+enum { LM_D = 5, LM_VOCAB = 30, LM_BOS = 1, LM_EOS = 2, LM_DOCS = 60, LM_CTX = 17 };
+
+struct sae_lm_pass {
+    int64_t rows;
+    float *acts;
+};
+
+static int passes_open; /* begun and not ended */
+static int64_t most_tokens; /* in one pass */
+
+static int lm_hook(void *self, const char *name, int64_t *d, sae_err *err)
+{
+    (void)self;
+    if (strcmp(name, "resid_post.0"))
+        SAE_FAIL(err, SAE_EINVAL, "hook %s: expected resid_post.0", name);
+    *d = LM_D;
+    return SAE_OK;
+}
+
+/* A number in (0, 1) from everything a causal model may see. */
+static float mix(uint64_t history, int64_t j, uint32_t purpose)
+{
+    return sae_u01(sae_philox(7, 1000 + purpose, history, (uint32_t)j).v[0]);
+}
+
+static int lm_begin(void *self, const char *hook, const sae_contexts *c, sae_lm_pass **pass,
+                    sae_err *err)
+{
+    (void)self, (void)hook, (void)err;
+    sae_lm_pass *p = calloc(1, sizeof *p);
+    p->rows = c->start[c->N];
+    p->acts = calloc((size_t)p->rows * LM_D, sizeof *p->acts);
+    for (int64_t i = 0; i < c->N; i++) {
+        uint64_t history = 0;
+        ck_assert_int_gt(c->start[i + 1], c->start[i]);
+        for (int64_t r = c->start[i]; r < c->start[i + 1]; r++) {
+            history = history * 31 + (uint64_t)c->tok[r];
+            for (int64_t j = 0; j < LM_D; j++)
+                p->acts[r * LM_D + j] = mix(history, j, 0);
+        }
+    }
+    passes_open++;
+    most_tokens = p->rows > most_tokens ? p->rows : most_tokens;
+    *pass = p;
+    return SAE_OK;
+}
+
+static const float *lm_acts(const sae_lm_pass *p)
+{
+    return p->acts;
+}
+
+static int lm_finish(sae_lm_pass *p, const float *x, const sae_lm_out *out, sae_err *err)
+{
+    (void)err;
+    ck_assert_ptr_null(x);
+    for (int64_t i = 0; out->grad && i < p->rows * LM_D; i++)
+        out->grad[i] = 1.0f - p->acts[i];
+    return SAE_OK;
+}
+
+static void lm_end(sae_lm_pass **pass)
+{
+    if (*pass)
+        free((*pass)->acts);
+    passes_open -= *pass != NULL;
+    free(*pass);
+    *pass = NULL;
+}
+
+static sae_lm stand_in = {.abi = SAE_LM_ABI, .size = sizeof(sae_lm), .arch = "stand-in",
+                          .d = LM_D, .layers = 1, .vocab = LM_VOCAB, .ctx = LM_CTX,
+                          .bos = LM_BOS, .eos = LM_EOS, .weights_hash = "w", .hook = lm_hook,
+                          .begin = lm_begin, .acts = lm_acts, .finish = lm_finish,
+                          .end = lm_end};
+static sae_docs lm_docs;
+static int64_t doc_start[LM_DOCS + 1];
+static int32_t doc_tok[LM_DOCS * LM_CTX];
+static uint64_t doc_number[LM_DOCS];
+
+static int lm_open(const sae_host *host, const char *path, const char *tokenizer, sae_lm **lm,
+                   sae_err *err)
+{
+    (void)host, (void)path, (void)tokenizer, (void)err;
+    *lm = &stand_in;
+    return SAE_OK;
+}
+
+static void lm_close(sae_lm **lm)
+{
+    *lm = NULL;
+}
+
+/* "text" decides the tokens; every document starts with BOS, some hold EOS. */
+static int docs_open(const sae_lm *lm, const char *path, const char *separator, int64_t limit,
+                     sae_docs **docs, sae_err *err)
+{
+    (void)lm, (void)separator, (void)err;
+    int64_t n = limit && limit < LM_DOCS ? limit : LM_DOCS, used = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t length = 1 + (int64_t)(sae_philox(3, 1001, (uint64_t)i, 0).v[0] % LM_CTX);
+        for (int64_t t = 0; t < length; t++)
+            doc_tok[used + t] = t ? (int32_t)(2 + sae_philox((uint64_t)path[0], 1002, (uint64_t)i,
+                                                             (uint32_t)t).v[0] % (LM_VOCAB - 2))
+                                  : LM_BOS;
+        doc_number[i] = (uint64_t)i;
+        used += length;
+        doc_start[i + 1] = used;
+    }
+    lm_docs = (sae_docs){{n, doc_start, doc_tok}, doc_number};
+    *docs = &lm_docs;
+    return SAE_OK;
+}
+
+static void docs_close(sae_docs **docs)
+{
+    *docs = NULL;
+}
+
+/* ---- sources to try ------------------------------------------------------------------------------- */
+
+enum { B = 40 };
+
+typedef struct source { /* an opened data set and the rows of one fill */
+    sae_spec spec;
+    const sae_dataset *ds;
+    sae_source *s;
+    sae_dims dim;
+} source;
+
+typedef struct batch {
+    sae_real *x, *g;
+    sae_token *tok;
+    int64_t d;
+} batch;
+
+static sae_registry *reg;
+static char shards_dir[1024];
+
+static void write_shards(void)
+{
+    sae_err err = {0};
+    sae_shards_info info = {"m", "w", "h", "t", "text", "x", 6, SAE_ST_BF16, 64};
+    sae_shards_writer *w;
+    snprintf(shards_dir, sizeof shards_dir, "%s/shards", test_dir());
+    ck_assert_ok(sae_shards_writer_open(&w, shards_dir, &info, &err), err);
+    for (int64_t i = 0; i < 300; i++) {
+        float x[6];
+        for (int64_t j = 0; j < 6; j++)
+            x[j] = mix((uint64_t)i, j, 2);
+        /* documents of 7 rows; numbers far apart, as from a selection */
+        sae_token tok = {(uint64_t)(i / 7) * 1000003, (uint32_t)(i % 7), (uint32_t)(i % 50)};
+        ck_assert_ok(sae_shards_writer_add(w, 1, x, &tok, &err), err);
+    }
+    ck_assert_ok(sae_shards_writer_commit(&w, &err), err);
+}
+
+static void setup(void)
+{
+    sae_err err = {0};
+    ck_assert_ok(sae_registry_open(&reg, &err), err);
+    write_shards();
+}
+
+static void teardown(void)
+{
+    sae_registry_close(&reg);
+}
+
+static sae_host host_of(uint64_t seed)
+{
+    return (sae_host){.size = sizeof(sae_host), .seed = seed, .lm_open = lm_open,
+                      .lm_close = lm_close, .docs_open = docs_open, .docs_close = docs_close,
+                      .shards_open = sae_shards_open, .shards_close = sae_shards_close,
+                      .hash = sae_hash_bytes};
+}
+
+/* %s in a spec stands for the directory of the shards. */
+static int try_open(source *o, const char *spec, uint64_t seed, sae_err *err)
+{
+    char *text = strstr(spec, "%s") ? sae_strfmt("%.*s%s%s", (int)(strstr(spec, "%s") - spec), spec,
+                                                 shards_dir, strstr(spec, "%s") + 2)
+                                    : sae_strdup(spec);
+    sae_host host = host_of(seed);
+    *o = (source){0};
+    int rc = sae_spec_parse(&o->spec, reg, SAE_KIND_DATASET, text, err);
+    sae_free(text);
+    SAE_TRY(rc);
+    o->ds = o->spec.dataset;
+    return o->ds->open(&o->s, sae_opts_base(o->spec.opts), &host, &o->dim, err);
+}
+
+static source open_source(const char *spec, uint64_t seed)
+{
+    source o;
+    sae_err err = {0};
+    ck_assert_ok(try_open(&o, spec, seed, &err), err);
+    return o;
+}
+
+static void close_source(source *o)
+{
+    o->ds->close(&o->s);
+    ck_assert_ptr_null(o->s);
+    o->ds->close(&o->s);
+    sae_spec_free(&o->spec);
+    ck_assert_int_eq(passes_open, 0);
+}
+
+static batch batch_open(const source *o, int64_t rows)
+{
+    batch b = {.d = o->dim.d_in};
+    size_t floats = (size_t)(rows * b.d) * sizeof(sae_real);
+    b.x = malloc(floats);
+    b.g = o->ds->gives & SAE_GIVES_GRAD ? malloc(floats) : NULL;
+    b.tok = o->ds->gives & SAE_GIVES_TOKENS ? malloc((size_t)rows * sizeof *b.tok) : NULL;
+    memset(b.x, 0xAA, floats);
+    return b;
+}
+
+static void batch_close(batch *b)
+{
+    free(b->x);
+    free(b->g);
+    free(b->tok);
+}
+
+/* Rows [row0, row0 + n) to place `at` of the batch. */
+static void fill_at(source *o, batch *b, int64_t at, enum sae_split split, uint64_t row0, int64_t n)
+{
+    sae_err err = {0};
+    sae_fill out = {.x = b->x + at * b->d, .g = b->g ? b->g + at * b->d : NULL,
+                    .tok = b->tok ? b->tok + at : NULL};
+    ck_assert_ok(o->ds->fill(o->s, split, row0, n, &out, &err), err);
+}
+
+static void assert_same(const batch *a, const batch *b, int64_t rows, const char *what)
+{
+    size_t floats = (size_t)(rows * a->d) * sizeof(sae_real);
+    ck_assert_msg(!memcmp(a->x, b->x, floats), "x: %s", what);
+    ck_assert_msg(!a->g || !memcmp(a->g, b->g, floats), "g: %s", what);
+    for (int64_t r = 0; a->tok && r < rows; r++)
+        ck_assert_msg(a->tok[r].doc == b->tok[r].doc && a->tok[r].pos == b->tok[r].pos &&
+                          a->tok[r].id == b->tok[r].id, "tok %d: %s", (int)r, what);
+}
+
+static const char *const specs[] = {
+    "synthetic", /* all defaults: the spec of a source that is not in this list */
+    "synthetic:d=12,features=40,l0=3,noise=0.1,offset=2,zipf=1,symmetric=1,pairs=0.3,rows=97",
+    "synthetic:d=12,features=40,l0=3,firing=exact,coef=tail,unit=row,rows=64",
+    "shards:dir=\"%s\",eval=0.3",
+    "lm:model=m,text=a,hook=resid_post.0,buffer=50,batch=20,eval=0.3",
+    "lm:model=m,text=a,hook=resid_post.0,exclude=none",
+    "lm:model=m,text=a,hook=resid_post.0,buffer=7,batch=1,exclude=special,eval=0.5",
+};
+enum { SPECS = sizeof specs / sizeof specs[0] };
+
+START_TEST(every_source_is_tested)
+{
+    const sae_dataset *const *all = sae_all_datasets(reg);
+    for (; *all; all++) {
+        int found = 0;
+        for (size_t i = 0; i < SPECS; i++)
+            found |= !strncmp(specs[i], (*all)->name, strlen((*all)->name));
+        ck_assert_msg(found, "add a spec of %s to this test", (*all)->name);
+    }
+}
+END_TEST
+
+/* ---- laws ------------------------------------------------------------------------------------------ */
+
+START_TEST(concatenation_and_purity)
+{
+    source o = open_source(specs[_i], 5), fresh = open_source(specs[_i], 5);
+    batch whole = batch_open(&o, B), parts = batch_open(&o, B);
+    for (int split = 0; split < 2; split++)
+        for (uint64_t row0 = 0; row0 < 400; row0 += 131) {
+            fill_at(&o, &whole, 0, (enum sae_split)split, row0, B);
+            for (int64_t i = 0; i < B; i++) { /* one by one, in another order, via other rows */
+                int64_t r = (i * 17 + 3) % B;
+                fill_at(&o, &parts, r, (enum sae_split)!split, row0 + 1000, 1);
+                fill_at(&o, &parts, r, (enum sae_split)split, row0 + (uint64_t)r, 1);
+            }
+            assert_same(&whole, &parts, B, "rows one by one");
+            fill_at(&o, &parts, 0, (enum sae_split)split, row0, 13);
+            fill_at(&o, &parts, 13, (enum sae_split)split, row0 + 13, B - 13);
+            assert_same(&whole, &parts, B, "two parts");
+            fill_at(&fresh, &parts, 0, (enum sae_split)split, row0, B);
+            assert_same(&whole, &parts, B, "a fresh source");
+        }
+    batch_close(&whole);
+    batch_close(&parts);
+    close_source(&o);
+    close_source(&fresh);
+}
+END_TEST
+
+START_TEST(wanted_parts_only)
+{
+    source o = open_source(specs[_i], 5);
+    batch all = batch_open(&o, B), some = batch_open(&o, B);
+    sae_err err = {0};
+    ck_assert_ok(o.ds->fill(o.s, SAE_SPLIT_TRAIN, 9, B, &(sae_fill){.x = some.x}, &err), err);
+    if (some.tok)
+        ck_assert_ok(o.ds->fill(o.s, SAE_SPLIT_TRAIN, 9, B, &(sae_fill){.tok = some.tok}, &err),
+                     err);
+    if (some.g)
+        ck_assert_ok(o.ds->fill(o.s, SAE_SPLIT_TRAIN, 9, B, &(sae_fill){.g = some.g}, &err), err);
+    fill_at(&o, &all, 0, SAE_SPLIT_TRAIN, 9, B);
+    assert_same(&all, &some, B, "part by part");
+    ck_assert_ok(o.ds->fill(o.s, SAE_SPLIT_TRAIN, 9, 0, &(sae_fill){0}, &err), err);
+    batch_close(&all);
+    batch_close(&some);
+    close_source(&o);
+}
+END_TEST
+
+static int by_place(const void *a, const void *b)
+{
+    const sae_token *x = a, *y = b;
+    if (x->doc != y->doc)
+        return x->doc < y->doc ? -1 : 1;
+    return (x->pos > y->pos) - (x->pos < y->pos);
+}
+
+START_TEST(epochs_and_splits)
+{
+    source o = open_source(specs[_i], 11);
+    int64_t n = o.ds->rows(o.s, SAE_SPLIT_TRAIN), e = o.ds->rows(o.s, SAE_SPLIT_EVAL);
+    if (n > 0) {
+        batch first = batch_open(&o, n), second = batch_open(&o, n);
+        fill_at(&o, &first, 0, SAE_SPLIT_TRAIN, 0, n);
+        fill_at(&o, &second, 0, SAE_SPLIT_TRAIN, (uint64_t)n, n);
+        size_t bytes = (size_t)n * sizeof *first.tok;
+        ck_assert_msg(memcmp(first.tok, second.tok, bytes) != 0, "epochs have the same order");
+        qsort(first.tok, (size_t)n, sizeof *first.tok, by_place);
+        qsort(second.tok, (size_t)n, sizeof *second.tok, by_place);
+        ck_assert_msg(!memcmp(first.tok, second.tok, bytes), "an epoch is not a permutation");
+        for (int64_t i = 1; i < n; i++)
+            ck_assert_msg(by_place(&first.tok[i - 1], &first.tok[i]) < 0, "a row appears twice");
+        batch_close(&second);
+        int64_t rows = e > 0 ? e : 100;
+        batch eval = batch_open(&o, rows);
+        fill_at(&o, &eval, 0, SAE_SPLIT_EVAL, 0, rows);
+        for (int64_t i = 0; i < rows; i++) {
+            ck_assert_msg(i == 0 || by_place(&eval.tok[i - 1], &eval.tok[i]) < 0,
+                          "EVAL is not in document order");
+            for (int64_t r = 0; r < n; r++)
+                ck_assert_msg(first.tok[r].doc != eval.tok[i].doc, "document in both splits");
+        }
+        batch_close(&eval);
+        batch_close(&first);
+    }
+    if (e > 0) { /* EVAL starts again */
+        batch first = batch_open(&o, e), second = batch_open(&o, e);
+        fill_at(&o, &first, 0, SAE_SPLIT_EVAL, 0, e);
+        fill_at(&o, &second, 0, SAE_SPLIT_EVAL, (uint64_t)e, e);
+        assert_same(&first, &second, e, "EVAL wraps");
+        batch_close(&first);
+        batch_close(&second);
+    }
+    close_source(&o);
+}
+END_TEST
+
+static const struct {
+    const char *a, *b;
+    int seed_b, same; /* seed of a is 5 */
+} pairs[] = {
+    {"synthetic", "synthetic", 5, 1},
+    {"synthetic", "synthetic", 6, 0},
+    {"synthetic", "synthetic:d=255", 5, 0},
+    {"synthetic", "synthetic:features=511", 5, 0},
+    {"synthetic", "synthetic:l0=5.5", 5, 0},
+    {"synthetic", "synthetic:zipf=0.01", 5, 0},
+    {"synthetic", "synthetic:pairs=0.01", 5, 0},
+    {"synthetic", "synthetic:noise=0.01", 5, 0},
+    {"synthetic", "synthetic:offset=0.01", 5, 0},
+    {"synthetic", "synthetic:symmetric=1", 5, 0},
+    {"synthetic", "synthetic:unit=row", 5, 0},
+    {"synthetic", "synthetic:coef=const", 5, 0},
+    {"synthetic", "synthetic:firing=exact", 5, 0},
+    {"synthetic", "synthetic:rows=1000", 5, 0},
+    {"shards:dir=\"%s\"", "shards:dir=\"%s/\"", 5, 1},
+    {"shards:dir=\"%s\"", "shards:dir=\"%s\"", 6, 0},
+    {"shards:dir=\"%s\"", "shards:dir=\"%s\",eval=0.2", 5, 0},
+    {"lm:model=m,text=a,hook=resid_post.0", "lm:model=other,text=ab,hook=resid_post.0", 5, 1},
+    {"lm:model=m,text=a,hook=resid_post.0", "lm:model=m,text=a,hook=resid_post.0,batch=9", 5, 1},
+    {"lm:model=m,text=a,hook=resid_post.0", "lm:model=m,text=a,hook=resid_post.0", 6, 0},
+    {"lm:model=m,text=a,hook=resid_post.0", "lm:model=m,text=b,hook=resid_post.0", 5, 0},
+    {"lm:model=m,text=a,hook=resid_post.0", "lm:model=m,text=a,hook=resid_post.0,docs=59", 5, 0},
+    {"lm:model=m,text=a,hook=resid_post.0", "lm:model=m,text=a,hook=resid_post.0,eval=.2", 5, 0},
+    {"lm:model=m,text=a,hook=resid_post.0", "lm:model=m,text=a,hook=resid_post.0,buffer=9", 5, 0},
+    {"lm:model=m,text=a,hook=resid_post.0", "lm:model=m,text=a,hook=resid_post.0,exclude=none",
+     5, 0},
+};
+
+/* The hash is equal exactly when the first rows of both splits are. */
+START_TEST(hash_follows_rows)
+{
+    source a = open_source(pairs[_i].a, 5), b;
+    batch x = batch_open(&a, 500), y;
+    char hash_a[36], hash_b[36];
+    ck_assert_int_eq(a.ds->hash(a.s, hash_a), SAE_OK);
+    ck_assert_uint_eq(strspn(hash_a, "0123456789abcdef"), 32);
+    fill_at(&a, &x, 0, SAE_SPLIT_TRAIN, 0, 450);
+    fill_at(&a, &x, 450, SAE_SPLIT_EVAL, 0, 50);
+    close_source(&a); /* the stand-in holds one set of documents */
+    b = open_source(pairs[_i].b, (uint64_t)pairs[_i].seed_b);
+    y = batch_open(&b, 500);
+    ck_assert_int_eq(b.ds->hash(b.s, hash_b), SAE_OK);
+    fill_at(&b, &y, 0, SAE_SPLIT_TRAIN, 0, 450);
+    fill_at(&b, &y, 450, SAE_SPLIT_EVAL, 0, 50);
+    int rows = x.d == y.d && !memcmp(x.x, y.x, (size_t)(500 * x.d) * sizeof *x.x);
+    ck_assert_msg(rows == pairs[_i].same, "%s and %s: rows %s", pairs[_i].a, pairs[_i].b,
+                  rows ? "equal" : "differ");
+    ck_assert_msg((strcmp(hash_a, hash_b) == 0) == pairs[_i].same, "%s and %s: hash", pairs[_i].a,
+                  pairs[_i].b);
+    batch_close(&x);
+    batch_close(&y);
+    close_source(&b);
+}
+END_TEST
+
+/* ---- particular to one source ---------------------------------------------------------------------- */
+
+START_TEST(lm_rows_are_activations)
+{
+    source o = open_source(specs[4], 5);
+    int64_t n = o.ds->rows(o.s, SAE_SPLIT_TRAIN);
+    batch b = batch_open(&o, n);
+    fill_at(&o, &b, 0, SAE_SPLIT_TRAIN, 0, n);
+    for (int64_t r = 0; r < n; r++) {
+        const int32_t *tok = doc_tok + doc_start[b.tok[r].doc];
+        uint64_t history = 0;
+        for (uint32_t t = 0; t <= b.tok[r].pos; t++)
+            history = history * 31 + (uint64_t)tok[t];
+        ck_assert_uint_eq(b.tok[r].id, (uint32_t)tok[b.tok[r].pos]);
+        ck_assert_uint_ne(b.tok[r].id, LM_BOS);
+        for (int64_t j = 0; j < LM_D; j++) {
+            ck_assert(b.x[r * LM_D + j] == (sae_real)mix(history, j, 0));
+            ck_assert(b.g[r * LM_D + j] == (sae_real)(1.0f - mix(history, j, 0)));
+        }
+    }
+    ck_assert_int_le(most_tokens, 20); /* batch=20 > the longest context */
+    sae_lm_view v;
+    ck_assert_int_eq(o.ds->lm(o.s, &v), SAE_OK);
+    ck_assert_str_eq(v.hook, "resid_post.0");
+    ck_assert(v.exclude[LM_BOS] && !v.exclude[LM_EOS]);
+    ck_assert_int_gt(v.docs->c.N, 0);
+    for (int64_t i = 0; i < v.docs->c.N; i++) {
+        int64_t k = (int64_t)v.docs->doc[i], len = v.docs->c.start[i + 1] - v.docs->c.start[i];
+        ck_assert_int_eq(sae_split_of(5, (uint64_t)k, 0.3), SAE_SPLIT_EVAL);
+        ck_assert_int_eq(len, doc_start[k + 1] - doc_start[k]);
+        ck_assert_mem_eq(v.docs->c.tok + v.docs->c.start[i], doc_tok + doc_start[k],
+                         (size_t)len * sizeof(int32_t));
+    }
+    batch_close(&b);
+    close_source(&o);
+}
+END_TEST
+
+static const struct {
+    const char *spec, *message;
+} refused[] = {
+    {"lm:model=m,text=a,hook=resid_post.9", "expected resid_post.0"},
+    {"shards:dir=/nowhere", "/nowhere/manifest.json"},
+    {"synthetic:features=4,l0=5", "expected at most 4"},
+    {"synthetic:features=8,l0=5,firing=exact", "expected at most 4"},
+    {"synthetic:l0=1.5,firing=exact", "expects a whole l0"},
+};
+
+START_TEST(refusals)
+{
+    source o;
+    sae_err err = {0};
+    ck_assert_int_lt(try_open(&o, refused[_i].spec, 0, &err), 0);
+    ck_assert_msg(strstr(err.msg, refused[_i].message) != NULL, "%s", err.msg);
+    ck_assert_ptr_null(o.s);
+    sae_spec_free(&o.spec);
+}
+END_TEST
+
+START_TEST(empty_split)
+{
+    static const char *const all_train[] = {"shards:dir=\"%s\",eval=0",
+                                            "lm:model=m,text=a,hook=resid_post.0,eval=0"};
+    source o = open_source(all_train[_i], 0);
+    sae_err err = {0};
+    sae_token tok;
+    ck_assert_int_eq(o.ds->rows(o.s, SAE_SPLIT_EVAL), 0);
+    ck_assert_int_eq(o.ds->fill(o.s, SAE_SPLIT_EVAL, 0, 1, &(sae_fill){.tok = &tok}, &err),
+                     SAE_EINVAL);
+    ck_assert_ptr_nonnull(strstr(err.msg, "no document for evaluation"));
+    close_source(&o);
+}
+END_TEST
+
+Suite *suite_datasets(void)
+{
+    Suite *s = suite_create("datasets");
+    TCase *tc = tcase_create("datasets");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, every_source_is_tested);
+    tcase_add_loop_test(tc, concatenation_and_purity, 0, SPECS);
+    tcase_add_loop_test(tc, wanted_parts_only, 0, SPECS);
+    tcase_add_loop_test(tc, epochs_and_splits, 0, SPECS);
+    tcase_add_loop_test(tc, hash_follows_rows, 0, (int)(sizeof pairs / sizeof pairs[0]));
+    tcase_add_test(tc, lm_rows_are_activations);
+    tcase_add_loop_test(tc, refusals, 0, (int)(sizeof refused / sizeof refused[0]));
+    tcase_add_loop_test(tc, empty_split, 0, 2);
+    suite_add_tcase(s, tc);
+    return s;
+}

@@ -1,0 +1,221 @@
+/* suite/report/data.c - the CSV files of a run, gathered by SAE and averaged over seeds. */
+#include "report/data.h"
+
+#include "core/error.h"
+#include "core/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An absent file leaves an empty table; `needed` columns must exist in one that is there. */
+static int open_table(sae_table *t, const char *dir, const char *name, int required,
+                      const char *const *needed, sae_err *err)
+{
+    char *path = sae_path_join(dir, name);
+    if (!path)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory");
+    int rc = SAE_OK;
+    if (required || sae_file_exists(path))
+        rc = sae_table_open(t, path, err);
+    for (; rc >= 0 && t->head && *needed; needed++)
+        if (sae_table_col(t, *needed) < 0)
+            rc = SAE_SET(err, SAE_EFORMAT, "%s: no column '%s'", path, *needed);
+    sae_free(path);
+    return rc;
+}
+
+static int64_t find_config(const sae_report_data *d, const char *spec, int64_t guess)
+{
+    if (guess >= 0 && strcmp(d->config[guess].spec, spec) == 0)
+        return guess;
+    for (int64_t i = 0; i < d->configs; i++)
+        if (strcmp(d->config[i].spec, spec) == 0)
+            return i;
+    return -1;
+}
+
+/* The value of n in a spec: ",n=512" or ":n=512". */
+static void size_from_spec(const char *spec, char *out, size_t room)
+{
+    for (const char *p = spec; (p = strstr(p, "n=")) != NULL; p += 2)
+        if (p > spec && (p[-1] == ',' || p[-1] == ':')) {
+            size_t len = strcspn(p + 2, ",");
+            snprintf(out, room, "%.*s", (int)(len < room ? len : room - 1), p + 2);
+            return;
+        }
+}
+
+static void describe_config(sae_report_data *d, sae_config *c)
+{
+    for (int64_t i = 0; i < d->saes.rows; i++)
+        if (strcmp(sae_table_cell(&d->saes, i, "spec"), c->spec) == 0) {
+            c->label = sae_table_cell(&d->saes, i, "label");
+            snprintf(c->n, sizeof c->n, "%s", sae_table_cell(&d->saes, i, "n"));
+            return;
+        }
+    size_from_spec(c->spec, c->n, sizeof c->n);
+}
+
+static int gather_configs(sae_report_data *d, sae_err *err)
+{
+    const sae_table *t = &d->metrics;
+    SAE_TRY(sae_new(&d->config, t->rows, sizeof *d->config, "report.saes", err));
+    for (int64_t i = 0, last = -1; i < t->rows; i++) {
+        const char *spec = sae_table_cell(t, i, "spec");
+        last = find_config(d, spec, last);
+        if (last >= 0)
+            continue;
+        last = d->configs++;
+        sae_config *c = &d->config[last];
+        c->spec = c->label = spec;
+        c->variant = sae_table_cell(t, i, "variant");
+        describe_config(d, c);
+    }
+    return SAE_OK;
+}
+
+static int64_t find_metric(const sae_report_data *d, const char *name)
+{
+    for (int64_t i = 0; i < d->metric_count; i++)
+        if (strcmp(d->metric[i], name) == 0)
+            return i;
+    return -1;
+}
+
+static int gather_metrics(sae_report_data *d, sae_err *err)
+{
+    const sae_table *t = &d->metrics;
+    SAE_TRY(sae_new(&d->metric, t->rows, sizeof *d->metric, "report.metrics", err));
+    for (int64_t i = 0; i < t->rows; i++) {
+        const char *name = sae_table_cell(t, i, "metric");
+        if (find_metric(d, name) < 0)
+            d->metric[d->metric_count++] = name;
+        const char *dataset = sae_table_cell(t, i, "dataset"), *hook = sae_table_cell(t, i, "hook");
+        if (i == 0) {
+            d->dataset = dataset;
+            d->hook = hook;
+        }
+        if (strcmp(dataset, d->dataset) != 0 || strcmp(hook, d->hook) != 0)
+            SAE_FAIL(err, SAE_EFORMAT,
+                     "metrics.csv: row %lld: one dataset and hook expected, found %s %s besides "
+                     "%s %s", (long long)i + 1, dataset, hook, d->dataset, d->hook);
+    }
+    return SAE_OK;
+}
+
+static void add_value(sae_cell *c, double value)
+{
+    double delta = value - c->mean;
+    c->low = c->seeds == 0 || value < c->low ? value : c->low;
+    c->high = c->seeds == 0 || value > c->high ? value : c->high;
+    c->seeds++;
+    c->mean += delta / (double)c->seeds;
+    c->square += delta * (value - c->mean);
+}
+
+static int gather_cells(sae_report_data *d, sae_err *err)
+{
+    const sae_table *t = &d->metrics;
+    size_t cells;
+    SAE_TRY(sae_size_mul(&cells, d->configs, d->metric_count, err));
+    SAE_TRY(sae_new(&d->cell, (int64_t)cells, sizeof *d->cell, "report.cells", err));
+    for (int64_t i = 0, config = -1; i < t->rows; i++) {
+        double value = sae_table_real(t, i, "value");
+        config = find_config(d, sae_table_cell(t, i, "spec"), config);
+        if (!isfinite(value))
+            continue;
+        int64_t metric = find_metric(d, sae_table_cell(t, i, "metric"));
+        sae_cell *c = &d->cell[config * d->metric_count + metric];
+        double count = sae_table_real(t, i, "count");
+        add_value(c, value);
+        c->se = sae_table_real(t, i, "se");
+        c->count = count > 0 && count < 9e15 ? (int64_t)count : 0;
+        c->unit = sae_table_cell(t, i, "unit");
+    }
+    return SAE_OK;
+}
+
+static int by_config_and_x(const void *a, const void *b)
+{
+    const sae_point *p = a, *q = b;
+    if (p->config != q->config)
+        return p->config < q->config ? -1 : 1;
+    return (p->x > q->x) - (p->x < q->x);
+}
+
+/* Columns x and y of the rows that keep() accepts, for SAEs with metrics. */
+static int gather_points(const sae_report_data *d, sae_points *out, const sae_table *t,
+                         const char *const column[2], int (*keep)(const sae_table *, int64_t),
+                         sae_err *err)
+{
+    SAE_TRY(sae_new(&out->p, t->rows, sizeof *out->p, "report.points", err));
+    for (int64_t i = 0, config = -1; i < t->rows; i++) {
+        config = find_config(d, sae_table_cell(t, i, "spec"), config);
+        sae_point p = {config, sae_table_real(t, i, column[0]), sae_table_real(t, i, column[1])};
+        if (config >= 0 && isfinite(p.x) && isfinite(p.y) && (!keep || keep(t, i)))
+            out->p[out->count++] = p;
+    }
+    if (out->count)
+        qsort(out->p, (size_t)out->count, sizeof *out->p, by_config_and_x);
+    return SAE_OK;
+}
+
+static int is_density(const sae_table *t, int64_t row)
+{
+    return strcmp(sae_table_cell(t, row, "series"), "density_log10") == 0 &&
+           strcmp(sae_table_cell(t, row, "metric"), "sparsity") == 0;
+}
+
+int sae_report_data_open(sae_report_data *d, const char *dir, sae_err *err)
+{
+    static const char *const metrics[] = {"spec",  "variant", "seed",  "dataset", "hook", "metric",
+                                          "value", "se",      "count", "unit",    NULL};
+    static const char *const saes[] = {"spec", "label", "n", NULL};
+    static const char *const loss[] = {"spec", "step", "total", NULL};
+    static const char *const features[] = {"spec", "metric", "series", "index", "value", NULL};
+    static const char *const curve[] = {"step", "total"}, *const bins[] = {"index", "value"};
+    int rc;
+    *d = (sae_report_data){.dataset = "", .hook = ""};
+    SAE_GOTO(open_table(&d->metrics, dir, "metrics.csv", 1, metrics, err));
+    SAE_GOTO(open_table(&d->saes, dir, "saes.csv", 0, saes, err));
+    SAE_GOTO(open_table(&d->loss, dir, "loss.csv", 0, loss, err));
+    SAE_GOTO(open_table(&d->features, dir, "features.csv", 0, features, err));
+    SAE_GOTO(gather_configs(d, err));
+    SAE_GOTO(gather_metrics(d, err));
+    SAE_GOTO(gather_cells(d, err));
+    SAE_GOTO(gather_points(d, &d->curve, &d->loss, curve, NULL, err));
+    SAE_GOTO(gather_points(d, &d->density, &d->features, bins, is_density, err));
+    return SAE_OK;
+fail:
+    sae_report_data_close(d);
+    return rc;
+}
+
+void sae_report_data_close(sae_report_data *d)
+{
+    sae_table_close(&d->metrics);
+    sae_table_close(&d->saes);
+    sae_table_close(&d->loss);
+    sae_table_close(&d->features);
+    sae_free(d->config);
+    sae_free(d->metric);
+    sae_free(d->cell);
+    sae_free(d->curve.p);
+    sae_free(d->density.p);
+    *d = (sae_report_data){0};
+}
+
+const sae_cell *sae_report_cell(const sae_report_data *d, int64_t config, const char *metric)
+{
+    int64_t m = find_metric(d, metric);
+    const sae_cell *c = m < 0 ? NULL : &d->cell[config * d->metric_count + m];
+    return c && c->seeds > 0 ? c : NULL;
+}
+
+double sae_cell_error(const sae_cell *c)
+{
+    double n = (double)c->seeds;
+    return c->seeds > 1 ? sqrt(c->square / (n - 1.0) / n) : c->se;
+}

@@ -1,0 +1,52 @@
+/* suite/report/data.h - the CSV files of a run, gathered by SAE and averaged over seeds. */
+#ifndef SAE_REPORT_DATA_H
+#define SAE_REPORT_DATA_H
+
+#include "core/csv_table.h"
+
+typedef struct sae_config { /* one spec; its seeds are repetitions */
+    const char *spec, *label, *variant;
+    char n[24]; /* dictionary size as text, "" when unknown */
+} sae_config;
+
+/* One metric of one spec. */
+typedef struct sae_cell {
+    int64_t seeds;        /* finite values behind it; 0: none */
+    double mean, low, high; /* over the seeds */
+    double square;        /* sum of squared deviations from the mean (Welford) */
+    double se;            /* standard error of the last seed's value, NaN when not estimated */
+    int64_t count;        /* rows, tokens or features behind one value */
+    const char *unit;
+} sae_cell;
+
+/* A point of a curve: loss at a step, features in a bin. */
+typedef struct sae_point {
+    int64_t config;
+    double x, y;
+} sae_point;
+typedef struct sae_points {
+    sae_point *p;
+    int64_t count;
+} sae_points;
+
+typedef struct sae_report_data { /* strings belong to the tables */
+    sae_table metrics, saes, loss, features;
+    sae_config *config;
+    int64_t configs;
+    const char **metric; /* names in order of appearance */
+    int64_t metric_count;
+    sae_cell *cell;      /* [configs x metric_count] */
+    const char *dataset, *hook;
+    sae_points curve;    /* total loss over steps, by config and x */
+    sae_points density;  /* features per quarter decade of density, by config and x */
+} sae_report_data;
+
+int sae_report_data_open(sae_report_data *d, const char *dir, sae_err *err);
+void sae_report_data_close(sae_report_data *d);
+
+/* NULL when there is no such metric or the SAE has no finite value of it. */
+const sae_cell *sae_report_cell(const sae_report_data *d, int64_t config, const char *metric);
+/* Half width of one standard error: of the mean over seeds, or the row's own; NaN when unknown. */
+double sae_cell_error(const sae_cell *c);
+
+#endif

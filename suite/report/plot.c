@@ -1,0 +1,446 @@
+/* suite/report/plot.c - data and scripts of the figures.
+ *
+ * A script is assignments and ranges computed here, reports/style.gp and one template. Names that
+ * come from CSV files go into the data files only, never into a script.
+ */
+#include "report/plot.h"
+
+#include "core/assets.h"
+#include "core/error.h"
+#include "core/memory.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { COLORS = 6, SERIES_MAX = 48, TICS_MAX = 64 };
+
+/* One figure in progress. */
+typedef struct canvas {
+    const sae_report_data *d;
+    const char *dir;
+    sae_figures *figs;
+    sae_figure *fig;
+    const char *xlabel, *ylabel, *template;
+    sae_out dat;
+    int series;
+    int color[SERIES_MAX], dash[SERIES_MAX];
+    double x[2], y[2];      /* extent of what is drawn */
+    int xlog, ylog, y_zero; /* bases of the axes, 0: linear; y_zero: the axis starts at 0 */
+    sae_err *err;
+} canvas;
+
+/* ---- canvas ---------------------------------------------------------------------------------- */
+
+static int canvas_open(canvas *c, const char *name, const char *heading, const char *note)
+{
+    if (c->figs->count == SAE_FIGURES_MAX) {
+        c->figs->left_out++;
+        return SAE_DONE;
+    }
+    c->fig = &c->figs->f[c->figs->count];
+    snprintf(c->fig->name, sizeof c->fig->name, "%s", name);
+    snprintf(c->fig->heading, sizeof c->fig->heading, "%s", heading);
+    c->fig->note = note;
+    c->series = 0;
+    c->x[0] = c->y[0] = INFINITY;
+    c->x[1] = c->y[1] = -INFINITY;
+    char *path = sae_strfmt("%s/plots/data/%s.dat", c->dir, name);
+    if (!path)
+        SAE_FAIL(c->err, SAE_ENOMEM, "out of memory");
+    int rc = sae_out_open(&c->dat, path, c->err);
+    sae_free(path);
+    return rc;
+}
+
+/* Titles stand in the first line of a data block; a tab or line end would cut them. */
+static void begin_series(canvas *c, int color, int dash, const char *title, const char *tail)
+{
+    c->color[c->series] = color % COLORS + 1;
+    c->dash[c->series++] = dash % 5 + 1;
+    fputc('"', c->dat.f);
+    for (int part = 0; part < 2; part++)
+        for (const char *p = part ? tail : title; *p; p++)
+            fputc((unsigned char)*p < 0x20 || *p == '"' ? ' ' : *p, c->dat.f);
+    fputs("\"\n", c->dat.f);
+}
+
+static void end_series(canvas *c)
+{
+    fputs("\n\n", c->dat.f);
+}
+
+static void extend(double range[2], double low, double high)
+{
+    range[0] = low < range[0] ? low : range[0];
+    range[1] = high > range[1] ? high : range[1];
+}
+
+/* Room around the data, so that no point sits on a border. */
+static void pad(double r[2], int is_log)
+{
+    double lo = is_log ? log(r[0]) : r[0], hi = is_log ? log(r[1]) : r[1];
+    double room = hi > lo ? 0.05 * (hi - lo) : is_log ? 0.5 : fabs(hi) > 0 ? 0.1 * fabs(hi) : 1;
+    r[0] = is_log ? exp(lo - room) : lo - room;
+    r[1] = is_log ? exp(hi + room) : hi + room;
+}
+
+/* Decimal logarithmic axes over few decades get tics at 1, 2 and 5; gnuplot's own are sparser. */
+static void write_tics(FILE *f, const double r[2])
+{
+    static const int steps[] = {1, 2, 5};
+    if (r[1] / r[0] > 1e3)
+        return;
+    const char *comma = "";
+    fprintf(f, "set ytics (");
+    for (int e = (int)floor(log10(r[0])), n = 0; pow(10, e) <= r[1] && n < TICS_MAX; e++)
+        for (int i = 0; i < 3; i++) {
+            double at = steps[i] * pow(10, e);
+            if (at < r[0] || at > r[1])
+                continue;
+            fprintf(f, "%s%.1g", comma, at);
+            comma = ", ";
+            n++;
+        }
+    fprintf(f, ")\n");
+}
+
+static void write_array(FILE *f, const char *name, const int *v, int n)
+{
+    fprintf(f, "array %s[%d] = [", name, n);
+    for (int i = 0; i < n; i++)
+        fprintf(f, "%s%d", i ? ", " : "", v[i]);
+    fprintf(f, "]\n");
+}
+
+static void write_asset(FILE *f, const char *name)
+{
+    const sae_asset *a = sae_asset_find(name);
+    SAE_ASSERT(a != NULL);
+    fwrite(a->data, 1, (size_t)(a->end - a->data), f);
+}
+
+static void write_script(canvas *c, FILE *f)
+{
+    int height = 60 + 22 * c->series;
+    if (c->y_zero)
+        c->y[0] = 0;
+    pad(c->x, c->xlog);
+    pad(c->y, c->ylog);
+    if (c->y_zero)
+        c->y[0] = 0;
+    fprintf(f, "# Drawn by saemark; run gnuplot on this file to draw it again.\nreset\n");
+    fprintf(f, "name = \"%s\"\nheading = \"%s\"\n", c->fig->name, c->fig->heading);
+    fprintf(f, "xlabel = \"%s\"\nylabel = \"%s\"\n", c->xlabel, c->ylabel);
+    fprintf(f, "width = 760\nheight = %d\nseries = %d\n", height > 420 ? height : 420, c->series);
+    write_array(f, "color", c->color, c->series);
+    write_array(f, "dash", c->dash, c->series);
+    write_asset(f, "reports/style.gp");
+    fprintf(f, "set xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\nset format \"%%g\"\n", c->x[0],
+            c->x[1], c->y[0], c->y[1]);
+    if (c->xlog)
+        fprintf(f, "set logscale x %d\n", c->xlog);
+    if (c->ylog)
+        fprintf(f, "set logscale y %d\n", c->ylog);
+    if (c->ylog)
+        write_tics(f, c->y);
+    write_asset(f, c->template);
+}
+
+/* Finish the figure, or drop it when nothing was drawn. */
+static int canvas_close(canvas *c, int rc)
+{
+    if (rc < 0 || c->series == 0) {
+        sae_out_abandon(&c->dat);
+        return rc;
+    }
+    SAE_TRY(sae_out_commit(&c->dat, c->err));
+    sae_out script;
+    char *path = sae_strfmt("%s/plots/data/%s.gp", c->dir, c->fig->name);
+    if (!path)
+        SAE_FAIL(c->err, SAE_ENOMEM, "out of memory");
+    rc = sae_out_open(&script, path, c->err);
+    sae_free(path);
+    SAE_TRY(rc);
+    write_script(c, script.f);
+    SAE_TRY(sae_out_commit(&script, c->err));
+    c->figs->count++;
+    return SAE_OK;
+}
+
+/* ---- a metric against L0 ---------------------------------------------------------------------- */
+
+typedef struct tradeoff {
+    const char *name, *metric, *heading, *ylabel, *note;
+    int may_log; /* a positive quantity of which ratios matter */
+} tradeoff;
+
+#define BARS                                                                                       \
+    "Bars: the range over seeds, or 1.96 standard errors over documents where there is one seed."
+
+static const tradeoff tradeoffs[] = {
+    {"frontier", "reconstruction.fvu", "Reconstruction error against sparsity",
+     "FVU (lower is better)", "Lower left is better. " BARS, 1},
+    {"recovered_zero", "downstream.loss_recovered_zero",
+     "Language-model loss recovered, against zero ablation",
+     "CE recovered (1 is perfect)", "Upper left is better. " BARS, 0},
+    {"recovered_mean", "downstream.loss_recovered_mean",
+     "Language-model loss recovered, against mean ablation",
+     "CE recovered (1 is perfect)", "Upper left is better. " BARS, 0},
+    {"truth_atoms", "recovery.matched_cosine", "True dictionary recovered",
+     "cosine of matched atoms (1 is perfect)", "Upper is better. " BARS, 0},
+    {"truth_support", "recovery.support_f1", "True supports recovered",
+     "F1 of active atoms (1 is perfect)", "Upper is better. " BARS, 0},
+};
+
+typedef struct spot { /* where a spec lies */
+    int64_t config;
+    double x[3], y[3]; /* value, low, high */
+} spot;
+
+static void bounds(const sae_cell *c, double out[3])
+{
+    double half = c->seeds == 1 && isfinite(c->se) ? 1.96 * c->se : 0;
+    out[0] = c->mean;
+    out[1] = c->seeds > 1 ? c->low : c->mean - half;
+    out[2] = c->seeds > 1 ? c->high : c->mean + half;
+}
+
+/* Same line: same variant and dictionary size. */
+static int same_line(const sae_config *a, const sae_config *b)
+{
+    return strcmp(a->variant, b->variant) == 0 && strcmp(a->n, b->n) == 0;
+}
+
+static int64_t find_spots(const canvas *c, const char *metric, spot *out)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < c->d->configs; i++) {
+        const sae_cell *x = sae_report_cell(c->d, i, "sparsity.l0");
+        const sae_cell *y = sae_report_cell(c->d, i, metric);
+        if (!x || !y)
+            continue;
+        spot *s = &out[count++];
+        s->config = i;
+        bounds(x, s->x);
+        bounds(y, s->y);
+    }
+    return count;
+}
+
+static int by_l0(const void *a, const void *b)
+{
+    const spot *p = a, *q = b;
+    return (p->x[0] > q->x[0]) - (p->x[0] < q->x[0]);
+}
+
+static void draw_spot(canvas *c, const spot *s)
+{
+    double x[2] = {s->x[1], s->x[2]}, y[2] = {s->y[1], s->y[2]};
+    if (c->xlog && x[0] <= 0) /* a bar to minus infinity is not drawn */
+        x[0] = s->x[0];
+    if (c->ylog && y[0] <= 0)
+        y[0] = s->y[0];
+    extend(c->x, x[0], x[1]);
+    extend(c->y, y[0], y[1]);
+    fprintf(c->dat.f, "%.9g\t%.9g\t%.9g\t%.9g\t%.9g\t%.9g\n", s->x[0], x[0], x[1], s->y[0], y[0],
+            y[1]);
+}
+
+/* 1 if all values are positive and span more than `ratio`. */
+static int spans(const spot *s, int64_t count, int axis, double ratio)
+{
+    double lo = INFINITY, hi = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double v = axis ? s[i].y[0] : s[i].x[0];
+        lo = v < lo ? v : lo;
+        hi = v > hi ? v : hi;
+    }
+    return lo > 0 && hi > ratio * lo;
+}
+
+/* Number of this SAE's variant among the variants, of its size among the sizes of its variant, and
+ * of the SAE among those of its size. */
+typedef struct place {
+    int variant, size, rank;
+} place;
+
+static place place_of(const sae_report_data *d, int64_t config)
+{
+    place p = {0};
+    const sae_config *c = &d->config[config];
+    for (int64_t i = 0; i < config; i++) {
+        int first_variant = 1, first_size = 1;
+        for (int64_t j = 0; j < i; j++) {
+            first_variant &= strcmp(d->config[j].variant, d->config[i].variant) != 0;
+            first_size &= !same_line(&d->config[j], &d->config[i]);
+        }
+        int same = strcmp(d->config[i].variant, c->variant) == 0;
+        p.variant += first_variant && !same;
+        p.size += same && first_size && !same_line(&d->config[i], c);
+        p.rank += same_line(&d->config[i], c);
+    }
+    return p;
+}
+
+static int one_size(const sae_report_data *d)
+{
+    for (int64_t i = 1; i < d->configs; i++)
+        if (strcmp(d->config[i].n, d->config[0].n) != 0)
+            return 0;
+    return 1;
+}
+
+/* The spots of the line that SAE `config` is the first of. */
+static void draw_line(canvas *c, const spot *s, int64_t count, int64_t config)
+{
+    char size[40] = "";
+    const sae_config *first = &c->d->config[config];
+    place p = place_of(c->d, config);
+    int begun = 0;
+    if (!one_size(c->d))
+        snprintf(size, sizeof size, ", n = %s", first->n);
+    for (int64_t i = 0; i < count; i++)
+        if (same_line(first, &c->d->config[s[i].config])) {
+            if (!begun++)
+                begin_series(c, p.variant, p.size, first->variant, size);
+            draw_spot(c, &s[i]);
+        }
+    if (begun)
+        end_series(c);
+}
+
+static int draw_tradeoff(canvas *c, const tradeoff *t)
+{
+    spot *s;
+    SAE_TRY(sae_new(&s, c->d->configs, sizeof *s, "report.spots", c->err));
+    int64_t count = find_spots(c, t->metric, s);
+    int rc = count > 0 ? canvas_open(c, t->name, t->heading, t->note) : SAE_DONE;
+    if (rc == SAE_OK) {
+        qsort(s, (size_t)count, sizeof *s, by_l0);
+        c->xlabel = "L0 (active features per row)";
+        c->ylabel = t->ylabel;
+        c->template = "reports/tradeoff.gp";
+        c->xlog = spans(s, count, 0, 3) ? 2 : 0;
+        c->ylog = t->may_log && spans(s, count, 1, 5) ? 10 : 0;
+        c->y_zero = 0;
+        for (int64_t i = 0; i < c->d->configs && c->series < SERIES_MAX; i++)
+            if (place_of(c->d, i).rank == 0)
+                draw_line(c, s, count, i);
+        rc = canvas_close(c, SAE_OK);
+    }
+    sae_free(s);
+    return rc;
+}
+
+/* ---- one figure per variant: curves and histograms --------------------------------------------- */
+
+/* What is left of a label without the variant's name. */
+static const char *short_label(const sae_config *c)
+{
+    const char *colon = strchr(c->label, ':');
+    return colon && colon[1] ? colon + 1 : c->label;
+}
+
+static void draw_points(canvas *c, const sae_points *p, int64_t from, int64_t to, double scale,
+                        double shift)
+{
+    for (int64_t i = from, next; i < to; i = next) {
+        double sum = 0, range[2] = {INFINITY, -INFINITY}, x = (p->p[i].x + shift) * scale;
+        for (next = i; next < to && p->p[next].x == p->p[i].x; next++) {
+            sum += p->p[next].y;
+            extend(range, p->p[next].y, p->p[next].y);
+        }
+        extend(c->x, x, x);
+        extend(c->y, range[0], range[1]);
+        fprintf(c->dat.f, "%.9g\t%.9g\t%.9g\t%.9g\n", x, sum / (double)(next - i), range[0],
+                range[1]);
+    }
+}
+
+typedef struct family {
+    const char *name, *heading, *xlabel, *ylabel, *note, *template;
+    double scale, shift; /* x as drawn = (x + shift) * scale */
+    int histogram;
+} family;
+
+static const family families[] = {
+    {"loss", "Training loss", "optimiser step", "total loss (the variant's own objective)",
+     "Mean over seeds; the band spans the seeds. Totals of different variants are not comparable.",
+     "reports/curve.gp", 1, 0, 0},
+    {"density", "Feature density", "density (share of rows on which a feature is active)",
+     "features per quarter decade",
+     "Mean over seeds. Features that never fire are in no bin.", "reports/histogram.gp", 0.25, 0.5,
+     1},
+};
+
+/* File and heading of a variant's figure: names that are not plain identifiers become numbers. */
+static void name_figure(const family *f, const char *variant, int64_t number, char name[48],
+                        char heading[96])
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+    size_t len = strlen(variant);
+    if (len > 0 && len < 32 && strspn(variant, plain) == len) {
+        snprintf(name, 48, "%s_%s", f->name, variant);
+        snprintf(heading, 96, "%s: %s", f->heading, variant);
+    } else {
+        snprintf(name, 48, "%s_%lld", f->name, (long long)number);
+        snprintf(heading, 96, "%s: variant %lld", f->heading, (long long)number);
+    }
+}
+
+static int draw_variant(canvas *c, const family *f, const sae_points *p, int64_t first)
+{
+    char name[48], heading[96];
+    const char *variant = c->d->config[first].variant;
+    name_figure(f, variant, first, name, heading);
+    int rc = canvas_open(c, name, heading, f->note);
+    if (rc != SAE_OK)
+        return rc;
+    c->xlabel = f->xlabel;
+    c->ylabel = f->ylabel;
+    c->template = f->template;
+    for (int64_t i = 0, next; i < p->count && c->series < SERIES_MAX; i = next) {
+        const sae_config *config = &c->d->config[p->p[i].config];
+        for (next = i; next < p->count && p->p[next].config == p->p[i].config;)
+            next++;
+        if (strcmp(config->variant, variant) != 0)
+            continue;
+        place at = place_of(c->d, p->p[i].config);
+        begin_series(c, at.rank, at.size + at.rank / COLORS, short_label(config), "");
+        draw_points(c, p, i, next, f->scale, f->shift);
+        end_series(c);
+    }
+    c->xlog = 0;
+    c->ylog = !f->histogram && c->y[0] > 0 && c->y[1] > 5 * c->y[0] ? 10 : 0;
+    c->y_zero = f->histogram;
+    return canvas_close(c, SAE_OK);
+}
+
+static int draw_family(canvas *c, const family *f, const sae_points *p)
+{
+    for (int64_t i = 0; i < c->d->configs; i++) {
+        int first = 1;
+        for (int64_t j = 0; j < i; j++)
+            first &= strcmp(c->d->config[j].variant, c->d->config[i].variant) != 0;
+        if (first && p->count > 0)
+            SAE_TRY(draw_variant(c, f, p, i));
+    }
+    return SAE_OK;
+}
+
+int sae_figures_write(const sae_report_data *d, const char *dir, sae_figures *out, sae_err *err)
+{
+    canvas c = {.d = d, .dir = dir, .figs = out, .err = err};
+    *out = (sae_figures){.count = 0};
+    char *data = sae_strfmt("%s/plots/data", dir);
+    if (!data)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory");
+    int rc = sae_dir_make(data, err);
+    sae_free(data);
+    SAE_TRY(rc);
+    for (size_t i = 0; i < sizeof tradeoffs / sizeof tradeoffs[0]; i++)
+        SAE_TRY(draw_tradeoff(&c, &tradeoffs[i]));
+    SAE_TRY(draw_family(&c, &families[0], &d->curve));
+    return draw_family(&c, &families[1], &d->density);
+}

@@ -1,0 +1,28 @@
+/* suite/report/plot.h - figures of a run, drawn by gnuplot from templates carried in the binary. */
+#ifndef SAE_REPORT_PLOT_H
+#define SAE_REPORT_PLOT_H
+
+#include "report/data.h"
+
+enum { SAE_FIGURES_MAX = 64 };
+
+typedef struct sae_figure {
+    char name[48];    /* plots/NAME.svg, plots/NAME.png, plots/data/NAME.dat, NAME.gp */
+    char heading[96];
+    const char *note; /* what is shown, for the caption */
+} sae_figure;
+
+typedef struct sae_figures {
+    sae_figure f[SAE_FIGURES_MAX];
+    int count;
+    int left_out; /* figures beyond the maximum */
+} sae_figures;
+
+/* Write data and script of every figure whose metrics exist to dir/plots/data. */
+int sae_figures_write(const sae_report_data *d, const char *dir, sae_figures *out, sae_err *err);
+
+/* Run gnuplot on all of them. SAE_ENEEDS: there is no such program; SAE_EBACKEND: it failed or
+ * complained, with its first message. */
+int sae_figures_draw(const sae_figures *figs, const char *dir, const char *program, sae_err *err);
+
+#endif

@@ -1,0 +1,371 @@
+/* tests/eval/report.c - reports from hand-written CSV files. */
+#include "report/report.h"
+
+#include "core/csv_table.h"
+#include "support/support.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define METRICS "spec,variant,seed,dataset,hook,metric,value,se,count,unit,input_hash"
+#define LOSS "spec,variant,seed,step,tokens,lr,grad_norm,total,loss,value"
+#define FEATURES "spec,variant,seed,metric,series,index,value"
+#define SAES "spec,label,id,variant,seed,d,n,parameters,steps,tokens,lr"
+
+static char dir[300];
+
+static const char *file(const char *name)
+{
+    static char path[4][512];
+    static int turn;
+    char *p = path[turn++ % 4];
+    snprintf(p, sizeof path[0], "%s/%s", dir, name);
+    return p;
+}
+
+static void begin_run(void)
+{
+    sae_err err = {0};
+    snprintf(dir, sizeof dir, "%s/run", test_dir());
+    ck_assert_ok(sae_dir_remove(dir, &err), err);
+    ck_assert_ok(sae_dir_make(dir, &err), err);
+}
+
+static sae_csv *table(const char *name, const char *header)
+{
+    sae_csv *c;
+    sae_err err = {0};
+    ck_assert_ok(sae_csv_open(&c, file(name), header, &err), err);
+    return c;
+}
+
+static void close_table(sae_csv *c)
+{
+    sae_err err = {0};
+    ck_assert_ok(sae_csv_close(&c, &err), err);
+}
+
+static void put_identity(sae_csv *c, const char *spec, const char *variant, int seed)
+{
+    sae_csv_text(c, spec);
+    sae_csv_text(c, variant);
+    sae_csv_int(c, seed);
+}
+
+static void put_metric(sae_csv *c, const char *spec, const char *variant, int seed,
+                       const char *metric, double value)
+{
+    put_identity(c, spec, variant, seed);
+    sae_csv_text(c, "synthetic:d=8");
+    sae_csv_text(c, "");
+    sae_csv_text(c, metric);
+    sae_csv_real(c, value);
+    sae_csv_real(c, 0.01);
+    sae_csv_int(c, 1000);
+    sae_csv_text(c, "1");
+    sae_csv_text(c, "0123456789abcdef");
+    sae_csv_end_row(c);
+}
+
+static void put_pair(sae_csv *c, const char *spec, const char *variant, int seed, double l0,
+                     double fvu)
+{
+    put_metric(c, spec, variant, seed, "sparsity.l0", l0);
+    put_metric(c, spec, variant, seed, "reconstruction.fvu", fvu);
+}
+
+static void save(const char *name, const char *text)
+{
+    sae_err err = {0};
+    ck_assert_ok(sae_file_write(file(name), text, strlen(text), &err), err);
+}
+
+static char *read_text(const char *name)
+{
+    sae_map m;
+    sae_err err = {0};
+    ck_assert_ok(sae_map_open(&m, file(name), &err), err);
+    char *text = malloc(m.bytes + 1);
+    if (m.bytes)
+        memcpy(text, m.p, m.bytes);
+    text[m.bytes] = '\0';
+    sae_map_close(&m);
+    return text;
+}
+
+/* Tags nest, void elements aside. */
+static void check_nesting(const char *html)
+{
+    static const char *const empty[] = {"meta", "img", "br", NULL};
+    char stack[64][16], name[16];
+    int depth = 0;
+    for (const char *p = strchr(html, '>') + 1; (p = strchr(p, '<')) != NULL; p++) {
+        int close = p[1] == '/', len = 0;
+        const char *s = p + 1 + close;
+        while (len < 15 && isalnum((unsigned char)s[len]))
+            len++;
+        snprintf(name, sizeof name, "%.*s", len, s);
+        ck_assert_msg(len > 0, "a bare '<' at '%.20s'", p);
+        int is_empty = 0;
+        for (int i = 0; empty[i]; i++)
+            is_empty |= strcmp(name, empty[i]) == 0;
+        if (close) {
+            ck_assert_msg(depth > 0 && strcmp(stack[depth - 1], name) == 0,
+                          "</%s> closes <%s>", name, depth ? stack[depth - 1] : "nothing");
+            depth--;
+        } else if (!is_empty) {
+            ck_assert_int_lt(depth, 64);
+            memcpy(stack[depth++], name, sizeof name);
+        }
+    }
+    ck_assert_int_eq(depth, 0);
+}
+
+static char *read_page(void)
+{
+    char *html = read_text("index.html");
+    check_nesting(html);
+    ck_assert_ptr_nonnull(strstr(html, "<!DOCTYPE html>"));
+    ck_assert_ptr_null(strstr(html, "http://"));
+    ck_assert_ptr_null(strstr(html, "https://"));
+    for (const char *p = html; (p = strchr(p, '@')) != NULL; p++) /* every mark was replaced */
+        ck_assert_msg(!isupper((unsigned char)p[1]), "left over: %.12s", p);
+    return html;
+}
+
+static int have_gnuplot(void)
+{
+    if (system("gnuplot --version >/dev/null 2>&1") == 0)
+        return 1;
+    test_skip("gnuplot is not installed");
+    return 0;
+}
+
+static void check_figure(const char *name, int expected)
+{
+    char path[128];
+    static const char *const ends[] = {"plots/%s.svg", "plots/%s.png", "plots/data/%s.dat"};
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, ends[i], name);
+        ck_assert_msg((sae_file_size(file(path)) > 100 - 80 * (i == 2)) == expected, "%s: %lld", path,
+                      (long long)sae_file_size(file(path)));
+    }
+}
+
+static void put_full_run(void)
+{
+    static const char *const specs[] = {"topk:k=4,n=64", "topk:k=8,n=64", "topk:k=4,n=128",
+                                        "relu:l1=0.1,n=64"};
+    sae_csv *m = table("metrics.csv", METRICS), *l = table("loss.csv", LOSS);
+    sae_csv *f = table("features.csv", FEATURES), *s = table("saes.csv", SAES);
+    for (int i = 0; i < 4; i++)
+        for (int seed = 0; seed < 2; seed++) {
+            const char *variant = i < 3 ? "topk" : "relu";
+            put_pair(m, specs[i], variant, seed, 4.0 + 4 * (i == 1) + 0.25 * seed, 0.5 / (i + 1));
+            put_metric(m, specs[i], variant, seed, "downstream.loss_recovered_zero", 0.9);
+            put_metric(m, specs[i], variant, seed, "recovery.matched_cosine", 0.8 + 0.01 * i);
+            for (int step = 1; step <= 5; step++) {
+                put_identity(l, specs[i], variant, seed);
+                for (int k = 0; k < 4; k++)
+                    sae_csv_real(l, k == 0 ? step : 1.0);
+                sae_csv_real(l, 1.0 / step);
+                sae_csv_text(l, "mse");
+                sae_csv_real(l, 1.0 / step);
+                sae_csv_end_row(l);
+            }
+            for (int bin = -4; bin <= 0; bin++) {
+                put_identity(f, specs[i], variant, seed);
+                sae_csv_text(f, "sparsity");
+                sae_csv_text(f, "density_log10");
+                sae_csv_int(f, bin);
+                sae_csv_real(f, 8 - bin * bin / 2.0);
+                sae_csv_end_row(f);
+            }
+            sae_csv_text(s, specs[i]);
+            sae_csv_text(s, i == 3 ? "relu:l1=0.1" : specs[i]);
+            sae_csv_text(s, "id");
+            sae_csv_text(s, variant);
+            for (int k = 0; k < 7; k++)
+                sae_csv_int(s, k == 2 ? (i == 2 ? 128 : 64) : 1);
+            sae_csv_end_row(s);
+        }
+    close_table(m);
+    close_table(l);
+    close_table(f);
+    close_table(s);
+}
+
+START_TEST(full_run)
+{
+    if (!have_gnuplot())
+        return;
+    sae_err err = {0};
+    begin_run();
+    put_full_run();
+    save("run.json", "{\"title\": \"A title\", \"dataset\": {\"spec\": \"synthetic:d=8\"}, "
+                     "\"steps\": 5, \"norm\": {\"scale\": 0.5}}");
+    ck_assert_ok(sae_report_write(dir, NULL, &err), err);
+    static const char *const drawn[] = {"frontier", "recovered_zero", "truth_atoms", "loss_topk",
+                                        "loss_relu", "density_topk", "density_relu"};
+    for (size_t i = 0; i < sizeof drawn / sizeof drawn[0]; i++)
+        check_figure(drawn[i], 1);
+    check_figure("recovered_mean", 0); /* no such metric */
+    check_figure("truth_support", 0);
+    char *html = read_page(), *svg = read_text("plots/frontier.svg");
+    ck_assert_ptr_nonnull(strstr(html, "<h1>A title</h1>"));
+    ck_assert_ptr_nonnull(strstr(html, "<code>relu:l1=0.1</code>"));
+    ck_assert_ptr_nonnull(strstr(html, "src=\"plots/frontier.svg\""));
+    ck_assert_ptr_nonnull(strstr(html, "<dt>Steps</dt><dd><code>5</code>"));
+    /* relu has the lowest error, 0.5 / 4 for both seeds */
+    ck_assert_ptr_nonnull(strstr(html, "<td class=\"best\">0.125</td>"));
+    /* L0 is 4 and 4.25: mean 4.125, standard error 0.125 */
+    ck_assert_ptr_nonnull(strstr(html, "<td>4.12 <span class=\"err\">&plusmn;&nbsp;0.12</span>"));
+    ck_assert_ptr_nonnull(strstr(svg, "topk, n = 128"));
+    free(svg);
+    free(html);
+}
+END_TEST
+
+/* The data of a figure: mean, and the range over seeds. */
+START_TEST(figure_data)
+{
+    if (!have_gnuplot())
+        return;
+    sae_err err = {0};
+    begin_run();
+    sae_csv *m = table("metrics.csv", METRICS);
+    put_pair(m, "topk:k=8,n=64", "topk", 0, 8, 0.25);
+    put_pair(m, "topk:k=8,n=64", "topk", 1, 8, 0.75);
+    put_pair(m, "topk:k=4,n=64", "topk", 0, 4, 0.875);
+    close_table(m);
+    ck_assert_ok(sae_report_write(dir, NULL, &err), err);
+    char *dat = read_text("plots/data/frontier.dat");
+    /* ordered by L0; one seed: 1.96 x 0.01 on both sides */
+    ck_assert_str_eq(dat, "\"topk\"\n4\t3.9804\t4.0196\t0.875\t0.8554\t0.8946\n"
+                          "8\t8\t8\t0.5\t0.25\t0.75\n\n\n");
+    free(dat);
+}
+END_TEST
+
+START_TEST(special_characters)
+{
+    if (!have_gnuplot())
+        return;
+    sae_err err = {0};
+    begin_run();
+    const char *spec = "x\"'`<script>alert(1)</script>&:f=\"a,b\",n=1";
+    sae_csv *m = table("metrics.csv", METRICS);
+    put_pair(m, spec, "../../<b>'`\"$(id)\n\t\\", 0, 4, 0.5);
+    put_pair(m, spec, "../../<b>'`\"$(id)\n\t\\", 1, 5, 0.25);
+    put_metric(m, spec, "v", 0, "odd.<metric>&", 1.0);
+    close_table(m);
+    save("run.json", "{\"title\": \"<i>&amp; \\\"quoted\\\" @CSS@\", \"command\": \"a 'b' <c>\"}");
+    ck_assert_ok(sae_report_write(dir, NULL, &err), err);
+    check_figure("frontier", 1);
+    char *html = read_text("index.html");
+    check_nesting(html);
+    ck_assert_ptr_null(strstr(html, "<script>"));
+    ck_assert_ptr_null(strstr(html, "<metric>"));
+    ck_assert_ptr_nonnull(strstr(html, "&lt;i&gt;&amp;amp; &quot;quoted&quot; @CSS@</h1>"));
+    ck_assert_ptr_nonnull(strstr(html, "&lt;script&gt;alert(1)&lt;/script&gt;&amp;:f=&quot;a,b"));
+    free(html);
+}
+END_TEST
+
+START_TEST(few_values)
+{
+    if (!have_gnuplot())
+        return;
+    sae_err err = {0};
+    begin_run();
+    sae_csv *m = table("metrics.csv", METRICS);
+    close_table(m);
+    ck_assert_ok(sae_report_write(dir, NULL, &err), err); /* a header and no row */
+    char *html = read_page();
+    ck_assert_ptr_nonnull(strstr(html, "nothing was measured"));
+    free(html);
+    begin_run();
+    m = table("metrics.csv", METRICS);
+    put_pair(m, "topk:k=4", "topk", 0, 4, 0.5); /* one SAE only */
+    put_metric(m, "topk:k=4", "topk", 0, "downstream.kl_spliced", (double)NAN);
+    close_table(m);
+    ck_assert_ok(sae_report_write(dir, NULL, &err), err);
+    check_figure("frontier", 1);
+    html = read_page();
+    ck_assert_ptr_null(strstr(html, "class=\"best\"")); /* nothing to compare with */
+    ck_assert_ptr_null(strstr(html, "kl_spliced"));
+    free(html);
+    begin_run();
+    m = table("metrics.csv", METRICS);
+    put_pair(m, "a:n=1", "a", 0, 0, 0); /* zero has no logarithm */
+    put_pair(m, "b:n=1", "b", 0, 8, -0.5);
+    put_pair(m, "c:n=1", "c", 0, 8, (double)NAN);
+    put_pair(m, "d:n=1", "d", 0, 1e30, 1e-30);
+    close_table(m);
+    ck_assert_ok(sae_report_write(dir, NULL, &err), err);
+    check_figure("frontier", 1);
+    html = read_page();
+    ck_assert_ptr_nonnull(strstr(html, "&ndash;"));
+    free(html);
+}
+END_TEST
+
+START_TEST(without_gnuplot)
+{
+    sae_err err = {0};
+    sae_report_options o = {.gnuplot = "no-such-gnuplot"};
+    begin_run();
+    put_full_run();
+    ck_assert_int_eq(sae_report_write(dir, &o, &err), SAE_ENEEDS);
+    ck_assert_ptr_nonnull(strstr(err.msg, "plots need gnuplot, but 'no-such-gnuplot'"));
+    ck_assert_ptr_null(strchr(err.msg, '\n'));
+    char *html = read_page();
+    ck_assert_ptr_nonnull(strstr(html, "No plots: plots need gnuplot"));
+    ck_assert_ptr_null(strstr(html, "<img"));
+    ck_assert_ptr_nonnull(strstr(html, "<code>relu:l1=0.1</code>"));
+    free(html);
+    err = (sae_err){0};
+    o.gnuplot = "false"; /* ends with failure and says nothing */
+    ck_assert_int_eq(sae_report_write(dir, &o, &err), SAE_EBACKEND);
+}
+END_TEST
+
+START_TEST(refusals)
+{
+    sae_err err = {0};
+    begin_run();
+    ck_assert_int_eq(sae_report_write(dir, NULL, &err), SAE_EIO); /* no metrics.csv */
+    save("metrics.csv", "spec,variant,seed\n");
+    err = (sae_err){0};
+    ck_assert_int_eq(sae_report_write(dir, NULL, &err), SAE_EFORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "metrics.csv: no column 'dataset'"));
+    save("metrics.csv", METRICS "\na,a,0,x,,m,1,,1,1,h\na,a,0,y,,m,1,,1,1,h\n");
+    err = (sae_err){0};
+    ck_assert_int_eq(sae_report_write(dir, NULL, &err), SAE_EFORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "row 2: one dataset and hook"));
+    save("metrics.csv", METRICS "\na,a,0,x,,m,1,,1,1,h\n");
+    save("run.json", "{");
+    err = (sae_err){0};
+    ck_assert_int_eq(sae_report_write(dir, NULL, &err), SAE_EFORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "run.json: line 1"));
+}
+END_TEST
+
+Suite *suite_report(void);
+Suite *suite_report(void)
+{
+    Suite *s = suite_create("report");
+    TCase *c = tcase_create("report");
+    tcase_set_timeout(c, 60);
+    tcase_add_test(c, full_run);
+    tcase_add_test(c, figure_data);
+    tcase_add_test(c, special_characters);
+    tcase_add_test(c, few_values);
+    tcase_add_test(c, without_gnuplot);
+    tcase_add_test(c, refusals);
+    suite_add_tcase(s, c);
+    return s;
+}

@@ -81,7 +81,7 @@ double sae_learner_lr(const sae_train_config *c, int64_t step)
 
 sae_dims sae_learner_dims(const sae_spec *spec, const sae_dims *dim)
 {
-    uint64_t caps = spec->variant->caps_for(sae_opts_base(spec->opts));
+    uint64_t caps = sae_caps(spec->variant, sae_opts_base(spec->opts));
     return (sae_dims){.d_in = dim->d_in,
                       .d_out = dim->d_out,
                       .n = caps & SAE_CAP_GROWS ? 0 : spec->n,

@@ -21,23 +21,28 @@ enum { RIG_D = 16, RIG_ATOMS = 24, RIG_ACTIVE = 3, RIG_STREAM = SAE_STREAM_SYNTH
 
 /* ---- the source ---------------------------------------------------------------------------------- */
 
-static inline void rig_atom(uint64_t j, double *out)
+/* Unit vector j. */
+static inline const double *rig_atom(uint64_t j)
 {
+    static double atom[RIG_ATOMS][RIG_D];
     double norm = 0;
+    if (atom[j][0] != 0)
+        return atom[j];
     for (uint32_t i = 0; i < RIG_D; i++) {
-        out[i] = sae_normal(1, RIG_STREAM, j, i);
-        norm += out[i] * out[i];
+        atom[j][i] = sae_normal(1, RIG_STREAM, j, i);
+        norm += atom[j][i] * atom[j][i];
     }
     for (int i = 0; i < RIG_D; i++)
-        out[i] /= sqrt(norm);
+        atom[j][i] /= sqrt(norm);
+    return atom[j];
 }
 
 static inline void rig_row(uint64_t row, sae_real *x)
 {
-    double sum[RIG_D] = {0}, atom[RIG_D];
+    double sum[RIG_D] = {0};
     for (uint32_t a = 0; a < RIG_ACTIVE; a++) {
         sae_u4 u = sae_philox(1, RIG_STREAM + 1, row, a);
-        rig_atom(u.v[0] % RIG_ATOMS, atom);
+        const double *atom = rig_atom(u.v[0] % RIG_ATOMS);
         for (int i = 0; i < RIG_D; i++)
             sum[i] += atom[i] * (0.5 + (double)sae_u01(u.v[1]));
     }

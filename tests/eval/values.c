@@ -427,7 +427,8 @@ START_TEST(quantiles_beyond_capacity)
         double v, se;
         sae_sample_quantile(all[k], 0.9, block, &v, &se);
         ck_assert_int_eq(all[k]->count, up->count);
-        ck_assert_mem_eq(all[k]->row, up->row, (size_t)up->count * sizeof up->row[0]);
+        ck_assert_mem_eq(sae_sample_rows(all[k]), sae_sample_rows(up),
+                         (size_t)up->count * sizeof(sae_sampled));
         /* four standard deviations of the share below the true quantile, independent rows times
          * the design effect 1 + 9 / 2 of ten correlated rows, over the density 0.124 there */
         ck_assert_double_eq_tol(v, 1.8124, 4 * sqrt(0.09 / (double)up->count * 5.5) / 0.124);

@@ -29,7 +29,8 @@ static inline void sae_backend_release(const sae_measure *r, void *p)
 static inline double *sae_inverse_norms(const sae_measure *r, sae_cmat m)
 {
     size_t bytes = (size_t)m.rows * sizeof(double);
-    double *out = malloc(bytes + 1), *dev = r->c->be->alloc(r->c->dev, bytes);
+    double *out = (double *)malloc(bytes + 1);
+    double *dev = (double *)r->c->be->alloc(r->c->dev, bytes);
     if (!out || !dev || r->c->k->row_dot(r->c->dev, m, m, dev) < 0 ||
         r->c->be->copy(r->c->dev, out, dev, bytes, SAE_COPY_D2H) < 0) {
         free(out);
@@ -57,7 +58,7 @@ static inline int sae_cosines_open(sae_cosines *s, const sae_measure *r, sae_cma
     s->b = b;
     s->na = sae_inverse_norms(r, a);
     s->nb = sae_inverse_norms(r, b);
-    s->product = r->c->be->alloc(r->c->dev, bytes);
+    s->product = (sae_real *)r->c->be->alloc(r->c->dev, bytes);
     if (s->na && s->nb && s->product)
         return SAE_OK;
     sae_cosines_close(s);
@@ -90,7 +91,7 @@ static inline sae_cmat sae_tensor_matrix(const sae_model *m, const char *name)
     sae_cmat none = {NULL, 0, 0, 0};
     if (!t || t->spec->dtype != SAE_REAL)
         return none;
-    sae_cmat w = {t->w, t->rows, t->cols, t->cols};
+    sae_cmat w = {(const sae_real *)t->w, t->rows, t->cols, t->cols};
     return w;
 }
 

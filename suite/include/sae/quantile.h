@@ -18,10 +18,14 @@ typedef struct sae_sampled {
     double value;
 } sae_sampled;
 
-typedef struct sae_sample {
+typedef struct sae_sample { /* followed by cap rows */
     int64_t cap, count, level;
-    sae_sampled row[];
 } sae_sample;
+
+static inline sae_sampled *sae_sample_rows(const sae_sample *s)
+{
+    return (sae_sampled *)(uintptr_t)(s + 1);
+}
 
 static inline size_t sae_sample_bytes(int64_t cap)
 {
@@ -35,11 +39,12 @@ static inline int sae_sample_keeps(int64_t level, uint64_t key)
 
 static inline void sae_sample_raise(sae_sample *s, int64_t level)
 {
+    sae_sampled *row = sae_sample_rows(s);
     int64_t kept = 0;
     s->level = level;
     for (int64_t i = 0; i < s->count; i++)
-        if (sae_sample_keeps(level, s->row[i].key))
-            s->row[kept++] = s->row[i];
+        if (sae_sample_keeps(level, row[i].key))
+            row[kept++] = row[i];
     s->count = kept;
 }
 
@@ -49,7 +54,7 @@ static inline void sae_sample_put(sae_sample *s, sae_sampled row)
     while (sae_sample_keeps(s->level, row.key) && s->count == s->cap && s->level < 48)
         sae_sample_raise(s, s->level + 1);
     if (sae_sample_keeps(s->level, row.key) && s->count < s->cap)
-        s->row[s->count++] = row;
+        sae_sample_rows(s)[s->count++] = row;
 }
 
 static inline void sae_sample_add(sae_sample *s, const sae_token *tok, double value)
@@ -64,12 +69,12 @@ static inline void sae_sample_merge(sae_sample *into, const sae_sample *from)
     if (from->level > into->level)
         sae_sample_raise(into, from->level);
     for (int64_t i = 0; i < from->count; i++)
-        sae_sample_put(into, from->row[i]);
+        sae_sample_put(into, sae_sample_rows(from)[i]);
 }
 
 static inline int sae_sampled_order(const void *a, const void *b)
 {
-    const sae_sampled *p = a, *q = b;
+    const sae_sampled *p = (const sae_sampled *)a, *q = (const sae_sampled *)b;
     if (p->value != q->value)
         return p->value < q->value ? -1 : 1;
     return (p->key > q->key) - (p->key < q->key);
@@ -80,11 +85,12 @@ static inline double sae_sample_at(const sae_sample *s, double q)
 {
     if (s->count == 0)
         return (double)NAN;
+    const sae_sampled *row = sae_sample_rows(s);
     double h = q * (double)(s->count - 1);
     int64_t i = (int64_t)h;
     if (i >= s->count - 1)
-        return s->row[s->count - 1].value;
-    double a = s->row[i].value, b = s->row[i + 1].value;
+        return row[s->count - 1].value;
+    double a = row[i].value, b = row[i + 1].value;
     return a + (h - (double)i) * (b - a);
 }
 
@@ -99,14 +105,15 @@ static inline double sae_share_below(const double *sum, int64_t K)
 static inline void sae_sample_quantile(sae_sample *s, double q, double *block, double *value,
                                        double *se)
 {
-    qsort(s->row, (size_t)s->count, sizeof s->row[0], sae_sampled_order);
+    sae_sampled *row = sae_sample_rows(s);
+    qsort(row, (size_t)s->count, sizeof *row, sae_sampled_order);
     *value = sae_sample_at(s, q);
     for (int64_t i = 0; i < SAE_GROUPS * 2; i++)
         block[i] = 0;
     for (int64_t i = 0; i < s->count; i++) {
-        double *row = block + 2 * (int64_t)(s->row[i].key >> 56);
-        row[0] += 1;
-        row[1] += s->row[i].value <= *value;
+        double *sum = block + 2 * (int64_t)(row[i].key >> 56);
+        sum[0] += 1;
+        sum[1] += row[i].value <= *value;
     }
     sae_groups_total(block, 2);
     double e = sae_groups_se(block, 2, sae_share_below);

@@ -1,0 +1,35 @@
+/* tests/support/golden.h - cases of tests/golden/data/variants.json, set up on the reference backend.
+ *
+ * Used in float by tests/golden and in double by tests/grad. Failures end the test.
+ */
+#ifndef SAE_TESTS_GOLDEN_H
+#define SAE_TESTS_GOLDEN_H
+
+#include "core/model.h"
+#include "core/spec.h"
+
+#include <jansson.h>
+
+typedef struct golden {
+    json_t *root, *c; /* the file; one of its cases */
+    sae_registry *reg;
+    sae_engine e;
+    sae_spec spec;
+    sae_model model;
+    sae_tape tape, eval; /* TRAIN, EVAL */
+    sae_stats_store stats;
+    sae_real *x; /* [B x d] */
+    sae_batch batch;
+    sae_ctx ctx; /* TRAIN, step 0 */
+    sae_err err;
+    char name[200]; /* the spec, for messages */
+} golden;
+
+int golden_count(void);
+void golden_open(golden *g, int i);
+void golden_close(golden *g);
+
+/* Numbers of a JSON array into out[0..count). */
+void golden_numbers(const json_t *array, double *out, int64_t count);
+
+#endif

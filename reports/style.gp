@@ -22,5 +22,7 @@ set xlabel xlabel noenhanced textcolor rgb ink
 set ylabel ylabel noenhanced textcolor rgb ink
 set tmargin 3.2
 set bars 0.6
-svg = sprintf("set terminal svg size %d, %d dynamic font 'Helvetica,Arial,sans-serif,14' background '#ffffff' name '%s'", width, height, name)
-png = sprintf("set terminal pngcairo size %d, %d font 'Sans,11' fontscale 2 linewidth 2 pointscale 2 background '#ffffff'", 2 * width, 2 * height)
+svg = sprintf("set terminal svg size %d, %d dynamic background '#ffffff' name '%s' ", \
+              width, height, name) . "font 'Helvetica,Arial,sans-serif,14'"
+png = sprintf("set terminal pngcairo size %d, %d background '#ffffff' ", 2 * width, 2 * height) \
+    . "font 'Sans,11' fontscale 2 linewidth 2 pointscale 2"

@@ -33,7 +33,7 @@ static void fill_byte_table(reader *r)
     }
 }
 
-/* Bytes that a token string stands for, into out (strlen(s) bytes of room); -1: not such a string. */
+/* Bytes that a token string stands for, into out (len bytes of room); -1: not such a string. */
 static int64_t to_bytes(const reader *r, const char *s, size_t len, char *out)
 {
     int64_t n = 0;
@@ -52,7 +52,8 @@ static int64_t to_bytes(const reader *r, const char *s, size_t len, char *out)
 /* null, false, 0, "" and absence all say that a feature is not used. */
 static int inert(const json_t *v)
 {
-    return !v || json_is_null(v) || json_is_false(v) || (json_is_number(v) && json_number_value(v) == 0) ||
+    return !v || json_is_null(v) || json_is_false(v) ||
+           (json_is_number(v) && json_number_value(v) == 0) ||
            (json_is_string(v) && json_string_length(v) == 0);
 }
 

@@ -3,26 +3,18 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "core/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NOT_STARTED = 127 };
+extern char **environ;
 
-/* In the child: read nothing, write messages to the pipe, run in dir. */
-static void become(const char *program, char *const *argv, const char *dir, int messages)
-{
-    int null = open("/dev/null", O_RDWR);
-    if (null >= 0 && chdir(dir) == 0 && dup2(null, 0) >= 0 && dup2(null, 1) >= 0 &&
-        dup2(messages, 2) >= 0)
-        execvp(program, argv);
-    _exit(NOT_STARTED);
-}
-
-/* The first `room` - 1 bytes that come; the rest is read and dropped so that the child can go on. */
+/* Everything the child says; what does not fit is read and dropped so that it can go on. */
 static size_t read_all(int fd, char *out, size_t room)
 {
     char buf[512];
@@ -33,7 +25,7 @@ static size_t read_all(int fd, char *out, size_t room)
             continue;
         if (got <= 0)
             break;
-        size_t take = (size_t)got < room - 1 - used ? (size_t)got : room - 1 - used;
+        size_t left = room - 1 - used, take = (size_t)got < left ? (size_t)got : left;
         memcpy(out + used, buf, take);
         used += take;
     }
@@ -41,7 +33,7 @@ static size_t read_all(int fd, char *out, size_t room)
     return used;
 }
 
-/* One line out of gnuplot's message, which shows the command, a caret and the complaint. */
+/* gnuplot shows the command, a caret and the complaint on lines of their own: make one of them. */
 static void one_line(char *s)
 {
     char *out = s;
@@ -54,45 +46,77 @@ static void one_line(char *s)
     *out = '\0';
 }
 
-static int run(const char *program, char *const *argv, const char *dir, sae_err *err)
+/* Start the program with nothing to read and its messages going to fd. Returns an errno. */
+static int start(pid_t *child, const char *program, char *const *argv, int fd)
+{
+    posix_spawn_file_actions_t io;
+    int rc = posix_spawn_file_actions_init(&io);
+    if (rc)
+        return rc;
+    rc = posix_spawn_file_actions_addopen(&io, 0, "/dev/null", O_RDWR, 0);
+    rc = rc ? rc : posix_spawn_file_actions_adddup2(&io, 0, 1);
+    rc = rc ? rc : posix_spawn_file_actions_adddup2(&io, fd, 2);
+    rc = rc ? rc : posix_spawnp(child, program, &io, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&io);
+    return rc;
+}
+
+static int run(const char *program, char *const *argv, sae_err *err)
 {
     int fd[2], status = 0;
     char message[240];
+    pid_t child;
     if (pipe(fd) != 0)
         SAE_FAIL(err, SAE_EIO, "pipe: %s", strerror(errno));
-    pid_t child = fork();
-    if (child == 0)
-        become(program, argv, dir, fd[1]);
+    fcntl(fd[0], F_SETFD, FD_CLOEXEC);
+    fcntl(fd[1], F_SETFD, FD_CLOEXEC);
+    int failed = start(&child, program, argv, fd[1]);
     close(fd[1]);
-    size_t said = child > 0 ? read_all(fd[0], message, sizeof message) : 0;
+    size_t said = failed ? 0 : read_all(fd[0], message, sizeof message);
     close(fd[0]);
-    if (child < 0)
-        SAE_FAIL(err, SAE_EIO, "fork: %s", strerror(errno));
+    if (failed)
+        SAE_FAIL(err, SAE_ENEEDS, "plots need gnuplot, but '%s' cannot be run (%s)", program,
+                 strerror(failed));
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         continue;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_STARTED)
-        SAE_FAIL(err, SAE_ENEEDS, "plots need gnuplot, but '%s' cannot be run", program);
     one_line(message);
     if (status != 0 || said > 0)
-        SAE_FAIL(err, SAE_EBACKEND, "gnuplot in %s: %s", dir, said ? message : "ended with failure");
+        SAE_FAIL(err, SAE_EBACKEND, "%s: %s", program, said ? message : "ended with failure");
     return SAE_OK;
+}
+
+/* The command cd 'DIR/plots/data'; quotes in a gnuplot string are doubled. Caller frees. */
+static char *cd_command(const char *dir)
+{
+    sae_text t = {0};
+    sae_text_puts(&t, "cd '");
+    for (; *dir; dir++) {
+        sae_text_putc(&t, *dir);
+        if (*dir == '\'')
+            sae_text_putc(&t, '\'');
+    }
+    sae_text_puts(&t, "/plots/data'");
+    return sae_text_take(&t);
 }
 
 int sae_figures_draw(const sae_figures *figs, const char *dir, const char *program, sae_err *err)
 {
-    char script[SAE_FIGURES_MAX][64], *argv[SAE_FIGURES_MAX + 2], name[] = "gnuplot";
+    char script[SAE_FIGURES_MAX][64], *argv[SAE_FIGURES_MAX + 4];
+    char name[] = "gnuplot", option[] = "-e";
     if (figs->count == 0)
         return SAE_OK;
-    char *data = sae_strfmt("%s/plots/data", dir);
-    if (!data)
+    char *cd = cd_command(dir);
+    if (!cd)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory");
     argv[0] = name;
+    argv[1] = option;
+    argv[2] = cd;
     for (int i = 0; i < figs->count; i++) {
         snprintf(script[i], sizeof script[i], "%s.gp", figs->f[i].name);
-        argv[i + 1] = script[i];
+        argv[i + 3] = script[i];
     }
-    argv[figs->count + 1] = NULL;
-    int rc = run(program ? program : "gnuplot", argv, data, err);
-    sae_free(data);
+    argv[figs->count + 3] = NULL;
+    int rc = run(program ? program : "gnuplot", argv, err);
+    sae_free(cd);
     return rc;
 }

@@ -58,7 +58,7 @@ static const struct column {
 };
 enum { COLUMNS = sizeof columns / sizeof columns[0] };
 
-/* ---- text -------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void put_text(FILE *f, const char *s)
 {
@@ -87,7 +87,7 @@ static void put_number(FILE *f, double value, double error)
             error);
 }
 
-/* ---- summary ----------------------------------------------------------------------------------- */
+/* ---- summary --------------------------------------------------------------------------------- */
 
 static int has_column(const sae_report_data *d, const char *metric)
 {
@@ -177,7 +177,7 @@ static void put_summary(const page *p)
           p->f);
 }
 
-/* ---- the other parts --------------------------------------------------------------------------- */
+/* ---- the other parts ------------------------------------------------------------------------- */
 
 static void put_plots(const page *p)
 {
@@ -239,7 +239,7 @@ static void put_terms(const page *p)
           "in the files metrics/*.md of its source.</p>\n", p->f);
 }
 
-/* ---- run.json ---------------------------------------------------------------------------------- */
+/* ---- run.json -------------------------------------------------------------------------------- */
 
 /* Value at "a.b" as text; "" when absent. */
 static const char *fact(const json_t *run, const char *path, char *room, size_t bytes)
@@ -331,7 +331,7 @@ static void put_css(const page *p)
     fwrite(a->data, 1, (size_t)(a->end - a->data), p->f);
 }
 
-/* ---- template ---------------------------------------------------------------------------------- */
+/* ---- template -------------------------------------------------------------------------------- */
 
 static const struct part {
     const char *mark;

@@ -168,7 +168,7 @@ static int canvas_close(canvas *c, int rc)
     return SAE_OK;
 }
 
-/* ---- a metric against L0 ---------------------------------------------------------------------- */
+/* ---- a metric against L0 --------------------------------------------------------------------- */
 
 typedef struct tradeoff {
     const char *name, *metric, *heading, *ylabel, *note;
@@ -333,7 +333,7 @@ static int draw_tradeoff(canvas *c, const tradeoff *t)
     return rc;
 }
 
-/* ---- one figure per variant: curves and histograms --------------------------------------------- */
+/* ---- one figure per variant: curves and histograms ------------------------------------------- */
 
 /* What is left of a label without the variant's name. */
 static const char *short_label(const sae_config *c)

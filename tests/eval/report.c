@@ -150,8 +150,8 @@ static void check_figure(const char *name, int expected)
     static const char *const ends[] = {"plots/%s.svg", "plots/%s.png", "plots/data/%s.dat"};
     for (int i = 0; i < 3; i++) {
         snprintf(path, sizeof path, ends[i], name);
-        ck_assert_msg((sae_file_size(file(path)) > 100 - 80 * (i == 2)) == expected, "%s: %lld", path,
-                      (long long)sae_file_size(file(path)));
+        int64_t bytes = sae_file_size(file(path));
+        ck_assert_msg((bytes > 20) == expected, "%s: %lld bytes", path, (long long)bytes);
     }
 }
 

@@ -142,7 +142,7 @@ START_TEST(cutting)
 }
 END_TEST
 
-/* "ab x\u00E9a" is BOS, space, ab, space, unknown, \u00E9, a: the bytes behind a cut at ctx tokens. */
+/* "ab x\u00E9a" is BOS, space, ab, space, unknown, \u00E9, a: the bytes before a cut. */
 START_TEST(bytes_before_a_cut)
 {
     static const int64_t bytes[] = {0, 0, 2, 3, 4, 6, 7};

@@ -1,4 +1,4 @@
-/* tests/models/tokenizer.c - golden ids, merge order, round trips and refusals of the tokenizers. */
+/* tests/models/tokenizer.c - golden ids, merge order, round trips, refusals of the tokenizers. */
 #include "models/tokenizer.h"
 
 #include "core/error.h"
@@ -58,7 +58,7 @@ static void check_decodes(const sae_tokenizer *t, const char *text, size_t bytes
     free(back);
 }
 
-/* ---- golden ids ------------------------------------------------------------------------------- */
+/* ---- golden ids ------------------------------------------------------------------------------ */
 
 static void check_llama2c(const char *folder, const char *file, int64_t vocab)
 {
@@ -182,7 +182,7 @@ START_TEST(special_and_added_tokens)
 }
 END_TEST
 
-/* ---- properties ------------------------------------------------------------------------------- */
+/* ---- properties ------------------------------------------------------------------------------ */
 
 static uint32_t draw(uint64_t at)
 {
@@ -354,7 +354,7 @@ START_TEST(unknown_characters)
 }
 END_TEST
 
-/* ---- errors ----------------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 START_TEST(invalid_utf8)
 {

@@ -55,7 +55,7 @@ struct sae_source {
     int32_t *tok;            /* [longest pass] */
 };
 
-/* ---- order of an epoch --------------------------------------------------------------------------- */
+/* ---- order of an epoch ----------------------------------------------------------------------- */
 
 static void arrange(sae_source *s, enum sae_split split, uint64_t epoch)
 {
@@ -95,7 +95,7 @@ static int64_t rows(const sae_source *s, enum sae_split split)
     return s->split[split].at[s->split[split].N]; /* the same in every epoch */
 }
 
-/* ---- one block ----------------------------------------------------------------------------------- */
+/* ---- one block ------------------------------------------------------------------------------- */
 
 /* Copy the shown rows of a context that lie in the block; `at` is its first row in the epoch, acts
  * and grad its activations. */
@@ -240,7 +240,7 @@ static int fill(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, c
     return SAE_OK;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static void mark_excluded(sae_source *s)
 {
@@ -412,7 +412,7 @@ static int lm(const sae_source *s, sae_lm_view *out)
     return SAE_OK;
 }
 
-/* ---- descriptor ---------------------------------------------------------------------------------- */
+/* ---- descriptor ------------------------------------------------------------------------------ */
 
 static const char *const exclude_names[] = {"none", "bos", "special", NULL};
 

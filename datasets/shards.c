@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { CHUNKS = 64 }; /* of a batch: the grain of parallel work */
+
 typedef struct options {
     const char *dir;
     double eval;
@@ -29,13 +31,14 @@ typedef struct split_index {
 struct sae_source {
     sae_shards *shards;
     void (*shards_close)(sae_shards **shards);
+    void (*parallel)(void (*body)(void *arg, int64_t i), void *arg, int64_t n);
     uint64_t seed;
     double eval;
     split_index split[2];
     char hash[36];
 };
 
-/* ---- index --------------------------------------------------------------------------------------- */
+/* ---- index ----------------------------------------------------------------------------------- */
 
 static int add_run(split_index *x, int64_t shard, int64_t first, int64_t rows, sae_err *err)
 {
@@ -80,7 +83,7 @@ static const run *find_run(const split_index *x, int64_t row)
     return &x->run[lo];
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static void copy_row(const sae_shard *h, int64_t row, int64_t d, sae_real *out)
 {
@@ -94,31 +97,46 @@ static void copy_row(const sae_shard *h, int64_t row, int64_t d, sae_real *out)
         out[j] = (sae_real)sae_bf16_float(w[j]);
 }
 
-static int fill(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, const sae_fill *out,
-                sae_err *err)
+typedef struct job { /* one call of fill */
+    const sae_source *s;
+    enum sae_split split;
+    uint64_t row0;
+    int64_t B;
+    const sae_fill *out;
+} job;
+
+static void fill_chunk(void *arg, int64_t c)
 {
-    const split_index *x = &s->split[split];
+    const job *q = arg;
+    const sae_source *s = q->s;
+    const split_index *x = &s->split[q->split];
     const int64_t d = s->shards->d;
-    if (x->rows == 0)
-        return SAE_RECORD(err, SAE_EINVAL, "no document for %s: change eval (now %g) or the seed",
-                          split == SAE_SPLIT_EVAL ? "evaluation" : "training", s->eval);
-#pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < B; r++) {
-        uint64_t n = (uint64_t)x->rows, at = row0 + (uint64_t)r, row = at % n;
-        if (split == SAE_SPLIT_TRAIN)
+    for (int64_t r = q->B * c / CHUNKS; r < q->B * (c + 1) / CHUNKS; r++) {
+        uint64_t n = (uint64_t)x->rows, at = q->row0 + (uint64_t)r, row = at % n;
+        if (q->split == SAE_SPLIT_TRAIN)
             row = sae_permute(s->seed, at / n, n, row);
         const run *u = find_run(x, (int64_t)row);
         const sae_shard *h = &s->shards->shard[u->shard];
         int64_t i = u->first + (int64_t)row - u->at;
-        if (out->x)
-            copy_row(h, i, d, out->x + r * d);
-        if (out->tok)
-            out->tok[r] = (sae_token){h->doc[i], h->pos[i], (uint32_t)h->tokens[i]};
+        if (q->out->x)
+            copy_row(h, i, d, q->out->x + r * d);
+        if (q->out->tok)
+            q->out->tok[r] = (sae_token){h->doc[i], h->pos[i], (uint32_t)h->tokens[i]};
     }
+}
+
+static int fill(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, const sae_fill *out,
+                sae_err *err)
+{
+    if (s->split[split].rows == 0)
+        return SAE_RECORD(err, SAE_EINVAL, "no document for %s: change eval (now %g) or the seed",
+                          split == SAE_SPLIT_EVAL ? "evaluation" : "training", s->eval);
+    job q = {s, split, row0, B, out};
+    s->parallel(fill_chunk, &q, CHUNKS);
     return SAE_OK;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static void close_source(sae_source **source)
 {
@@ -143,6 +161,7 @@ static int open_source(sae_source **source, const void *opt, const sae_host *hos
     s->seed = host->seed;
     s->eval = o->eval;
     s->shards_close = host->shards_close;
+    s->parallel = host->parallel;
     int rc = host->shards_open(o->dir, &s->shards, err);
     for (int64_t k = 0; rc >= 0 && k < s->shards->count; k++)
         rc = index_shard(s, k, err);

@@ -1,6 +1,6 @@
 /* datasets/synthetic.c - sparse combinations of a known dictionary; see synthetic.md.
  *
- * Row r is x = scale * sum_i c_i D_i + offset + noise, a pure function of (options, seed, split, r).
+ * Row r is x = sum_i c_i D_i + offset + noise, a pure function of (options, seed, split, r).
  * Nothing is drawn for features that do not fire: gaps between candidates are geometric, so that a
  * row costs O(l0) random numbers, not O(features).
  */
@@ -45,6 +45,7 @@ typedef struct scratch { /* one row in the making */
 struct sae_source {
     options o;
     uint64_t seed;
+    void (*parallel)(void (*body)(void *arg, int64_t i), void *arg, int64_t n);
     char hash[36];
     sae_real *dict;   /* [features x d] unit rows */
     double *offset;   /* [d] */
@@ -56,7 +57,7 @@ struct sae_source {
     sae_truth truth;
 };
 
-/* ---- random numbers ------------------------------------------------------------------------------ */
+/* ---- random numbers -------------------------------------------------------------------------- */
 
 /* Normals 4i..4i+3 of a row: sae_normal, four at a time. */
 static void normals(uint64_t seed, uint32_t stream, uint64_t row, uint32_t i, double out[4])
@@ -100,7 +101,7 @@ static double coefficient(const sae_source *s, uint64_t row, int32_t i)
     return s->o.symmetric && u.v[2] & 1 ? -c : c;
 }
 
-/* ---- support ------------------------------------------------------------------------------------- */
+/* ---- support --------------------------------------------------------------------------------- */
 
 /* Keep idx ascending without duplicates; 1 if it was new. */
 static int insert(scratch *w, int32_t i)
@@ -165,7 +166,7 @@ static void fire_exact(const sae_source *s, uint64_t row, scratch *w)
     }
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static double norm(const double *v, int64_t n)
 {
@@ -191,7 +192,6 @@ static void make_row(const sae_source *s, uint64_t row, scratch *w)
     for (int64_t e = 0; e < w->count; e++) {
         const sae_real *restrict atom = s->dict + w->idx[e] * d;
         double c = w->val[e];
-#pragma omp simd
         for (int64_t j = 0; j < d; j++)
             x[j] += c * (double)atom[j];
     }
@@ -227,30 +227,44 @@ static uint64_t identity(const sae_source *s, enum sae_split split, uint64_t row
     return sae_permute(s->seed, row / rows, rows, row % rows);
 }
 
+typedef struct job { /* one call of fill */
+    sae_source *s;
+    enum sae_split split;
+    uint64_t row0;
+    int64_t B;
+    const sae_fill *out;
+} job;
+
+static void fill_chunk(void *arg, int64_t c)
+{
+    const job *q = arg;
+    const sae_source *s = q->s;
+    const int64_t d = s->o.d;
+    scratch *w = &q->s->part[c];
+    for (int64_t r = q->B * c / CHUNKS; r < q->B * (c + 1) / CHUNKS; r++) {
+        uint64_t row = identity(s, q->split, q->row0 + (uint64_t)r);
+        if (q->out->tok) /* no documents: rows are numbered as documents */
+            q->out->tok[r] = (sae_token){row, 0, 0};
+        if (!q->out->x)
+            continue;
+        make_row(s, row, w);
+        if (s->o.noise > 0.0)
+            add_noise(s, row, w->x);
+        for (int64_t j = 0; j < d; j++)
+            q->out->x[r * d + j] = (sae_real)(w->x[j] + s->offset[j]);
+    }
+}
+
 static int fill(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, const sae_fill *out,
                 sae_err *err)
 {
     (void)err;
-    const int64_t d = s->o.d;
-#pragma omp parallel for schedule(static, 1)
-    for (int c = 0; c < CHUNKS; c++)
-        for (int64_t r = B * c / CHUNKS; r < B * (c + 1) / CHUNKS; r++) {
-            scratch *w = &s->part[c];
-            uint64_t row = identity(s, split, row0 + (uint64_t)r);
-            if (out->tok) /* no documents: rows are numbered as documents */
-                out->tok[r] = (sae_token){row, 0, 0};
-            if (!out->x)
-                continue;
-            make_row(s, row, w);
-            if (s->o.noise > 0.0)
-                add_noise(s, row, w->x);
-            for (int64_t j = 0; j < d; j++)
-                out->x[r * d + j] = (sae_real)(w->x[j] + s->offset[j]);
-        }
+    job q = {s, split, row0, B, out};
+    s->parallel(fill_chunk, &q, CHUNKS);
     return SAE_OK;
 }
 
-/* ---- truth --------------------------------------------------------------------------------------- */
+/* ---- truth ----------------------------------------------------------------------------------- */
 
 static int grow_code(sae_code *z, int64_t B, int64_t cap, sae_err *err)
 {
@@ -294,24 +308,28 @@ static int truth(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, 
     return SAE_OK;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
-static void make_dictionary(sae_source *s)
+static void make_atom(void *arg, int64_t i)
+{
+    const sae_source *s = arg;
+    const int64_t d = s->o.d;
+    sae_real *atom = s->dict + i * d;
+    double sq = 0.0, z[4];
+    for (int64_t j = 0; j < d; j++) {
+        if (j % 4 == 0)
+            normals(s->seed, STREAM_DICT, (uint64_t)i, (uint32_t)(j / 4), z);
+        atom[j] = (sae_real)z[j % 4];
+        sq += z[j % 4] * z[j % 4];
+    }
+    double scale = 1.0 / sqrt(sq);
+    for (int64_t j = 0; j < d; j++)
+        atom[j] = (sae_real)((double)atom[j] * scale);
+}
+
+static void make_offset(sae_source *s)
 {
     const int64_t d = s->o.d;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < s->o.features; i++) {
-        double sq = 0.0, z[4];
-        for (int64_t j = 0; j < d; j++) {
-            if (j % 4 == 0)
-                normals(s->seed, STREAM_DICT, (uint64_t)i, (uint32_t)(j / 4), z);
-            s->dict[i * d + j] = (sae_real)z[j % 4];
-            sq += z[j % 4] * z[j % 4];
-        }
-        double scale = 1.0 / sqrt(sq);
-        for (int64_t j = 0; j < d; j++)
-            s->dict[i * d + j] = (sae_real)((double)s->dict[i * d + j] * scale);
-    }
     for (int64_t j = 0; j < d; j++)
         s->offset[j] = sae_normal(s->seed, STREAM_OFFSET, 0, (uint32_t)j);
     double length = norm(s->offset, d);
@@ -407,8 +425,10 @@ static int open_source(sae_source **source, const void *opt, const sae_host *hos
                           (long long)o->features, (long long)o->d);
     }
     s->seed = host->seed;
+    s->parallel = host->parallel;
     s->code.n = o->features;
-    make_dictionary(s);
+    s->parallel(make_atom, s, o->features);
+    make_offset(s);
     make_frequencies(s);
     char text[480];
     int len = snprintf(text, sizeof text,
@@ -435,7 +455,7 @@ static int hash(const sae_source *s, char out[36])
     return SAE_OK;
 }
 
-/* ---- descriptor ---------------------------------------------------------------------------------- */
+/* ---- descriptor ------------------------------------------------------------------------------ */
 
 static const char *const firing_names[] = {"bernoulli", "exact", NULL};
 static const char *const coef_names[] = {"const", "uniform", "exponential", "gaussian", "tail",
@@ -471,7 +491,7 @@ const sae_dataset sae_dataset_synthetic = {
     .size = sizeof(sae_dataset),
     .name = "synthetic",
     .summary = "sparse combinations of a random unit-norm dictionary, with ground truth",
-    .source = "Sharkey, Braun, Millidge 2022 (defaults); datasets/synthetic.md lists other settings",
+    .source = "Sharkey, Braun, Millidge 2022 (defaults); others in datasets/synthetic.md",
     .licence = "none needed: generated",
     .gives = SAE_GIVES_TOKENS | SAE_GIVES_TRUTH,
     .opt_size = sizeof(options),

@@ -12,6 +12,13 @@ static int host_lm_open(const sae_host *host, const char *path, const char *toke
     return sae_lm_open(lm, path, tokenizer, host->k, host->dev, err);
 }
 
+static void host_parallel(void (*body)(void *arg, int64_t i), void *arg, int64_t n)
+{
+#pragma omp parallel for schedule(static, 1)
+    for (int64_t i = 0; i < n; i++)
+        body(arg, i);
+}
+
 sae_host sae_host_make(const sae_engine *e, uint64_t seed)
 {
     sae_host h = {
@@ -26,6 +33,7 @@ sae_host sae_host_make(const sae_engine *e, uint64_t seed)
         .shards_open = sae_shards_open,
         .shards_close = sae_shards_close,
         .hash = sae_hash_bytes,
+        .parallel = host_parallel,
     };
     return h;
 }

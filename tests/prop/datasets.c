@@ -1,140 +1,17 @@
 /* tests/prop/datasets.c - the laws of every data source: rows are a pure function of (options, seed,
  * split, row), epochs are permutations, splits are disjoint, the hash follows the rows.
- *
- * The language model here is a stand-in whose activations are a function of the tokens up to the
- * position; the real one is behind tests/models.
  */
 #include "core/error.h"
-#include "core/hash.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "core/shards.h"
 #include "core/spec.h"
+#include "models/capture.h"
+#include "support/stand_in.h"
 #include "support/support.h"
 
-#include <sae/rng.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- a stand-in for a language model and its documents ------------------------------------------- */
-
-enum { LM_D = 5, LM_VOCAB = 30, LM_BOS = 1, LM_EOS = 2, LM_DOCS = 60, LM_CTX = 17 };
-
-struct sae_lm_pass {
-    int64_t rows;
-    float *acts;
-};
-
-static int passes_open; /* begun and not ended */
-static int64_t most_tokens; /* in one pass */
-
-static int lm_hook(void *self, const char *name, int64_t *d, sae_err *err)
-{
-    (void)self;
-    if (strcmp(name, "resid_post.0"))
-        SAE_FAIL(err, SAE_EINVAL, "hook %s: expected resid_post.0", name);
-    *d = LM_D;
-    return SAE_OK;
-}
-
-/* A number in (0, 1) from everything a causal model may see. */
-static float mix(uint64_t history, int64_t j, uint32_t purpose)
-{
-    return sae_u01(sae_philox(7, 1000 + purpose, history, (uint32_t)j).v[0]);
-}
-
-static int lm_begin(void *self, const char *hook, const sae_contexts *c, sae_lm_pass **pass,
-                    sae_err *err)
-{
-    (void)self, (void)hook, (void)err;
-    sae_lm_pass *p = calloc(1, sizeof *p);
-    p->rows = c->start[c->N];
-    p->acts = calloc((size_t)p->rows * LM_D, sizeof *p->acts);
-    for (int64_t i = 0; i < c->N; i++) {
-        uint64_t history = 0;
-        ck_assert_int_gt(c->start[i + 1], c->start[i]);
-        for (int64_t r = c->start[i]; r < c->start[i + 1]; r++) {
-            history = history * 31 + (uint64_t)c->tok[r];
-            for (int64_t j = 0; j < LM_D; j++)
-                p->acts[r * LM_D + j] = mix(history, j, 0);
-        }
-    }
-    passes_open++;
-    most_tokens = p->rows > most_tokens ? p->rows : most_tokens;
-    *pass = p;
-    return SAE_OK;
-}
-
-static const float *lm_acts(const sae_lm_pass *p)
-{
-    return p->acts;
-}
-
-static int lm_finish(sae_lm_pass *p, const float *x, const sae_lm_out *out, sae_err *err)
-{
-    (void)err;
-    ck_assert_ptr_null(x);
-    for (int64_t i = 0; out->grad && i < p->rows * LM_D; i++)
-        out->grad[i] = 1.0f - p->acts[i];
-    return SAE_OK;
-}
-
-static void lm_end(sae_lm_pass **pass)
-{
-    if (*pass)
-        free((*pass)->acts);
-    passes_open -= *pass != NULL;
-    free(*pass);
-    *pass = NULL;
-}
-
-static sae_lm stand_in = {.abi = SAE_LM_ABI, .size = sizeof(sae_lm), .arch = "stand-in",
-                          .d = LM_D, .layers = 1, .vocab = LM_VOCAB, .ctx = LM_CTX,
-                          .bos = LM_BOS, .eos = LM_EOS, .weights_hash = "w", .hook = lm_hook,
-                          .begin = lm_begin, .acts = lm_acts, .finish = lm_finish,
-                          .end = lm_end};
-static sae_docs lm_docs;
-static int64_t doc_start[LM_DOCS + 1];
-static int32_t doc_tok[LM_DOCS * LM_CTX];
-static uint64_t doc_number[LM_DOCS];
-
-static int lm_open(const sae_host *host, const char *path, const char *tokenizer, sae_lm **lm,
-                   sae_err *err)
-{
-    (void)host, (void)path, (void)tokenizer, (void)err;
-    *lm = &stand_in;
-    return SAE_OK;
-}
-
-static void lm_close(sae_lm **lm)
-{
-    *lm = NULL;
-}
-
-/* "text" decides the tokens; every document starts with BOS, some hold EOS. */
-static int docs_open(const sae_lm *lm, const char *path, const char *separator, int64_t limit,
-                     sae_docs **docs, sae_err *err)
-{
-    (void)lm, (void)separator, (void)err;
-    int64_t n = limit && limit < LM_DOCS ? limit : LM_DOCS, used = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t length = 1 + (int64_t)(sae_philox(3, 1001, (uint64_t)i, 0).v[0] % LM_CTX);
-        for (int64_t t = 0; t < length; t++)
-            doc_tok[used + t] = t ? (int32_t)(2 + sae_philox((uint64_t)path[0], 1002, (uint64_t)i,
-                                                             (uint32_t)t).v[0] % (LM_VOCAB - 2))
-                                  : LM_BOS;
-        doc_number[i] = (uint64_t)i;
-        used += length;
-        doc_start[i + 1] = used;
-    }
-    lm_docs = (sae_docs){{n, doc_start, doc_tok}, doc_number};
-    *docs = &lm_docs;
-    return SAE_OK;
-}
-
-static void docs_close(sae_docs **docs)
-{
-    *docs = NULL;
-}
 
 /* ---- sources to try ------------------------------------------------------------------------------- */
 
@@ -166,7 +43,7 @@ static void write_shards(void)
     for (int64_t i = 0; i < 300; i++) {
         float x[6];
         for (int64_t j = 0; j < 6; j++)
-            x[j] = mix((uint64_t)i, j, 2);
+            x[j] = stand_in_value((uint64_t)i, j, 2);
         /* documents of 7 rows; numbers far apart, as from a selection */
         sae_token tok = {(uint64_t)(i / 7) * 1000003, (uint32_t)(i % 7), (uint32_t)(i % 50)};
         ck_assert_ok(sae_shards_writer_add(w, 1, x, &tok, &err), err);
@@ -186,21 +63,13 @@ static void teardown(void)
     sae_registry_close(&reg);
 }
 
-static sae_host host_of(uint64_t seed)
-{
-    return (sae_host){.size = sizeof(sae_host), .seed = seed, .lm_open = lm_open,
-                      .lm_close = lm_close, .docs_open = docs_open, .docs_close = docs_close,
-                      .shards_open = sae_shards_open, .shards_close = sae_shards_close,
-                      .hash = sae_hash_bytes};
-}
-
 /* %s in a spec stands for the directory of the shards. */
 static int try_open(source *o, const char *spec, uint64_t seed, sae_err *err)
 {
     char *text = strstr(spec, "%s") ? sae_strfmt("%.*s%s%s", (int)(strstr(spec, "%s") - spec), spec,
                                                  shards_dir, strstr(spec, "%s") + 2)
                                     : sae_strdup(spec);
-    sae_host host = host_of(seed);
+    sae_host host = stand_in_host(seed);
     *o = (source){0};
     int rc = sae_spec_parse(&o->spec, reg, SAE_KIND_DATASET, text, err);
     sae_free(text);
@@ -223,7 +92,7 @@ static void close_source(source *o)
     ck_assert_ptr_null(o->s);
     o->ds->close(&o->s);
     sae_spec_free(&o->spec);
-    ck_assert_int_eq(passes_open, 0);
+    ck_assert_int_eq(stand_in_passes, 0);
 }
 
 static batch batch_open(const source *o, int64_t rows)
@@ -450,18 +319,18 @@ START_TEST(lm_rows_are_activations)
     batch b = batch_open(&o, n);
     fill_at(&o, &b, 0, SAE_SPLIT_TRAIN, 0, n);
     for (int64_t r = 0; r < n; r++) {
-        const int32_t *tok = doc_tok + doc_start[b.tok[r].doc];
+        const int32_t *tok = stand_in_docs.c.tok + stand_in_docs.c.start[b.tok[r].doc];
         uint64_t history = 0;
         for (uint32_t t = 0; t <= b.tok[r].pos; t++)
             history = history * 31 + (uint64_t)tok[t];
         ck_assert_uint_eq(b.tok[r].id, (uint32_t)tok[b.tok[r].pos]);
         ck_assert_uint_ne(b.tok[r].id, LM_BOS);
         for (int64_t j = 0; j < LM_D; j++) {
-            ck_assert(b.x[r * LM_D + j] == (sae_real)mix(history, j, 0));
-            ck_assert(b.g[r * LM_D + j] == (sae_real)(1.0f - mix(history, j, 0)));
+            ck_assert(b.x[r * LM_D + j] == (sae_real)stand_in_value(history, j, 0));
+            ck_assert(b.g[r * LM_D + j] == (sae_real)(1.0f - stand_in_value(history, j, 0)));
         }
     }
-    ck_assert_int_le(most_tokens, 20); /* batch=20 > the longest context */
+    ck_assert_int_le(stand_in_most_tokens, 20); /* batch=20 > the longest context */
     sae_lm_view v;
     ck_assert_int_eq(o.ds->lm(o.s, &v), SAE_OK);
     ck_assert_str_eq(v.hook, "resid_post.0");
@@ -470,12 +339,77 @@ START_TEST(lm_rows_are_activations)
     for (int64_t i = 0; i < v.docs->c.N; i++) {
         int64_t k = (int64_t)v.docs->doc[i], len = v.docs->c.start[i + 1] - v.docs->c.start[i];
         ck_assert_int_eq(sae_split_of(5, (uint64_t)k, 0.3), SAE_SPLIT_EVAL);
-        ck_assert_int_eq(len, doc_start[k + 1] - doc_start[k]);
-        ck_assert_mem_eq(v.docs->c.tok + v.docs->c.start[i], doc_tok + doc_start[k],
+        ck_assert_int_eq(len, stand_in_docs.c.start[k + 1] - stand_in_docs.c.start[k]);
+        ck_assert_mem_eq(v.docs->c.tok + v.docs->c.start[i], stand_in_docs.c.tok + stand_in_docs.c.start[k],
                          (size_t)len * sizeof(int32_t));
     }
     batch_close(&b);
     close_source(&o);
+}
+END_TEST
+
+static sae_capture capture_of(const char *dir, const sae_docs *docs, const char *text)
+{
+    return (sae_capture){.lm = &stand_in_lm, .hook = "resid_post.0", .docs = docs, .dir = dir,
+                         .model = "m", .text = text, .dtype = SAE_ST_F32, .rows_per_shard = 30,
+                         .batch = 25};
+}
+
+/* What is captured is what the live source shows. */
+START_TEST(capture_equals_live)
+{
+    sae_err err = {0};
+    source live = open_source("lm:model=m,text=a,hook=resid_post.0,eval=0.3", 5);
+    char *text = sae_path_join(test_dir(), "text"), *dir = sae_path_join(test_dir(), "captured");
+    unsigned char exclude[LM_VOCAB] = {[LM_BOS] = 1};
+    ck_assert_ok(sae_file_write(text, "a", 1, &err), err);
+    sae_capture c = capture_of(dir, &stand_in_docs, text);
+    c.exclude = exclude;
+    int64_t rows = 0;
+    ck_assert_ok(sae_capture_run(&c, &rows, &err), err);
+    ck_assert_ok(sae_shards_verify(dir, &err), err);
+    char *spec = sae_strfmt("shards:dir=\"%s\",eval=0.3", dir);
+    source disk = open_source(spec, 5);
+    int64_t train = disk.ds->rows(disk.s, SAE_SPLIT_TRAIN);
+    int64_t n = disk.ds->rows(disk.s, SAE_SPLIT_EVAL);
+    ck_assert_int_eq(rows, train + n);
+    ck_assert_int_eq(train, live.ds->rows(live.s, SAE_SPLIT_TRAIN));
+    ck_assert_int_eq(n, live.ds->rows(live.s, SAE_SPLIT_EVAL));
+    batch a = batch_open(&disk, n), b = batch_open(&live, n);
+    fill_at(&disk, &a, 0, SAE_SPLIT_EVAL, 0, n);
+    fill_at(&live, &b, 0, SAE_SPLIT_EVAL, 0, n);
+    assert_same(&a, &b, n, "captured and live");
+    batch_close(&a);
+    batch_close(&b);
+    close_source(&disk);
+    close_source(&live);
+    sae_free(spec);
+    sae_free(text);
+    sae_free(dir);
+}
+END_TEST
+
+START_TEST(capture_interrupted)
+{
+    sae_err err = {0};
+    source live = open_source("lm:model=m,text=a,hook=resid_post.0", 5);
+    size_t before = sae_alloc_live();
+    char *text = sae_path_join(test_dir(), "text"), *dir = sae_path_join(test_dir(), "captured");
+    ck_assert_ok(sae_file_write(text, "a", 1, &err), err);
+    sae_capture c = capture_of(dir, &stand_in_docs, text);
+    int64_t rows = 0;
+    sae_interrupt();
+    ck_assert_int_eq(sae_capture_run(&c, &rows, &err), SAE_EINTR);
+    char **names;
+    ck_assert_ok(sae_dir_list(test_dir(), &names, &err), err);
+    for (char **n = names; *n; n++)
+        ck_assert_msg(strncmp(*n, "captured", 8) != 0, "%s is left", *n);
+    sae_names_free(&names);
+    sae_free(text);
+    sae_free(dir);
+    ck_assert_uint_eq(sae_alloc_live(), before);
+    ck_assert_int_eq(stand_in_passes, 0);
+    close_source(&live);
 }
 END_TEST
 
@@ -527,6 +461,8 @@ Suite *suite_datasets(void)
     tcase_add_loop_test(tc, epochs_and_splits, 0, SPECS);
     tcase_add_loop_test(tc, hash_follows_rows, 0, (int)(sizeof pairs / sizeof pairs[0]));
     tcase_add_test(tc, lm_rows_are_activations);
+    tcase_add_test(tc, capture_equals_live);
+    tcase_add_test(tc, capture_interrupted);
     tcase_add_loop_test(tc, refusals, 0, (int)(sizeof refused / sizeof refused[0]));
     tcase_add_loop_test(tc, empty_split, 0, 2);
     suite_add_tcase(s, tc);

@@ -72,6 +72,8 @@ typedef struct sae_host {
     void (*shards_close)(sae_shards **shards);
     /* xxh128 of bytes as 32 hexadecimal digits, for sae_dataset.hash. */
     void (*hash)(const void *p, size_t bytes, char out[36]);
+    /* body(arg, i) for every i in [0, n) on the threads of the process, in any order. */
+    void (*parallel)(void (*body)(void *arg, int64_t i), void *arg, int64_t n);
 } sae_host;
 
 /* Where fill() writes. A NULL member is not wanted; members a source cannot give stay untouched. */

@@ -252,5 +252,6 @@ const sae_variant sae_variant_relu = {
     .check = check,
     .backward = backward,
     .flops = flops,
+    .saelens = &(const sae_saelens){"standard", NULL, 0},
     .tensor_flags = tensor_flags,
 };

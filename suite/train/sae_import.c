@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -311,34 +312,35 @@ static int is_per_feature(const sae_variant *v, const char *tensor)
     return 0;
 }
 
-/* The spec of the variant that is native to an architecture: exports that merge many thresholds
- * into one are not read back. */
-static char *native_spec(const sae_cfg *cfg, const sae_registry *reg)
+/* The variant that is native to an architecture: exports that merge many thresholds into one are
+ * not read back. */
+static const char *native_variant(const sae_cfg *cfg, const sae_registry *reg)
 {
     for (const sae_variant *const *v = sae_all_variants(reg); *v; v++) {
         const sae_saelens *how = (*v)->saelens;
-        if (!how || strcmp(how->architecture, cfg->architecture) != 0 ||
-            (how->threshold && !is_per_feature(*v, how->threshold)))
-            continue;
-        return cfg->k < 0 ? sae_strdup((*v)->name)
-                          : sae_strfmt("%s:k=%" PRId64, (*v)->name, cfg->k);
+        if (how && strcmp(how->architecture, cfg->architecture) == 0 &&
+            (!how->threshold || is_per_feature(*v, how->threshold)))
+            return (*v)->name;
     }
     return NULL;
 }
 
+/* The variant named by the caller or by cfg.json; k from cfg.json unless the caller gave it. */
 static int parse_spec(sae_loaded *s, const char *variant, const sae_cfg *cfg,
                       const sae_registry *reg, sae_err *err)
 {
-    char *native = NULL;
+    char k[24];
     if (!variant && !cfg)
         SAE_FAIL(err, SAE_EINVAL, "the file does not say what kind of SAE it holds: name the "
                  "variant (for example relu)");
-    if (!variant && !(native = native_spec(cfg, reg)))
+    if (!variant && !(variant = native_variant(cfg, reg)))
         SAE_FAIL(err, SAE_EFORMAT, "cfg.json: no variant reads architecture \"%s\"; name one that "
                  "does", cfg->architecture);
-    int rc = sae_spec_parse(&s->spec, reg, SAE_KIND_VARIANT, variant ? variant : native, err);
-    sae_free(native);
-    return rc;
+    SAE_TRY(sae_spec_parse(&s->spec, reg, SAE_KIND_VARIANT, variant, err));
+    if (!cfg || cfg->k < 0 || sae_opts_given(s->spec.opts, "k") != 0)
+        return SAE_OK;
+    snprintf(k, sizeof k, "%" PRId64, cfg->k);
+    return sae_opts_set(s->spec.opts, "k", k, err);
 }
 
 /* cfg NULL: a bare file. */

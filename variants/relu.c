@@ -84,7 +84,7 @@ static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mod
     stock_bump s = layout(dim, B, mode, NULL, &mem);
     int64_t guess = dim->n < 256 ? dim->n : 256;
     out->scratch = s.used;
-    out->code_cap = B * guess;
+    out->code_cap = s.overflow ? 0 : B * guess;
     out->dense_code = mode == SAE_TRAIN;
     out->dense_pre = 0;
     return s.overflow ? SAE_ENOMEM : SAE_OK;

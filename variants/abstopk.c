@@ -1,4 +1,5 @@
-/* variants/abstopk.c - AbsTopK: the k pre-activations of largest magnitude, sign kept (abstopk.md). */
+/* variants/abstopk.c - AbsTopK: the k pre-activations of largest magnitude, sign kept
+ * (abstopk.md). */
 #include <sae/stock_init.h>
 #include <sae/stock_sparse.h>
 

@@ -8,7 +8,8 @@
 
 #include <sae/base.h>
 
-/* *out = a * b or a + b; SAE_ENOMEM (recorded with both numbers) on overflow or a negative operand. */
+/* *out = a * b or a + b; SAE_ENOMEM (recorded with both numbers) on overflow or a negative
+ * operand. */
 int sae_size_mul(size_t *out, int64_t a, int64_t b, sae_err *err);
 int sae_size_add(size_t *out, size_t a, size_t b, sae_err *err);
 

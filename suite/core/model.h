@@ -1,4 +1,5 @@
-/* suite/core/model.h - memory of a model, its tape and its statistics, sized by its declarations. */
+/* suite/core/model.h - memory of a model, its tape and its statistics, sized by its
+ * declarations. */
 #ifndef SAE_CORE_MODEL_H
 #define SAE_CORE_MODEL_H
 
@@ -27,8 +28,8 @@ int sae_model_grow(sae_model *m, int64_t n_new, sae_err *err);
 size_t sae_dtype_size(enum sae_dtype t);
 
 /* Tape and scratch for batches of up to B rows. */
-int sae_tape_open(sae_tape *t, const sae_variant *v, const void *opt, const sae_dims *dim, int64_t B,
-                  enum sae_mode mode, const sae_engine *e, sae_err *err);
+int sae_tape_open(sae_tape *t, const sae_variant *v, const void *opt, const sae_dims *dim,
+                  int64_t B, enum sae_mode mode, const sae_engine *e, sae_err *err);
 void sae_tape_close(sae_tape *t, const sae_engine *e);
 /* Bytes sae_tape_open takes; SIZE_MAX if that overflows or the variant refuses. */
 size_t sae_tape_bytes(const sae_variant *v, const void *opt, const sae_dims *dim, int64_t B,

@@ -30,7 +30,8 @@ int sae_opts_complete(const sae_opts *o, sae_err *err);
 
 /* The option struct at step 0; valid until close. */
 const void *sae_opts_base(const sae_opts *o);
-/* Write the option struct with schedules applied for `step` of `steps` into out (opt_size bytes). */
+/* Write the option struct with schedules applied for `step` of `steps` into out (opt_size
+ * bytes). */
 void sae_opts_at(const sae_opts *o, int64_t step, int64_t steps, void *out);
 
 /* Append "key=value,..." with keys sorted: all of them (canonical) or only non-defaults (display).

@@ -1,4 +1,5 @@
-/* suite/core/probe.h - a small model on synthetic rows: what conformance and gradient checks run on.
+/* suite/core/probe.h - a small model on synthetic rows: what conformance and gradient checks run
+ * on.
  *
  * Everything follows from the descriptor: options from its table, inputs from needs(). Nothing here
  * knows a variant.
@@ -32,15 +33,15 @@ typedef struct sae_probe {
     sae_err err;         /* of the methods called through ctx */
 } sae_probe;
 
-/* Configuration i of a variant: its defaults (0), then every option moved alone to each of its other
- * names, to the lower end of its range and to 2. *label (caller frees) is "key=value", "" for the
- * defaults. SAE_DONE past the last one. */
+/* Configuration i of a variant: its defaults (0), then every option moved alone to each of its
+ * other names, to the lower end of its range and to 2. *label (caller frees) is "key=value", "" for
+ * the defaults. SAE_DONE past the last one. */
 int sae_probe_options(const sae_variant *v, int i, sae_opts **o, char **label, sae_err *err);
 
 /* Model, tape and batch in TRAIN mode; v is an admitted descriptor, o is borrowed. init ran on the
  * batch, PARAM tensors got noise of 0.1 (so that no gradient vanishes by symmetry), three rounds of
- * forward and adapt moved STATE tensors and growing dictionaries; half of the features count as long
- * dead. SAE_ENEEDS if the variant needs a language model. */
+ * forward and adapt moved STATE tensors and growing dictionaries; half of the features count as
+ * long dead. SAE_ENEEDS if the variant needs a language model. */
 int sae_probe_open(sae_probe *p, const sae_variant *v, const sae_opts *o, sae_probe_shape shape,
                    uint64_t seed, const sae_engine *e, sae_err *err);
 void sae_probe_close(sae_probe *p);

@@ -63,7 +63,8 @@
     }                                                                                              \
     static int kind##_by_name(const void *a, const void *b)                                        \
     {                                                                                              \
-        return strcmp((*(const sae_##kind *const *)a)->name, (*(const sae_##kind *const *)b)->name); \
+        const sae_##kind *x = *(const sae_##kind *const *)a, *y = *(const sae_##kind *const *)b;   \
+        return strcmp(x->name, y->name);                                                           \
     }                                                                                              \
     static void kind##_replace(kind##_list *l, kind##_list with)                                   \
     {                                                                                              \
@@ -109,8 +110,9 @@ int sae_registry_add(sae_registry *reg, const sae_plugin *p, sae_err *err)
 
 static int by_score(const void *a, const void *b)
 {
-    int x = (*(const sae_backend *const *)a)->score(), y = (*(const sae_backend *const *)b)->score();
-    return x != y ? (x < y) - (x > y) : backend_by_name(a, b);
+    const sae_backend *x = *(const sae_backend *const *)a, *y = *(const sae_backend *const *)b;
+    int sx = x->score(), sy = y->score();
+    return sx != sy ? (sx < sy) - (sx > sy) : backend_by_name(a, b);
 }
 
 int sae_registry_open(sae_registry **out, sae_err *err)

@@ -5,7 +5,13 @@
 #include "core/text.h"
 #include <sae/base.h>
 
-enum sae_sched_kind { SAE_SCHED_CONST, SAE_SCHED_LIN, SAE_SCHED_COS, SAE_SCHED_EXP, SAE_SCHED_STEP };
+enum sae_sched_kind {
+    SAE_SCHED_CONST,
+    SAE_SCHED_LIN,
+    SAE_SCHED_COS,
+    SAE_SCHED_EXP,
+    SAE_SCHED_STEP
+};
 
 typedef struct sae_sched_time {
     double at; /* a step, or percent of the run */

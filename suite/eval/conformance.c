@@ -49,7 +49,7 @@ static void report(sae_check *k, const char *id, const char *what, int verdict)
     k->to->on_clause(k->to->arg, &k->r);
 }
 
-/* ---- C12: edge shapes and rows -------------------------------------------------------------------------- */
+/* ---- C12: edge shapes and rows --------------------------------------------------------------- */
 
 static int known_status(int rc)
 {
@@ -102,7 +102,7 @@ static int edge_rows(sae_check *k)
     return SAE_VERDICT_PASS;
 }
 
-/* ---- configurations ------------------------------------------------------------------------------------- */
+/* ---- configurations -------------------------------------------------------------------------- */
 
 /* Statuses are the variant's doing, except those of the machine. */
 static int run_clause(sae_check *k, int (*run)(sae_check *k))

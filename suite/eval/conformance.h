@@ -1,4 +1,5 @@
-/* suite/eval/conformance.h - the contract of variants (C1-C13, suite/README.md), checked on any one.
+/* suite/eval/conformance.h - the contract of variants (C1-C13, suite/README.md), checked on any
+ * one.
  *
  * Driven by the descriptor only: its options, needs and caps. In-tree variants pass through
  * tests/prop/contract.c, plug-ins through `saemark check FILE.so`. Runs on small shapes; a few
@@ -24,7 +25,8 @@ typedef struct sae_clause { /* the outcome of one clause on one configuration */
 typedef struct sae_conformance_to {
     void (*on_clause)(void *arg, const sae_clause *clause);
     void *arg;
-    /* Allocations of the process so far, for C8; NULL: sae_alloc_calls, which counts the suite's. */
+    /* Allocations of the process so far, for C8; NULL: sae_alloc_calls, which counts the
+     * suite's. */
     uint64_t (*alloc_calls)(void);
 } sae_conformance_to;
 

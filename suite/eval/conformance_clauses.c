@@ -23,7 +23,7 @@ int sae_check_backward(sae_check *k)
     return k->p.v->backward(&k->p.model, &k->p.ctx, &k->p.batch, &k->p.tape);
 }
 
-/* ---- C1, C11: a pure forward that writes every loss ------------------------------------------------ */
+/* ---- C1, C11: a pure forward that writes every loss ------------------------------------------ */
 
 static int poison(sae_check *k, sae_tape *t, int byte)
 {
@@ -73,7 +73,7 @@ int sae_c1_pure(sae_check *k)
     if (rc < 0)
         return sae_check_refusal(k, "forward", rc);
     return equal ? SAE_VERDICT_PASS
-                 : sae_say(k, SAE_VERDICT_FAIL, "two forwards with different scratch contents differ");
+                 : sae_say(k, SAE_VERDICT_FAIL, "two forwards with different scratch differ");
 }
 
 int sae_c11_losses(sae_check *k)
@@ -93,7 +93,7 @@ int sae_c11_losses(sae_check *k)
                            : sae_say(k, SAE_VERDICT_FAIL, "the total loss is %g", total);
 }
 
-/* ---- C2, C7: rows by themselves --------------------------------------------------------------------- */
+/* ---- C2, C7: rows by themselves -------------------------------------------------------------- */
 
 /* The batch restricted to rows [r0, r0 + rows). */
 static sae_batch part_of(const sae_batch *b, int64_t d, int64_t r0, int64_t rows)
@@ -167,7 +167,7 @@ int sae_c7_random(sae_check *k)
     return pieces(k, SAE_TRAIN, (k->p.batch.B + 1) / 2, "in half a batch with its own row0");
 }
 
-/* ---- C4, C5, C13: who writes tensors ------------------------------------------------------------------ */
+/* ---- C4, C5, C13: who writes tensors --------------------------------------------------------- */
 
 static int tensors_after(sae_check *k, const sae_snapshot *before, const char *method)
 {
@@ -185,10 +185,12 @@ int sae_c4_writes(sae_check *k)
     sae_mat xhat = {k->p.tape.xhat, k->p.batch.B, d, d};
     SAE_TRY(sae_snap_tensors(&before, k->p.e, &k->p.model, k->err));
     int rc = sae_check_forward(k, &k->p.tape);
-    int verdict = rc < 0 ? sae_check_refusal(k, "forward", rc) : tensors_after(k, &before, "forward");
+    int verdict = rc < 0 ? sae_check_refusal(k, "forward", rc)
+                         : tensors_after(k, &before, "forward");
     if (verdict == SAE_VERDICT_PASS) {
         rc = sae_check_backward(k);
-        verdict = rc < 0 ? sae_check_refusal(k, "backward", rc) : tensors_after(k, &before, "backward");
+        verdict = rc < 0 ? sae_check_refusal(k, "backward", rc)
+                         : tensors_after(k, &before, "backward");
     }
     if (verdict == SAE_VERDICT_PASS) {
         rc = k->p.v->decode(&k->p.model, &k->p.ctx, &k->p.tape.code, xhat);
@@ -239,7 +241,7 @@ int sae_c13_adapt(sae_check *k)
     return equal ? SAE_VERDICT_PASS : sae_say(k, SAE_VERDICT_FAIL, "adapt wrote to the tape");
 }
 
-/* ---- C6, C8 --------------------------------------------------------------------------------------------- */
+/* ---- C6, C8 ---------------------------------------------------------------------------------- */
 
 int sae_c6_needs(sae_check *k)
 {
@@ -291,7 +293,7 @@ static int check_values(sae_check *k, const sae_code *z, const sae_host_code *h)
         if (!isfinite((double)h->v[i]))
             return sae_say(k, SAE_VERDICT_FAIL, "entry %lld is %g", (long long)i, (double)h->v[i]);
         if (h->v[i] < 0 && !(k->caps & SAE_CAP_SIGNED))
-            return sae_say(k, SAE_VERDICT_FAIL, "entry %lld is %g and codes are not declared signed",
+            return sae_say(k, SAE_VERDICT_FAIL, "entry %lld is %g, codes are not declared signed",
                        (long long)i, (double)h->v[i]);
     }
     return SAE_VERDICT_PASS;
@@ -309,7 +311,7 @@ static int check_pattern(sae_check *k, const sae_code *z, const sae_host_code *h
         for (int64_t i = h->rowptr[r]; i < h->rowptr[r + 1]; i++) {
             int ordered = i == h->rowptr[r] || h->j[i] > h->j[i - 1];
             if (h->j[i] < 0 || h->j[i] >= z->n || !ordered)
-                return sae_say(k, SAE_VERDICT_FAIL, "row %lld lists feature %d out of order or range",
+                return sae_say(k, SAE_VERDICT_FAIL, "row %lld: feature %d out of order or range",
                            (long long)r, (int)h->j[i]);
         }
     return SAE_VERDICT_PASS;

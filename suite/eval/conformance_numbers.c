@@ -1,4 +1,5 @@
-/* suite/eval/conformance_numbers.c - clauses that compare numbers: gradients and reconstructions. */
+/* suite/eval/conformance_numbers.c - clauses that compare numbers: gradients and
+ * reconstructions. */
 #include "eval/conformance_parts.h"
 
 #include "core/error.h"
@@ -14,7 +15,7 @@
 #define UNIT ((double)FLT_EPSILON / 2)
 #endif
 
-/* ---- codes on the host ------------------------------------------------------------------------------ */
+/* ---- codes on the host ----------------------------------------------------------------------- */
 
 int sae_check_code_get(sae_check *k, const sae_code *z, sae_host_code *h)
 {
@@ -38,7 +39,7 @@ void sae_check_code_drop(sae_host_code *h)
     sae_snap_free(&h->val);
 }
 
-/* ---- C10: decode -------------------------------------------------------------------------------------- */
+/* ---- C10: decode ----------------------------------------------------------------------------- */
 
 /* |got - (z W_dec + b_dec)| <= (K + 1) u S per element, S the sum of the absolute values of the K
  * products and the bias: the bound of a sum in any order. */
@@ -106,7 +107,7 @@ int sae_c10_decode(sae_check *k)
     return verdict;
 }
 
-/* ---- C3: gradients along themselves --------------------------------------------------------------------- */
+/* ---- C3: gradients along themselves ---------------------------------------------------------- */
 
 /* w += step * g on one tensor of the moved probe; w and g are host copies, w0 its start. */
 static int move(const sae_probe *moved, int i, const sae_real *w0, const sae_real *g, int64_t count,
@@ -130,8 +131,8 @@ static int held_total(sae_check *k, sae_probe *moved, double *total, double *siz
     return SAE_OK;
 }
 
-/* The derivative along the gradient is its squared length. Three steps, of 1, 0.1 and 0.01 times the
- * length of w; one must agree within 1 % (higher-order terms) plus what rounding of the two
+/* The derivative along the gradient is its squared length. Three steps, of 1, 0.1 and 0.01 times
+ * the length of w; one must agree within 1 % (higher-order terms) plus what rounding of the two
  * evaluations allows, 64 u |f| / step. The exact check, in double, is tests/grad. */
 static int along_gradient(sae_check *k, sae_probe *moved, int i, sae_real *buf, int64_t count)
 {

@@ -19,8 +19,8 @@ static int make_room(sae_snapshot *s, size_t bytes, sae_err *err)
     return SAE_OK;
 }
 
-int sae_snap_bytes(sae_snapshot *s, const sae_engine *e, const void *src, int64_t count, size_t size,
-                   sae_err *err)
+int sae_snap_bytes(sae_snapshot *s, const sae_engine *e, const void *src, int64_t count,
+                   size_t size, sae_err *err)
 {
     size_t bytes = (size_t)count * size;
     SAE_TRY(make_room(s, bytes, err));

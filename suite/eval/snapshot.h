@@ -15,8 +15,8 @@ int sae_snap_rows(sae_snapshot *s, const sae_engine *e, const sae_tape *t, int64
 int sae_snap_tape(sae_snapshot *s, const sae_engine *e, const sae_tape *t, int64_t d,
                   sae_err *err); /* all rows, residuals, losses, coefficients */
 int sae_snap_tensors(sae_snapshot *s, const sae_engine *e, const sae_model *m, sae_err *err);
-int sae_snap_bytes(sae_snapshot *s, const sae_engine *e, const void *src, int64_t count, size_t size,
-                   sae_err *err); /* backend memory */
+int sae_snap_bytes(sae_snapshot *s, const sae_engine *e, const void *src, int64_t count,
+                   size_t size, sae_err *err); /* backend memory */
 
 int sae_snap_equal(const sae_snapshot *a, const sae_snapshot *b);
 void sae_snap_free(sae_snapshot *s);

@@ -130,7 +130,7 @@ static int apply_set(sae_plan *p, const char *set, sae_err *err)
     return set_unknown(p, set, err);
 }
 
-/* ---- ${variable} ------------------------------------------------------------------------------ */
+/* ---- ${variable} ----------------------------------------------------------------------------- */
 
 static const sae_plan_var *find_var(const sae_plan *p, const char *name, size_t len)
 {
@@ -200,7 +200,7 @@ static int substitute_all(sae_plan *p, sae_err *err)
     return SAE_OK;
 }
 
-/* ---- ranges ------------------------------------------------------------------------------------ */
+/* ---- ranges ---------------------------------------------------------------------------------- */
 
 typedef struct source { /* for messages that name the line */
     const char *name, *text;
@@ -213,7 +213,8 @@ static int range_int(const source *s, const char *key, int64_t v, int64_t lo, in
     if (v >= lo && v <= hi)
         return SAE_OK;
     SAE_FAIL(err, SAE_EINVAL, "%s: line %d: %s: expected %lld to %lld, found %lld", s->name,
-             sae_plan_line_of(s->text, s->bytes, key, 0), key, (long long)lo, (long long)hi, (long long)v);
+             sae_plan_line_of(s->text, s->bytes, key, 0), key, (long long)lo, (long long)hi,
+             (long long)v);
 }
 
 static int range_real(const source *s, const char *key, const double *v, double lo, double hi,
@@ -268,11 +269,12 @@ static int check_plan(const source *s, const sae_plan *p, sae_err *err)
         for (unsigned j = 0; j < i; j++)
             if (p->seeds[i] == p->seeds[j])
                 SAE_FAIL(err, SAE_EINVAL, "%s: line %d: seeds: %llu is listed twice", s->name,
-                         sae_plan_line_of(s->text, s->bytes, "seeds", 0), (unsigned long long)p->seeds[i]);
+                         sae_plan_line_of(s->text, s->bytes, "seeds", 0),
+                         (unsigned long long)p->seeds[i]);
     return SAE_OK;
 }
 
-/* ---- public --------------------------------------------------------------------------------------- */
+/* ---- public ---------------------------------------------------------------------------------- */
 
 int sae_plan_parse(sae_plan **out, const char *name, const char *text, size_t bytes,
                    const char *const *sets, sae_err *err)

@@ -1,9 +1,9 @@
 /* suite/run/plan.h - a plan: which SAEs to train and measure on which activations.
  *
- * Plans are YAML, checked against a schema (libcyaml); an error names the line and the key. Built-in
- * plans live in suite/plans and are carried in the binary. `${name}` inside a string is replaced by
- * the plan's variable of that name, which --set can change; suite/plans/README.md documents every
- * key.
+ * Plans are YAML, checked against a schema (libcyaml); an error names the line and the key.
+ * Built-in plans live in suite/plans and are carried in the binary. `${name}` inside a string is
+ * replaced by the plan's variable of that name, which --set can change; suite/plans/README.md
+ * documents every key.
  */
 #ifndef SAE_RUN_PLAN_H
 #define SAE_RUN_PLAN_H

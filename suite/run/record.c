@@ -28,7 +28,7 @@ char *sae_record_path(const sae_session *s, int64_t wave, const char *kind)
     return sae_strfmt("%s/wave-%04lld.%s.csv", s->state, (long long)wave, kind);
 }
 
-/* ---- loss ------------------------------------------------------------------------------------- */
+/* ---- loss ------------------------------------------------------------------------------------ */
 
 int sae_record_loss_open(sae_session *s, int64_t wave, int64_t step, sae_csv **c, sae_err *err)
 {
@@ -75,7 +75,7 @@ void sae_record_loss(sae_csv *c, const sae_learner *l, double lr)
     }
 }
 
-/* ---- measurement -------------------------------------------------------------------------------- */
+/* ---- measurement ----------------------------------------------------------------------------- */
 
 typedef struct sink {
     sae_session *s;
@@ -232,7 +232,7 @@ int sae_record_done(const sae_session *s, int64_t wave)
     return there;
 }
 
-/* ---- union ----------------------------------------------------------------------------------------- */
+/* ---- union ----------------------------------------------------------------------------------- */
 
 static int append_file(sae_out *out, const char *path, size_t skip_lines, sae_err *err)
 {

@@ -7,8 +7,8 @@
  *   saes/ID/       the trained SAEs (SAELens layout)
  *   state/         checkpoints and finished waves while the run is going on
  *   plots/, index.html  drawn from the CSV files
- * Every file appears under its name only when complete. The CSV files do not depend on the number of
- * threads, nor on interruptions.
+ * Every file appears under its name only when complete. The CSV files do not depend on the number
+ * of threads, nor on interruptions.
  */
 #ifndef SAE_RUN_RUN_H
 #define SAE_RUN_RUN_H

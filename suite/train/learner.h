@@ -52,8 +52,8 @@ int sae_learner_finalize(sae_learner *l, sae_err *err);
 /* Change the dictionary size within its capacity (ctx.grow): new rows of tensors and moments are
  * zero, new features count as having fired now. */
 int sae_learner_grow(sae_learner *l, int64_t n, sae_err *err);
-/* Learning rate of a step (0 for the first): linear warm-up from 0, constant, linear decay to 0 over
- * the last `decay`; the smaller one where they overlap. */
+/* Learning rate of a step (0 for the first): linear warm-up from 0, constant, linear decay to 0
+ * over the last `decay`; the smaller one where they overlap. */
 double sae_learner_lr(const sae_train_config *c, int64_t step);
 
 #endif

@@ -27,7 +27,8 @@ static int write_meta(sae_st_writer *w, const sae_learner *l, const sae_stream *
         snprintf(count[i], sizeof count[i], "%" PRId64, counts[i]);
     const char *const meta[][2] = {
         {"format", "saemark-sae-1"}, {"spec", l->canonical},  {"seed", seed},
-        {"dataset", s->canonical},   {"dataset_hash", s->hash}, {"norm", sae_norm_names[s->norm.kind]},
+        {"dataset", s->canonical},   {"dataset_hash", s->hash},
+        {"norm", sae_norm_names[s->norm.kind]},
         {"norm_scale", scale},       {"d_in", count[0]},      {"d_out", count[1]},
         {"n", count[2]},             {"steps", count[3]},     {"tokens", count[4]},
         {"norm_rows", count[5]},
@@ -64,7 +65,8 @@ static int expressible(const sae_learner *l)
            sae_model_tensor(m, "W_dec");
 }
 
-/* What the weights are multiplied with on the way out: x in units of the file / x in model units. */
+/* What the weights are multiplied with on the way out: x in units of the file / x in model
+ * units. */
 static double fold_scale(const sae_stream *s)
 {
     return s->norm.kind == SAE_NORM_UNIT_ROW ? sqrt((double)s->dim.d_in) : s->norm.scale;

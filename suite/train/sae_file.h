@@ -5,12 +5,12 @@
  *                             spec, seed, dataset and normalisation
  *   cfg.json                  SAELens' keys, and what only we know under the key "saemark"
  *   sae_weights.safetensors   where the variant says how (sae_saelens): W_enc [d x n], b_enc, W_dec
- *                             [n x d], b_dec, threshold. The normalisation scale is folded in, since
- *                             SAELens readers expect weights for raw activations; it rounds once, so
- *                             these are not the bits of the model. unit_row becomes SAELens'
+ *                             [n x d], b_dec, threshold. The normalisation scale is folded in,
+ *                             since SAELens readers expect weights for raw activations; it rounds
+ *                             once: these are not the bits of the model. unit_row becomes SAELens'
  *                             constant_norm_rescale.
- * Reading: that directory (the first file wins), a directory by SAELens, and a bare safetensors file
- * with W_enc, b_enc, W_dec, b_dec in either orientation: the biases tell n from d.
+ * Reading: that directory (the first file wins), a directory by SAELens, and a bare safetensors
+ * file with W_enc, b_enc, W_dec, b_dec in either orientation: the biases tell n from d.
  */
 #ifndef SAE_TRAIN_SAE_FILE_H
 #define SAE_TRAIN_SAE_FILE_H
@@ -20,7 +20,8 @@
 /* Call after finalize. dir appears complete or not at all; one that exists is replaced. */
 int sae_file_export(const char *dir, const sae_learner *l, const sae_stream *s, sae_err *err);
 
-/* A trained SAE for evaluation: a learner without gradients and optimiser, plus its normalisation. */
+/* A trained SAE for evaluation: a learner without gradients and optimiser, plus its
+ * normalisation. */
 typedef struct sae_loaded {
     sae_spec spec;
     sae_model model;

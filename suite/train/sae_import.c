@@ -1,4 +1,5 @@
-/* suite/train/sae_import.c - read a trained SAE: ours bit for bit, SAELens' directories, bare files. */
+/* suite/train/sae_import.c - read a trained SAE: ours bit for bit, SAELens' directories, bare
+ * files. */
 #include "train/sae_file.h"
 
 #include "core/error.h"
@@ -26,7 +27,8 @@ static int open_model(sae_loaded *s, const sae_dims *dim, int64_t steps, const s
     SAE_TRY(sae_new(&s->opt, 1, opt_size, "options", err));
     SAE_TRY(sae_new(&s->norm.mean, dim->d_in, sizeof *s->norm.mean, "import.mean", err));
     sae_opts_at(s->spec.opts, steps, steps, s->opt);
-    SAE_TRY(sae_model_open(&s->model, s->spec.variant, sae_opts_base(s->spec.opts), dim, e, 0, err));
+    const void *opt = sae_opts_base(s->spec.opts);
+    SAE_TRY(sae_model_open(&s->model, s->spec.variant, opt, dim, e, 0, err));
     SAE_TRY(sae_stats_open(&s->stats, dim->n, e, err));
     return SAE_OK;
 }

@@ -46,7 +46,8 @@ void sae_stream_close(sae_stream *s);
 uint64_t sae_stream_lacks(const sae_stream *s, uint64_t need);
 
 /* Rows [row0, row0 + B) of a split, normalised, as the batch that variants see. `need` is a union
- * of SAE_NEED_*; SAE_ENEEDS if the dataset cannot supply it. Members that are not needed are NULL. */
+ * of SAE_NEED_*; SAE_ENEEDS if the dataset cannot supply it. Members that are not needed are
+ * NULL. */
 int sae_stream_fill(sae_stream *s, enum sae_split split, uint64_t row0, int64_t B, uint64_t need,
                     sae_batch *out, sae_err *err);
 

@@ -53,8 +53,8 @@ static void assert_close(const char *metric, const results *a, const results *b)
         ck_assert_int_eq(a->row[i].count, b->row[i].count);
         ck_assert_msg(fabs(x - y) <= tol || (isnan(x) && isnan(y)), "%s.%s: %.17g and %.17g",
                       metric, a->row[i].key, x, y);
-        ck_assert_msg(fabs(s - t) <= 16 * tol || (isnan(s) && isnan(t)), "%s.%s: se %.17g and %.17g",
-                      metric, a->row[i].key, s, t);
+        ck_assert_msg(fabs(s - t) <= 16 * tol || (isnan(s) && isnan(t)),
+                      "%s.%s: se %.17g and %.17g", metric, a->row[i].key, s, t);
     }
     for (int i = 0; i < a->points; i++)
         ck_assert_double_eq_tol(a->point[i].value, b->point[i].value, 6e-12);

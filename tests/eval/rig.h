@@ -1,5 +1,5 @@
-/* tests/eval/rig.h - what tests of the evaluation runner share: rows from memory as a dataset, probe
- * variants, and a recorder of everything the runner reports. */
+/* tests/eval/rig.h - what tests of the evaluation runner share: rows from memory as a dataset,
+ * probe variants, and a recorder of everything the runner reports. */
 #ifndef SAE_TESTS_EVAL_RIG_H
 #define SAE_TESTS_EVAL_RIG_H
 
@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- a dataset over rows in memory ------------------------------------------------------------------ */
+/* ---- a dataset over rows in memory ----------------------------------------------------------- */
 
 struct sae_source {
     int64_t rows, d;
@@ -63,7 +63,7 @@ static inline int rig_lm(const sae_source *s, sae_lm_view *out)
     return SAE_OK;
 }
 
-/* ---- probe variants: they output their input, or zero ------------------------------------------------- */
+/* ---- probe variants: they output their input, or zero ---------------------------------------- */
 
 static inline int probe_size(const void *opt, const sae_dims *dim, int64_t B, enum sae_mode mode,
                              sae_workspace *out)
@@ -139,7 +139,7 @@ static const sae_tensor_spec probe_tensor[] = {
     {"W_dec", SAE_STATE, SAE_REAL, 0, SAE_DIM_N, SAE_DIM_OUT}, {0}};
 static const char *const probe_loss[] = {"mse", NULL};
 
-/* ---- the rig ------------------------------------------------------------------------------------------ */
+/* ---- the rig --------------------------------------------------------------------------------- */
 
 enum { RIG_SUBJECTS = 4, RIG_RESULTS = 512, RIG_POINTS = 8192 };
 

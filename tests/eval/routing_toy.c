@@ -115,8 +115,8 @@ static const figure published[] = {
 
 /* Codes and decoded rows are float here: a coordinate of xhat is a dot product with sum of
  * magnitudes S = 7.5, so it is off by about u S / 2 = 2e-7 or 1e-5 of a coordinate of the error
- * (0.02). Over 36 distinct rows of 32 coordinates with random signs that leaves 3e-7 of a mean norm,
- * 6e-7 of a mean square: 1e-6. The published figures were themselves computed in float. */
+ * (0.02). Over 36 distinct rows of 32 coordinates with random signs that leaves 3e-7 of a mean
+ * norm, 6e-7 of a mean square: 1e-6. The published figures were themselves computed in float. */
 START_TEST(embedding_rows)
 {
     static const char *const backend[] = {"ref", "cpu"};

@@ -109,8 +109,8 @@ END_TEST
 /* Each SAE sees its own normalisation and gives back raw units. */
 START_TEST(normalisation_is_undone)
 {
-    sae_norm_const scaled = {.kind = SAE_NORM_MEAN_SQ1, .scale = 3}, unit = {.kind = SAE_NORM_UNIT_ROW,
-                                                                        .scale = 1};
+    sae_norm_const scaled = {.kind = SAE_NORM_MEAN_SQ1, .scale = 3};
+    sae_norm_const unit = {.kind = SAE_NORM_UNIT_ROW, .scale = 1};
     rig_probe(&g, "scaled", run_identity, NULL, scaled);
     rig_probe(&g, "unit", run_identity, NULL, unit);
     rig_metric(&g, "reconstruction");
@@ -203,7 +203,7 @@ START_TEST(training_statistics_reach_metrics)
 }
 END_TEST
 
-/* ---- a metric that wants two passes ------------------------------------------------------------------ */
+/* ---- a metric that wants two passes ---------------------------------------------------------- */
 
 typedef struct passes {
     int64_t rows, ends;

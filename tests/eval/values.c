@@ -185,7 +185,7 @@ START_TEST(downstream_values)
 }
 END_TEST
 
-/* ---- recovery: the best one-to-one matching by enumeration ---------------------------------------- */
+/* ---- recovery: the best one-to-one matching by enumeration ----------------------------------- */
 
 static double cosines[N][ATOMS];
 static double best_total;
@@ -286,7 +286,7 @@ START_TEST(dictionary_values)
 }
 END_TEST
 
-/* ---- standard errors -------------------------------------------------------------------------------- */
+/* ---- standard errors ------------------------------------------------------------------------- */
 
 /* The jackknife written out: drop one group of documents at a time and measure again. */
 START_TEST(jackknife_by_dropping_documents)
@@ -368,7 +368,7 @@ START_TEST(standard_errors_match_the_true_spread)
 }
 END_TEST
 
-/* ---- quantiles --------------------------------------------------------------------------------------- */
+/* ---- quantiles ------------------------------------------------------------------------------- */
 
 static sae_sample *sample_new(int64_t cap)
 {

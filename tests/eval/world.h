@@ -1,5 +1,6 @@
 /* tests/eval/world.h - a small synthetic evaluation batch with everything a metric can ask for, and
- * a recorder of results. Documents have random lengths and rows of one document resemble each other.
+ * a recorder of results. Documents have random lengths and rows of one document resemble each
+ * other.
  */
 #ifndef SAE_TESTS_EVAL_WORLD_H
 #define SAE_TESTS_EVAL_WORLD_H
@@ -32,7 +33,7 @@ typedef struct world {
     uint64_t caps;
 } world;
 
-/* ---- a model that is only a dictionary ---------------------------------------------------------- */
+/* ---- a model that is only a dictionary ------------------------------------------------------- */
 
 static const sae_tensor_spec world_tensors[] = {
     {"W_enc", SAE_PARAM, SAE_REAL, 0, SAE_DIM_N, SAE_DIM_IN},
@@ -45,7 +46,7 @@ static inline uint64_t world_caps(const void *opt)
     return UINT64_MAX;
 }
 
-/* ---- recorder ------------------------------------------------------------------------------------ */
+/* ---- recorder -------------------------------------------------------------------------------- */
 
 typedef struct results {
     int rows, points;
@@ -102,7 +103,7 @@ static inline double se_of(const results *o, const char *key)
     return o->row[find_row(o, key)].se;
 }
 
-/* ---- the world ----------------------------------------------------------------------------------- */
+/* ---- the world ------------------------------------------------------------------------------- */
 
 static inline double draw(uint64_t seed, uint64_t row, uint32_t i)
 {
@@ -162,7 +163,7 @@ static inline void world_fill(world *w, uint64_t seed)
     }
 }
 
-/* ---- measuring ----------------------------------------------------------------------------------- */
+/* ---- measuring ------------------------------------------------------------------------------- */
 
 typedef struct bench {
     sae_registry *reg;

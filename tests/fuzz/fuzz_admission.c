@@ -33,8 +33,9 @@ static unsigned next(bytes *b)
 
 static const char *text(bytes *b)
 {
-    static const char *const texts[] = {"k",  "l1",    "W_enc", "b_enc", "W_dec", "b_dec", "n", "",
-                                        NULL, "probe", "A b",   "x1",    "mse",   "help",  "1", "y"};
+    static const char *const texts[] = {"k",     "l1",  "W_enc", "b_enc", "W_dec", "b_dec",
+                                        "n",     "",    NULL,    "probe", "A b",   "x1",
+                                        "mse",   "help", "1",    "y"};
     return texts[next(b) % 16];
 }
 

@@ -1,7 +1,7 @@
 /* tests/grad/variants.c - backward of every registered variant against central differences.
  *
- * Built with sae_real = double. Two equal probes: `held` computes the tape and its gradients; `moved`
- * evaluates sum coef * loss with one coordinate shifted, every decision, detached value and
+ * Built with sae_real = double. Two equal probes: `held` computes the tape and its gradients;
+ * `moved` evaluates sum coef * loss with one coordinate shifted, every decision, detached value and
  * coefficient taken from `held`. Each configuration of sae_probe_options is checked.
  */
 #include "core/list.h"

@@ -19,8 +19,8 @@ static uint64_t malloc_calls(void)
     return mallocs;
 }
 
-/* glibc's own entry points; the sanitizers bring an allocator of their own, so there (and with other
- * C libraries) only the suite's allocations are counted. */
+/* glibc's own entry points; the sanitizers bring an allocator of their own, so there (and with
+ * other C libraries) only the suite's allocations are counted. */
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);

@@ -22,8 +22,8 @@ START_TEST(reads_every_field)
 {
     sae_plan *p;
     sae_err err;
-    ck_assert_ok(parse(&p, HEAD SAES "norm: sqrt_d\neval_rows: 99\nmetrics: [sparsity]\n", NULL, &err),
-                 err);
+    const char *more = HEAD SAES "norm: sqrt_d\neval_rows: 99\nmetrics: [sparsity]\n";
+    ck_assert_ok(parse(&p, more, NULL, &err), err);
     ck_assert_str_eq(p->name, "x");
     ck_assert_str_eq(p->norm, "sqrt_d");
     ck_assert_int_eq(p->steps, 10);
@@ -45,7 +45,8 @@ START_TEST(overrides_and_variables)
 {
     static const char text[] = "name: v\ndataset: lm:model=\"${dir}\",hook=${hook}\nsteps: 1\n"
                                "batch: 1\nseeds: [0]\nsaes: [{spec: \"topk:k=1\"}]\n"
-                               "vars: [{name: dir, help: a folder}, {name: hook, value: resid_pre.0}]\n";
+                               "vars: [{name: dir, help: a folder}, "
+                               "{name: hook, value: resid_pre.0}]\n";
     sae_plan *p;
     sae_err err;
     ck_assert_int_eq(parse(&p, text, NULL, &err), SAE_EINVAL);

@@ -1,4 +1,5 @@
-/* tests/train/growth.c - dictionaries that grow, runs that end early, several SAEs on one stream. */
+/* tests/train/growth.c - dictionaries that grow, runs that end early, several SAEs on one
+ * stream. */
 #include "train/probe.h"
 
 enum { B = 8 };

@@ -27,7 +27,8 @@ static const sae_option probe_options[] = {
      "steps", "-"},
     {"nan_grad_at", SAE_OPT_INT, 0, offsetof(probe_opt, nan_grad_at), -1, -1, 1e9, NULL, NULL,
      "steps", "-"},
-    {"done_at", SAE_OPT_INT, 0, offsetof(probe_opt, done_at), -1, -1, 1e9, NULL, NULL, "steps", "-"},
+    {"done_at", SAE_OPT_INT, 0, offsetof(probe_opt, done_at), -1, -1, 1e9, NULL, NULL, "steps",
+     "-"},
     {"grow", SAE_OPT_INT, 0, offsetof(probe_opt, grow), 0, 0, 1e9, NULL, NULL, "1", "-"},
     {0}};
 

@@ -88,7 +88,7 @@ START_TEST(other_run_is_refused)
 }
 END_TEST
 
-/* ---- whole runs, in child processes ----------------------------------------------------------------- */
+/* ---- whole runs, in child processes ---------------------------------------------------------- */
 
 enum { STEPS = 120, EVERY = 3 };
 

@@ -19,7 +19,7 @@
 
 enum { RIG_D = 16, RIG_ATOMS = 24, RIG_ACTIVE = 3, RIG_STREAM = SAE_STREAM_SYNTHETIC + 40 };
 
-/* ---- the source ---------------------------------------------------------------------------------- */
+/* ---- the source ------------------------------------------------------------------------------ */
 
 /* Unit vector j. */
 static inline const double *rig_atom(uint64_t j)
@@ -113,7 +113,7 @@ static inline sae_dataset rig_dataset(uint64_t gives)
                          .hash = rig_hash};
 }
 
-/* ---- the rig --------------------------------------------------------------------------------------- */
+/* ---- the rig --------------------------------------------------------------------------------- */
 
 typedef struct rig {
     sae_registry *reg;

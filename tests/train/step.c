@@ -12,7 +12,7 @@ static sae_train_config own_config(int64_t steps)
     return c;
 }
 
-/* ---- project, clip, Adam, renormalise, in double --------------------------------------------------- */
+/* ---- project, clip, Adam, renormalise, in double --------------------------------------------- */
 
 enum { D = RIG_D, COUNT = N * D + N };
 
@@ -57,10 +57,10 @@ static void scalar_step(scalar *s, const sae_train_config *c, int64_t step)
     }
 }
 
-/* Rounding: |g| <= 4, so a clipped gradient carries at most 16 u; g / (|g| + eps) has slope <= 1/eps
- * = 10 and lr <= 0.1, so a step adds at most 16 u + 4 u (weights <= 1); renormalising and carrying
- * on (the map of a step has slope < 1.5) leaves less than 100 u after three steps. A wrong order is
- * off by more than 1e-3. */
+/* Rounding: |g| <= 4, so a clipped gradient carries at most 16 u; g / (|g| + eps) has slope <=
+ * 1/eps = 10 and lr <= 0.1, so a step adds at most 16 u + 4 u (weights <= 1); renormalising and
+ * carrying on (the map of a step has slope < 1.5) leaves less than 100 u after three steps. A wrong
+ * order is off by more than 1e-3. */
 START_TEST(order_of_project_clip_adam)
 {
     rig r;
@@ -95,7 +95,7 @@ START_TEST(order_of_project_clip_adam)
 }
 END_TEST
 
-/* ---- clocks ------------------------------------------------------------------------------------------ */
+/* ---- clocks ---------------------------------------------------------------------------------- */
 
 START_TEST(learning_rate)
 {
@@ -103,7 +103,8 @@ START_TEST(learning_rate)
     const struct {
         int64_t step;
         double lr;
-    } want[] = {{0, 0}, {1, 0.2}, {5, 1}, {10, 2}, {50, 2}, {80, 2}, {85, 1.5}, {99, 0.1}, {100, 0}};
+    } want[] = {{0, 0}, {1, 0.2}, {5, 1}, {10, 2}, {50, 2}, {80, 2}, {85, 1.5}, {99, 0.1},
+                {100, 0}};
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
         ck_assert_double_eq_tol(sae_learner_lr(&c, want[i].step), want[i].lr, 1e-15);
     c.warmup = 0;
@@ -156,7 +157,7 @@ START_TEST(adapt_runs_last)
 }
 END_TEST
 
-/* ---- failures ------------------------------------------------------------------------------------------ */
+/* ---- failures -------------------------------------------------------------------------------- */
 
 static int run_one(rig *r, sae_learner *l, int64_t steps)
 {

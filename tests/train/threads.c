@@ -1,4 +1,5 @@
-/* tests/train/threads.c - results do not depend on the number of threads, nor on where memory is. */
+/* tests/train/threads.c - results do not depend on the number of threads, nor on where memory
+ * is. */
 #include "train/rig.h"
 
 enum { N = 300, B = 200, STEPS = 6 }; /* several panels of rows and tiles of features */

@@ -27,7 +27,7 @@ typedef struct sae_backend {
     int (*open)(sae_device **dev, int index, int threads, sae_err *err);
     void (*close)(sae_device **dev); /* NULL-safe; sets *dev to NULL */
     int (*props)(const sae_device *dev, sae_device_props *out);
-    void *(*alloc)(sae_device *dev, size_t bytes); /* 64-byte aligned, zeroed; NULL when out of memory */
+    void *(*alloc)(sae_device *dev, size_t bytes); /* 64-byte aligned, zeroed, or NULL */
     void (*release)(sae_device *dev, void *p);
     int (*copy)(sae_device *dev, void *dst, const void *src, size_t bytes, enum sae_copy kind);
     int (*sync)(sae_device *dev);

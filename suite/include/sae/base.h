@@ -50,7 +50,7 @@ enum { SAE_OPT_SCHED = 1 }; /* SAE_OPT_REAL only: the value may follow a schedul
  * validation, help text, the canonical spec string and the documentation. */
 typedef struct sae_option {
     const char *name;        /* key in spec strings; [a-z][a-z0-9_]*; "n" is reserved by the host */
-    enum sae_opt_type type;  /* stored as int64_t, double, int64_t 0/1, int64_t index, const char* */
+    enum sae_opt_type type;  /* int64_t, double, int64_t 0/1, int64_t index, const char* */
     uint32_t flags;          /* SAE_OPT_SCHED */
     size_t off;              /* offsetof the member in the option struct */
     double def, lo, hi;      /* default and closed valid range (INT, REAL, BOOL, ENUM index) */
@@ -88,9 +88,9 @@ typedef struct sae_token {
 /* B x n codes (feature activations); dense or compressed rows.
  *
  * A listed entry counts as selected even if its value is 0; "active" means value != 0.
- * Producers fill sparse codes only (dense == 0) and set B, n, nnz and nan; rowptr has room for B + 1.
- * Producers that run out of room return SAE_ECAPACITY with nnz set to the room needed; contents are
- * then undefined. The owner of the buffers grows them and repeats the (pure) call. */
+ * Producers fill sparse codes only (dense == 0) and set B, n, nnz and nan; rowptr has room for B +
+ * 1. Producers that run out of room return SAE_ECAPACITY with nnz set to the room needed; contents
+ * are then undefined. The owner of the buffers grows them and repeats the (pure) call. */
 typedef struct sae_code {
     int64_t B, n;
     int64_t nnz;     /* entries listed (dense: B * n) */

@@ -143,7 +143,8 @@ typedef struct sae_adam {
 
 /* ---- losses ---------------------------------------------------------------------------------- */
 
-/* resid = xhat - y and sse[r] = |resid[r,:]|^2 in double. resid may be xhat; resid.p may be NULL. */
+/* resid = xhat - y and sse[r] = |resid[r,:]|^2 in double. resid may be xhat; resid.p may be
+ * NULL. */
 #define SAE_DECL_residual(name)                                                                    \
     int name(sae_device *dev, sae_cmat xhat, sae_cmat y, sae_mat resid, double *sse)
 /* Per row of the code: l0[r] entries with val != 0, l1[r] = sum |val|. Either may be NULL. */
@@ -162,7 +163,7 @@ typedef struct sae_adam {
 /* Scale every row to unit L2 norm; zero rows stay zero. */
 #define SAE_DECL_unit_rows(name) int name(sae_device *dev, sae_mat w)
 
-/* ---- statistics and random numbers ------------------------------------------------------------ */
+/* ---- statistics and random numbers ----------------------------------------------------------- */
 
 /* For every feature with an active entry (val != 0): last_fired[j] = now; fire_count[j] += number
  * of rows on which it is active. */

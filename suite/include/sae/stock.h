@@ -12,8 +12,8 @@
  * ctx->hold: gradient checks run on a backend that shares memory with the host, so the parts that
  * follow a held support read it directly.
  *
- * Every function returns enum sae_status, writes only what its comment names, and allocates nothing.
- * Written in the common subset of C11 and C++17.
+ * Every function returns enum sae_status, writes only what its comment names, and allocates
+ * nothing. Written in the common subset of C11 and C++17.
  */
 #ifndef SAE_STOCK_H
 #define SAE_STOCK_H
@@ -69,7 +69,8 @@ static inline sae_cmat stock_resid(const sae_model *m, const sae_tape *t)
     return stock_cmat(t->resid, t->B, m->dim.d_out);
 }
 
-/* The rule of every model here: b_dec is subtracted from the input, so both sides have one width. */
+/* The rule of every model here: b_dec is subtracted from the input, so both sides have one
+ * width. */
 static inline int stock_check_dims(const sae_dims *dim, sae_err *e)
 {
     if (dim->d_in != dim->d_out)
@@ -78,7 +79,7 @@ static inline int stock_check_dims(const sae_dims *dim, sae_err *e)
     return SAE_OK;
 }
 
-/* ---- backend memory --------------------------------------------------------------------------- */
+/* ---- backend memory -------------------------------------------------------------------------- */
 
 static inline int stock_get(const sae_ctx *c, void *host, const void *src, size_t bytes)
 {
@@ -143,7 +144,7 @@ static inline sae_real *stock_take_real(stock_bump *s, int64_t rows, int64_t col
     return s->overflow ? NULL : (sae_real *)stock_take(s, rows * cols, sizeof(sae_real));
 }
 
-/* ---- encoder and held decisions ---------------------------------------------------------------- */
+/* ---- encoder and held decisions -------------------------------------------------------------- */
 
 static inline sae_encoder stock_encoder(const sae_model *m, const sae_batch *b)
 {
@@ -183,10 +184,11 @@ static inline int stock_hold_code(const sae_encoder *e, const sae_code *held, sa
     return SAE_OK;
 }
 
-/* ---- reconstruction ----------------------------------------------------------------------------- */
+/* ---- reconstruction -------------------------------------------------------------------------- */
 
 /* xhat = z W_dec + b_dec: the `decode` method of every model with SAE_CAP_LINEAR_DEC. */
-static inline int stock_decode(const sae_model *m, const sae_ctx *c, const sae_code *z, sae_mat xhat)
+static inline int stock_decode(const sae_model *m, const sae_ctx *c, const sae_code *z,
+                               sae_mat xhat)
 {
     return c->k->code_decode(c->dev, z, stock_w(m, STOCK_W_DEC),
                              (const sae_real *)m->t[STOCK_B_DEC].w, xhat);
@@ -230,7 +232,7 @@ static inline int stock_variance(const sae_ctx *c, sae_cmat x, sae_real *mean, s
     return stock_mean(c, x.rows, row, out);
 }
 
-/* ---- backward of sparse codes ------------------------------------------------------------------- */
+/* ---- backward of sparse codes ---------------------------------------------------------------- */
 
 /* What the backward pass of one sparse code works in. */
 typedef struct stock_links {
@@ -270,8 +272,8 @@ static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code
     return c->k->code_col_sum(c->dev, &l->csc, l->dval, alpha, dbe);
 }
 
-/* Both biases, once per step: b_enc += dbe; b_dec has two paths, the decoder (alpha sum_r dx[r]) and
- * the centring of the encoder's input (-dbe W_enc). */
+/* Both biases, once per step: b_enc += dbe; b_dec has two paths, the decoder (alpha sum_r dx[r])
+ * and the centring of the encoder's input (-dbe W_enc). */
 static inline int stock_bias_back(sae_model *m, const sae_ctx *c, sae_cmat dx, sae_real alpha,
                                   const sae_real *dbe)
 {

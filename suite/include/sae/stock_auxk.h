@@ -4,12 +4,12 @@
  * the dead features and e = y - xhat the residual of the main path,
  *
  *     z_aux = the k_aux best entries of pre among D, per row      ehat = z_aux W_dec (no bias)
- *     auxk  = (1 / B) sum_r |ehat[r] - e[r]|^2                    squared model units; 0 if D is empty
+ *     auxk  = (1 / B) sum_r |ehat[r] - e[r]|^2                squared model units; 0 if D is empty
  *
- * enters the total with the coefficient alpha * scale / norm, all three constants of the derivative:
- * norm = total variance of e over the batch (auxk_norm=residual; a variance of 0 gives coefficient
- * 0) or 1 (none); scale = min(|D| / k_aux, 1) (auxk_scale) or 1. e is a constant of the derivative
- * unless auxk_detach=0. D, the support of z_aux and e follow ctx->hold.
+ * enters the total with the coefficient alpha * scale / norm, all three constants of the
+ * derivative: norm = total variance of e over the batch (auxk_norm=residual; a variance of 0 gives
+ * coefficient 0) or 1 (none); scale = min(|D| / k_aux, 1) (auxk_scale) or 1. e is a constant of the
+ * derivative unless auxk_detach=0. D, the support of z_aux and e follow ctx->hold.
  *
  * Only the rows of W_enc in D are multiplied (sae_encoder.subset): cost |D| / n of the encoder.
  */
@@ -90,8 +90,8 @@ static inline void stock_take_auxk(stock_bump *s, const sae_dims *dim, int64_t B
     a->dx = a->o->detach ? NULL : stock_take_real(s, B, dim->d_out);
 }
 
-/* dead[0..*count): features whose last activity lies at least `after` rows back, counting this batch
- * and its code z. */
+/* dead[0..*count): features whose last activity lies at least `after` rows back, counting this
+ * batch and its code z. */
 static inline int stock_dead_list(const sae_ctx *c, const sae_code *z, int64_t after,
                                   stock_auxk *a, int64_t *count)
 {

@@ -25,7 +25,7 @@ typedef struct stock_init_opt {
 /* Rows of an option table; T is the option struct, m its stock_init_opt member. */
 #define STOCK_INIT_OPTIONS(T, m)                                                                   \
     {"init_b_dec", SAE_OPT_ENUM, 0, offsetof(T, m.b_dec), STOCK_BIAS_MEAN, 0, STOCK_BIAS_ZERO,     \
-     stock_bias_names, NULL, "1", "first b_dec: mean or geometric median of the first batch, or 0"}, \
+     stock_bias_names, NULL, "1", "first b_dec: mean or geometric median of a batch, or 0"},       \
     {                                                                                              \
         "init_enc", SAE_OPT_REAL, 0, offsetof(T, m.enc_scale), 1, 0, 1e3, NULL, NULL, "1",         \
             "first W_enc = init_enc * W_dec"                                                       \

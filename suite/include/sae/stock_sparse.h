@@ -121,7 +121,7 @@ static inline double stock_sparse_flops(const stock_sparse *s, const sae_dims *d
     return 2 * d * ((double)B * (double)dim->n + entries * (mode == SAE_TRAIN ? 4 : 1));
 }
 
-/* ---- the inference threshold of batch selections ---------------------------------------------- */
+/* ---- the inference threshold of batch selections --------------------------------------------- */
 
 /* STATE theta [1] (f64), the row after STOCK_TENSORS in the table. Every training step moves it
  * towards the smallest |value| selected in the batch, theta += rate * (smallest - theta). Before

@@ -145,7 +145,7 @@ typedef struct sae_train_defaults { /* data, not code; a plan overrides any of t
  * selected pre-activations), k from the option of that name, and a threshold. */
 typedef struct sae_saelens {
     const char *architecture; /* "standard", "topk", "jumprelu" */
-    const char *threshold;    /* tensor of thresholds on pre-activations, [1 x n] or [1 x 1]; or NULL */
+    const char *threshold;    /* tensor of thresholds on pre-activations, [1 x n] or [1 x 1] */
     int log_threshold;        /* 1: the tensor holds their logarithms */
 } sae_saelens;
 

@@ -1,7 +1,7 @@
 /* tests/golden/variants.c - losses, codes and gradients against scripts/golden/variants.py.
  *
- * Bound: |got - expected| <= PATH u size, size the sum of the absolute values of all terms (from the
- * file), PATH more than the roundings on any path from an input to an output: sums of at most
+ * Bound: |got - expected| <= PATH u size, size the sum of the absolute values of all terms (from
+ * the file), PATH more than the roundings on any path from an input to an output: sums of at most
  * B n = 32 terms, four products in a row, the coefficient. Codes are exact, see the script.
  */
 #include "support/golden.h"

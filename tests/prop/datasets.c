@@ -1,5 +1,5 @@
-/* tests/prop/datasets.c - the laws of every data source: rows are a pure function of (options, seed,
- * split, row), epochs are permutations, splits are disjoint, the hash follows the rows.
+/* tests/prop/datasets.c - the laws of every data source: rows are a pure function of (options,
+ * seed, split, row), epochs are permutations, splits are disjoint, the hash follows the rows.
  */
 #include "core/error.h"
 #include "core/log.h"
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- sources to try ------------------------------------------------------------------------------- */
+/* ---- sources to try -------------------------------------------------------------------------- */
 
 enum { B = 40 };
 
@@ -155,7 +155,7 @@ START_TEST(every_source_is_tested)
 }
 END_TEST
 
-/* ---- laws ------------------------------------------------------------------------------------------ */
+/* ---- laws ------------------------------------------------------------------------------------ */
 
 START_TEST(concatenation_and_purity)
 {
@@ -310,7 +310,7 @@ START_TEST(hash_follows_rows)
 }
 END_TEST
 
-/* ---- particular to one source ---------------------------------------------------------------------- */
+/* ---- particular to one source ---------------------------------------------------------------- */
 
 START_TEST(lm_rows_are_activations)
 {

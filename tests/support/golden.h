@@ -1,4 +1,5 @@
-/* tests/support/golden.h - cases of tests/golden/data/variants.json, set up on the reference backend.
+/* tests/support/golden.h - cases of tests/golden/data/variants.json, set up on the reference
+ * backend.
  *
  * Used in float by tests/golden and in double by tests/grad. Failures end the test.
  */

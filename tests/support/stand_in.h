@@ -1,5 +1,5 @@
-/* tests/support/stand_in.h - a language model whose activations are random numbers keyed by the tokens
- * up to the position, and 60 short documents: for tests of what is built around a model. */
+/* tests/support/stand_in.h - a language model whose activations are random numbers keyed by the
+ * tokens up to the position, and 60 short documents: for tests of what is built around a model. */
 #ifndef SAE_TESTS_STAND_IN_H
 #define SAE_TESTS_STAND_IN_H
 

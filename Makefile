@@ -59,9 +59,9 @@ FLAGS_tests    := $(INC_SUITE) -Itests -Isuite/kernels $(PKG_CFLAGS) -D_XOPEN_SO
 
 # SIMD: one file per instruction set, chosen at run time; plain -O3 elsewhere.
 ifneq ($(filter x86_64 amd64,$(ARCH)),)
-simd = $(if $(filter %_avx512.c,$(1)),-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma,$(if $(filter %_avx2.c,$(1)),-mavx2 -mfma))
+simd = $(if $(filter %_avx512.c,$(1)),-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mprefer-vector-width=512,$(if $(filter %_avx2.c,$(1)),-mavx2 -mfma))
 endif
-kopt = $(if $(filter suite/kernels/ref/%,$(1)),-ffp-contract=off,$(if $(filter debug asan,$(CONFIG)),,-O3) -ffp-contract=fast $(call simd,$(1)))
+kopt = $(if $(filter suite/kernels/ref/%,$(1)),-ffp-contract=off,$(if $(filter debug asan,$(CONFIG)),,-O3) -ffp-contract=fast -fno-math-errno $(call simd,$(1)))
 
 # ---- sources: found by name, never listed -----------------------------------------------------------
 src = $(sort $(wildcard $(addsuffix /*.c,$(1))))

@@ -25,7 +25,7 @@ static int64_t feature(const sae_code *z, int64_t r, int64_t i)
 SAE_DECL_code_to_dense(SAE_REF(code_to_dense))
 {
     (void)dev;
-    if (ref_bad_code(z) || !ref_same(ref_const(out), z->B, z->n))
+    if (bad_code(z) || !has_shape(as_const(out), z->B, z->n))
         return SAE_EINVAL;
     for (int64_t r = 0; r < z->B; r++) {
         sae_real *o = out.p + r * out.ld;
@@ -40,8 +40,8 @@ SAE_DECL_code_to_dense(SAE_REF(code_to_dense))
 SAE_DECL_code_decode(SAE_REF(code_decode))
 {
     (void)dev;
-    if (ref_bad_code(z) || ref_bad_mat(xhat) || xhat.rows != z->B ||
-        !ref_same(w, z->n, xhat.cols))
+    if (bad_code(z) || bad_mat(xhat) || xhat.rows != z->B ||
+        !has_shape(w, z->n, xhat.cols))
         return SAE_EINVAL;
     for (int64_t r = 0; r < z->B; r++)
         for (int64_t c = 0; c < xhat.cols; c++) {
@@ -56,19 +56,19 @@ SAE_DECL_code_decode(SAE_REF(code_decode))
 SAE_DECL_code_grad(SAE_REF(code_grad))
 {
     (void)dev;
-    if (ref_bad_code(z) || ref_bad_cmat(dx) || dx.rows != z->B || !ref_same(w, z->n, dx.cols))
+    if (bad_code(z) || bad_cmat(dx) || dx.rows != z->B || !has_shape(w, z->n, dx.cols))
         return SAE_EINVAL;
     for (int64_t r = 0; r < z->B; r++)
         for (int64_t i = first_of(z, r); i < end_of(z, r); i++)
             dval[i] =
-                (sae_real)ref_dot(ref_row(dx, r), ref_row(w, feature(z, r, i)), dx.cols);
+                (sae_real)ref_dot(row_of(dx, r), row_of(w, feature(z, r, i)), dx.cols);
     return SAE_OK;
 }
 
 SAE_DECL_code_transpose(SAE_REF(code_transpose))
 {
     (void)dev;
-    if (ref_bad_code(z) || z->dense || z->B > INT32_MAX)
+    if (bad_code(z) || z->dense || z->B > INT32_MAX)
         return SAE_EINVAL;
     t->n = z->n;
     t->nnz = z->nnz;
@@ -95,7 +95,7 @@ SAE_DECL_code_transpose(SAE_REF(code_transpose))
 SAE_DECL_code_outer(SAE_REF(code_outer))
 {
     (void)dev;
-    if (t->n < 0 || ref_bad_cmat(x) || !ref_same(ref_const(dw), t->n, x.cols))
+    if (t->n < 0 || bad_cmat(x) || !has_shape(as_const(dw), t->n, x.cols))
         return SAE_EINVAL;
     for (int64_t j = 0; j < t->n; j++)
         for (int64_t c = 0; c < x.cols; c++) {
@@ -125,7 +125,7 @@ SAE_DECL_code_col_sum(SAE_REF(code_col_sum))
 SAE_DECL_code_norms(SAE_REF(code_norms))
 {
     (void)dev;
-    if (ref_bad_code(z))
+    if (bad_code(z))
         return SAE_EINVAL;
     for (int64_t r = 0; r < z->B; r++) {
         int64_t count = 0;
@@ -150,7 +150,7 @@ SAE_DECL_code_norms(SAE_REF(code_norms))
 SAE_DECL_fire_update(SAE_REF(fire_update))
 {
     (void)dev;
-    if (ref_bad_code(z))
+    if (bad_code(z))
         return SAE_EINVAL;
     for (int64_t r = 0; r < z->B; r++)
         for (int64_t i = first_of(z, r); i < end_of(z, r); i++)

@@ -12,7 +12,7 @@ SAE_DECL_gemm(SAE_REF(gemm))
     (void)dev;
     int64_t rows = ta ? a.cols : a.rows, depth = ta ? a.rows : a.cols;
     int64_t cols = tb ? b.rows : b.cols, depth_b = tb ? b.cols : b.rows;
-    if (ref_bad_cmat(a) || ref_bad_cmat(b) || ref_bad_mat(c) || depth != depth_b ||
+    if (bad_cmat(a) || bad_cmat(b) || bad_mat(c) || depth != depth_b ||
         c.rows != rows || c.cols != cols)
         return SAE_EINVAL;
     for (int64_t i = 0; i < rows; i++)
@@ -30,7 +30,7 @@ SAE_DECL_gemm(SAE_REF(gemm))
 SAE_DECL_shift_rows(SAE_REF(shift_rows))
 {
     (void)dev;
-    if (ref_bad_mat(out) || !ref_same(x, out.rows, out.cols))
+    if (bad_mat(out) || !has_shape(x, out.rows, out.cols))
         return SAE_EINVAL;
     for (int64_t r = 0; r < x.rows; r++)
         for (int64_t i = 0; i < x.cols; i++)
@@ -42,7 +42,7 @@ SAE_DECL_shift_rows(SAE_REF(shift_rows))
 SAE_DECL_col_sum(SAE_REF(col_sum))
 {
     (void)dev;
-    if (ref_bad_cmat(x))
+    if (bad_cmat(x))
         return SAE_EINVAL;
     for (int64_t j = 0; j < x.cols; j++) {
         sae_pairwise p = {0};
@@ -60,10 +60,10 @@ SAE_DECL_col_sum(SAE_REF(col_sum))
 SAE_DECL_row_dot(SAE_REF(row_dot))
 {
     (void)dev;
-    if (ref_bad_cmat(a) || !ref_same(b, a.rows, a.cols))
+    if (bad_cmat(a) || !has_shape(b, a.rows, a.cols))
         return SAE_EINVAL;
     for (int64_t r = 0; r < a.rows; r++)
-        out[r] = ref_dot(ref_row(a, r), ref_row(b, r), a.cols);
+        out[r] = ref_dot(row_of(a, r), row_of(b, r), a.cols);
     return SAE_OK;
 }
 
@@ -86,12 +86,12 @@ SAE_DECL_sum(SAE_REF(sum))
 SAE_DECL_residual(SAE_REF(residual))
 {
     (void)dev;
-    if (ref_bad_cmat(xhat) || !ref_same(y, xhat.rows, xhat.cols))
+    if (bad_cmat(xhat) || !has_shape(y, xhat.rows, xhat.cols))
         return SAE_EINVAL;
-    if (resid.p && !ref_same(ref_const(resid), xhat.rows, xhat.cols))
+    if (resid.p && !has_shape(as_const(resid), xhat.rows, xhat.cols))
         return SAE_EINVAL;
     for (int64_t r = 0; r < xhat.rows; r++) {
-        const sae_real *a = ref_row(xhat, r), *b = ref_row(y, r);
+        const sae_real *a = row_of(xhat, r), *b = row_of(y, r);
         sae_pairwise p = {0};
         for (int64_t i0 = 0; i0 < xhat.cols; i0 += SAE_SUM_BLOCK) {
             double lane[SAE_SUM_LANES] = {0};

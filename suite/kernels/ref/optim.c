@@ -6,12 +6,12 @@
 SAE_DECL_project_rows(SAE_REF(project_rows))
 {
     (void)dev;
-    if (ref_bad_mat(g) || (w.p && !ref_same(w, g.rows, g.cols)))
+    if (bad_mat(g) || (w.p && !has_shape(w, g.rows, g.cols)))
         return SAE_EINVAL;
     sae_pairwise total = {0};
     for (int64_t r = 0; r < g.rows; r++) {
         sae_real *gr = g.p + r * g.ld;
-        const sae_real *wr = w.p ? ref_row(w, r) : NULL;
+        const sae_real *wr = w.p ? row_of(w, r) : NULL;
         double ww = wr ? ref_dot(wr, wr, g.cols) : 0;
         if (ww > 0) {
             double c = ref_dot(wr, gr, g.cols) / ww;
@@ -35,7 +35,7 @@ static void scale_to_unit(sae_real *w, int64_t n)
 SAE_DECL_unit_rows(SAE_REF(unit_rows))
 {
     (void)dev;
-    if (ref_bad_mat(w))
+    if (bad_mat(w))
         return SAE_EINVAL;
     for (int64_t r = 0; r < w.rows; r++)
         scale_to_unit(w.p + r * w.ld, w.cols);
@@ -45,7 +45,7 @@ SAE_DECL_unit_rows(SAE_REF(unit_rows))
 SAE_DECL_adam_step(SAE_REF(adam_step))
 {
     (void)dev;
-    if (ref_bad_mat(w) || w.ld != w.cols || a->t < 1)
+    if (bad_mat(w) || w.ld != w.cols || a->t < 1)
         return SAE_EINVAL;
     double fix1 = 1 - pow(a->beta1, (double)a->t), fix2 = 1 - pow(a->beta2, (double)a->t);
     for (int64_t r = 0; r < w.rows; r++) {
@@ -69,7 +69,7 @@ SAE_DECL_adam_step(SAE_REF(adam_step))
 SAE_DECL_normal_fill(SAE_REF(normal_fill))
 {
     (void)dev;
-    if (ref_bad_mat(out) || out.cols > UINT32_MAX)
+    if (bad_mat(out) || out.cols > UINT32_MAX)
         return SAE_EINVAL;
     for (int64_t r = 0; r < out.rows; r++)
         for (int64_t i = 0; i < out.cols; i++)

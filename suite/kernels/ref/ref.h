@@ -8,6 +8,7 @@
 #define SAE_KERNELS_REF_H
 
 #include "shared/device.h"
+#include "shared/shape.h"
 #include "shared/sum.h"
 
 #ifdef SAE_REAL_IS_DOUBLE
@@ -22,42 +23,6 @@ SAE_KERNEL_LIST(SAE_REF_PROTOTYPE)
 
 /* Fills every entry, abi and size included. */
 void SAE_REF(table)(sae_kernels *k);
-
-static inline const sae_real *ref_row(sae_cmat m, int64_t r)
-{
-    return m.p + r * m.ld;
-}
-
-static inline int ref_bad(int64_t rows, int64_t cols, int64_t ld)
-{
-    return rows < 0 || cols < 0 || ld < cols;
-}
-
-static inline int ref_bad_mat(sae_mat m)
-{
-    return ref_bad(m.rows, m.cols, m.ld);
-}
-
-static inline int ref_bad_cmat(sae_cmat m)
-{
-    return ref_bad(m.rows, m.cols, m.ld);
-}
-
-static inline int ref_same(sae_cmat a, int64_t rows, int64_t cols)
-{
-    return !ref_bad_cmat(a) && a.rows == rows && a.cols == cols;
-}
-
-static inline int ref_bad_code(const sae_code *z)
-{
-    return z->B < 0 || z->n < 0;
-}
-
-static inline sae_cmat ref_const(sae_mat m)
-{
-    sae_cmat c = {m.p, m.rows, m.cols, m.ld};
-    return c;
-}
 
 /* <a, b> by the tree of shared/sum.h. */
 static inline double ref_dot(const sae_real *a, const sae_real *b, int64_t n)

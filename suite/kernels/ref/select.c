@@ -30,24 +30,13 @@ typedef struct list {
 
 enum { SLOT_ROW, SLOT_LIST };
 
-static int bad_encoder(const sae_encoder *e)
-{
-    return ref_bad_cmat(e->x) || ref_bad_cmat(e->w) || e->x.cols != e->w.cols ||
-           e->w.rows > INT32_MAX || (e->subset && (e->m < 0 || e->m > e->w.rows));
-}
-
-static int64_t encoder_cols(const sae_encoder *e)
-{
-    return e->subset ? e->m : e->w.rows;
-}
-
 /* Row r of (x - shift) w^T + bias. x - shift is rounded to sae_real: implementations copy it. */
 static void encode_row(const sae_encoder *e, int64_t r, sae_real *out)
 {
-    const sae_real *x = ref_row(e->x, r);
+    const sae_real *x = row_of(e->x, r);
     for (int64_t c = 0; c < encoder_cols(e); c++) {
         int64_t j = e->subset ? e->subset[c] : c;
-        const sae_real *w = ref_row(e->w, j);
+        const sae_real *w = row_of(e->w, j);
         double s = 0;
         for (int64_t i = 0; i < e->x.cols; i++) {
             sae_real shifted = e->shift ? x[i] - e->shift[i] : x[i];
@@ -69,8 +58,7 @@ static int from_encoder(sae_device *dev, const sae_encoder *e, enum sae_key key,
 
 static int from_scores(const sae_scores *s, source *out)
 {
-    if (ref_bad_cmat(s->value) || s->value.cols > INT32_MAX ||
-        (s->score.p && !ref_same(s->score, s->value.rows, s->value.cols)))
+    if (bad_scores(s))
         return SAE_EINVAL;
     source o = {s, NULL, s->key, s->value.rows, s->value.cols, s->value.cols, NULL};
     *out = o;
@@ -104,8 +92,8 @@ static void list_row(const source *s, int64_t r, list *l)
     if (s->e) {
         encode_row(s->e, r, s->buf);
     } else {
-        value = ref_row(s->s->value, r);
-        score = s->s->score.p ? ref_row(s->s->score, r) : value;
+        value = row_of(s->s->value, r);
+        score = s->s->score.p ? row_of(s->s->score, r) : value;
     }
     for (int64_t c = 0; c < s->cols; c++) {
         entry t = {0, value[c], (int32_t)c, r};
@@ -283,7 +271,7 @@ SAE_DECL_encode_threshold(SAE_REF(encode_threshold))
 SAE_DECL_encode_dense(SAE_REF(encode_dense))
 {
     (void)dev;
-    if (bad_encoder(e) || !ref_same(ref_const(pre), e->x.rows, encoder_cols(e)))
+    if (bad_encoder(e) || !has_shape(as_const(pre), e->x.rows, encoder_cols(e)))
         return SAE_EINVAL;
     for (int64_t r = 0; r < e->x.rows; r++)
         encode_row(e, r, pre.p + r * pre.ld);

@@ -1,7 +1,6 @@
 /* suite/kernels/shared/device.c - memory and properties of the host backends. */
 #include "shared/device.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +50,7 @@ int sae_host_open(sae_device **dev, int threads, const char *library, sae_err *e
     sae_device *d = *dev = calloc(1, sizeof *d);
     if (!d)
         return fail_open(dev, err, __LINE__);
-    d->threads = threads > 0 ? threads : omp_get_max_threads();
+    d->threads = threads;
     d->own = calloc((size_t)d->threads, sizeof *d->own);
     if (!d->own)
         return fail_open(dev, err, __LINE__);
@@ -141,4 +140,25 @@ int sae_ws_reserve(sae_device *dev, int slot, int64_t count, size_t size)
     for (int t = 0; t < dev->threads && !rc; t++)
         rc = grow(&dev->own[t][slot], count, size);
     return rc;
+}
+
+void *sae_ws_extend(sae_device *dev, int thread, int slot, int64_t count, size_t size)
+{
+    sae_ws *ws = &dev->own[thread][slot];
+    size_t bytes;
+    if (count < 0 || __builtin_mul_overflow((size_t)count, size, &bytes))
+        return NULL;
+    if (ws->p && bytes <= ws->bytes)
+        return ws->p;
+    if (bytes < ws->bytes + ws->bytes / 2)
+        bytes = ws->bytes + ws->bytes / 2;
+    void *p = aligned(bytes);
+    if (!p)
+        return NULL;
+    if (ws->bytes)
+        memcpy(p, ws->p, ws->bytes);
+    free(ws->p);
+    ws->p = p;
+    ws->bytes = bytes;
+    return p;
 }

@@ -14,7 +14,6 @@ typedef struct sae_ws {
 struct sae_device {
     int threads; /* workers of a parallel region, >= 1 */
     int simd;    /* enum sae_simd of the cpu backend; 0 for ref */
-    int blas;    /* 1: products go to OpenBLAS */
     char name[96], library[96];
     sae_ws shared[SAE_WS_SLOTS];
     sae_ws (*own)[SAE_WS_SLOTS]; /* [threads] */
@@ -38,5 +37,8 @@ static inline void *sae_ws_own(const sae_device *dev, int thread, int slot)
 {
     return dev->own[thread][slot].p;
 }
+/* Grow one worker's slot keeping its contents, to at least count * size bytes and by at least half;
+ * that worker may call it inside a parallel region. NULL: out of memory, the slot is unchanged. */
+void *sae_ws_extend(sae_device *dev, int thread, int slot, int64_t count, size_t size);
 
 #endif

@@ -1,0 +1,55 @@
+/* suite/kernels/cpu/cpu.h - names of the cpu kernels, their workspace slots and thread loops. */
+#ifndef SAE_KERNELS_CPU_H
+#define SAE_KERNELS_CPU_H
+
+#include "cpu/simd.h"
+#include "ref/ref.h"
+
+/* Everything but `sum`, which the reference does well enough. */
+#define SAE_CPU_LIST(X)                                                                            \
+    X(gemm) X(shift_rows) X(col_sum) X(row_dot)                                                    \
+    X(encode_topk) X(encode_flat_topk) X(encode_threshold) X(encode_dense)                         \
+    X(row_topk) X(flat_topk) X(col_topk) X(threshold) X(code_to_dense)                             \
+    X(code_decode) X(code_grad) X(code_transpose) X(code_outer) X(code_col_sum)                    \
+    X(residual) X(code_norms)                                                                      \
+    X(project_rows) X(adam_step) X(unit_rows)                                                      \
+    X(fire_update) X(normal_fill)
+
+#define SAE_CPU(op) sae_k_##op##_cpu
+#define SAE_CPU_PROTOTYPE(op) SAE_DECL_##op(SAE_CPU(op));
+SAE_CPU_LIST(SAE_CPU_PROTOTYPE)
+#undef SAE_CPU_PROTOTYPE
+
+/* Slots of the workspace. A kernel may use several at once; no kernel calls another while it holds
+ * one that the other uses. */
+enum { OWN_PACK, OWN_ROWS, OWN_LIST, OWN_BOUND, OWN_KEY, OWN_POOL, OWN_TILE };
+enum { ALL_WORKERS, ALL_ENTRIES, ALL_KEYS, ALL_BOUNDS, ALL_CURSOR, ALL_SUMS };
+
+/* Rows per unit of dynamic scheduling; results do not depend on it. */
+enum { CHUNK_ROWS = 32 };
+
+static inline const sae_simd *simd_of(const sae_device *dev)
+{
+    return sae_simd_at(dev->simd);
+}
+
+static inline int64_t min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t chunks_of(int64_t n, int64_t size)
+{
+    return n / size + (n % size != 0);
+}
+
+/* for (i = 0; i < n; i++) over threads, in chunks of `size` iterations. */
+#define PARALLEL_FOR(dev, i, n, size)                                                              \
+    SAE_OMP(omp parallel for schedule(dynamic, size) num_threads((dev)->threads))                  \
+    for (int64_t i = 0; i < (n); i++)
+#define SAE_OMP(text) _Pragma(#text)
+
+/* Test hook: kernels of the device run at this level (enum sae_simd_level) or the best below it. */
+void sae_cpu_force(sae_device *dev, int level);
+
+#endif

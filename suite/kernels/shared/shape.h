@@ -1,0 +1,60 @@
+/* suite/kernels/shared/shape.h - checks of extents that every kernel begins with. */
+#ifndef SAE_KERNELS_SHAPE_H
+#define SAE_KERNELS_SHAPE_H
+
+#include <sae/kernels.h>
+
+static inline const sae_real *row_of(sae_cmat m, int64_t r)
+{
+    return m.p + r * m.ld;
+}
+
+static inline int bad_extent(int64_t rows, int64_t cols, int64_t ld)
+{
+    return rows < 0 || cols < 0 || ld < cols;
+}
+
+static inline int bad_mat(sae_mat m)
+{
+    return bad_extent(m.rows, m.cols, m.ld);
+}
+
+static inline int bad_cmat(sae_cmat m)
+{
+    return bad_extent(m.rows, m.cols, m.ld);
+}
+
+static inline int has_shape(sae_cmat a, int64_t rows, int64_t cols)
+{
+    return !bad_cmat(a) && a.rows == rows && a.cols == cols;
+}
+
+static inline int bad_code(const sae_code *z)
+{
+    return z->B < 0 || z->n < 0;
+}
+
+static inline sae_cmat as_const(sae_mat m)
+{
+    sae_cmat c = {m.p, m.rows, m.cols, m.ld};
+    return c;
+}
+
+static inline int bad_encoder(const sae_encoder *e)
+{
+    return bad_cmat(e->x) || bad_cmat(e->w) || e->x.cols != e->w.cols || e->w.rows > INT32_MAX ||
+           (e->subset && (e->m < 0 || e->m > e->w.rows));
+}
+
+static inline int64_t encoder_cols(const sae_encoder *e)
+{
+    return e->subset ? e->m : e->w.rows;
+}
+
+static inline int bad_scores(const sae_scores *s)
+{
+    return bad_cmat(s->value) || s->value.cols > INT32_MAX ||
+           (s->score.p && !has_shape(s->score, s->value.rows, s->value.cols));
+}
+
+#endif

@@ -1,0 +1,370 @@
+/* tests/kern/main.c - kernel tests: implementations, runs, guards, timing.
+ *
+ * usage: kern [--seed N] [--repeat N] [--filter TEXT] [--bench]
+ */
+#include "kern/kern.h"
+
+#include "cpu/cpu.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+extern const sae_backend sae_backend_ref, sae_backend_cpu;
+
+enum { MAX_BUFS = 64, GUARD = 256, PATTERN = 0xAA, MAX_IMPLS = 4, TEAMS = 3 };
+
+static const int team_size[TEAMS] = {2, 3, 8};
+
+typedef struct buf {
+    unsigned char *base, *p, *start, *single;
+    size_t bytes;
+    int out;
+} buf;
+
+static struct {
+    impl impl[MAX_IMPLS];
+    sae_device *team[MAX_IMPLS][TEAMS];
+    int impls;
+    buf buf[MAX_BUFS];
+    int bufs;
+    void *temp[1024];
+    int temps;
+    char name[128];
+    int failed_now, passed, failed, skipped, bench;
+    const char *filter;
+    uint64_t seed, counter;
+} h;
+
+static sigjmp_buf escape;
+static volatile sig_atomic_t armed;
+static pid_t main_thread;
+
+const int64_t kern_sizes[14] = {1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 127, 128, 257};
+
+/* ---- memory ---- */
+
+static void release(void)
+{
+    for (int i = 0; i < h.bufs; i++) {
+        free(h.buf[i].base);
+        free(h.buf[i].start);
+        free(h.buf[i].single);
+    }
+    for (int i = 0; i < h.temps; i++)
+        free(h.temp[i]);
+    h.bufs = h.temps = 0;
+}
+
+static void *must(void *p)
+{
+    if (p)
+        return p;
+    fprintf(stderr, "kern: out of memory\n");
+    exit(1);
+}
+
+static void *take(size_t bytes, int out)
+{
+    if (h.bufs == MAX_BUFS)
+        must(NULL);
+    buf *b = &h.buf[h.bufs++];
+    b->base = must(malloc(bytes + 2 * GUARD + 16));
+    b->bytes = bytes;
+    b->out = out;
+    memset(b->base, PATTERN, bytes + 2 * GUARD + 16);
+    b->p = b->base + GUARD + 8; /* malloc gives multiples of 16 */
+    b->start = must(malloc(bytes + 1));
+    b->single = must(malloc(bytes + 1));
+    return b->p;
+}
+
+void *kern_in(size_t bytes)
+{
+    return take(bytes, 0);
+}
+
+void *kern_out(size_t bytes)
+{
+    return take(bytes, 1);
+}
+
+void *kern_temp(size_t bytes)
+{
+    if (h.temps == (int)(sizeof h.temp / sizeof h.temp[0]))
+        must(NULL);
+    return h.temp[h.temps++] = must(calloc(1, bytes + 1));
+}
+
+/* ---- results ---- */
+
+void kern_fail(const char *fmt, ...)
+{
+    va_list ap;
+    if (h.failed_now++ >= 3)
+        return;
+    printf("FAIL: kern/%s: ", h.name);
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+    printf("\n");
+    fflush(stdout);
+}
+
+void kern_same(const char *what, const void *got, const void *want, size_t bytes)
+{
+    const unsigned char *a = got, *b = want;
+    for (size_t i = 0; i < bytes; i++)
+        if (a[i] != b[i]) {
+            kern_fail("%s differs at byte %zu of %zu", what, i, bytes);
+            return;
+        }
+}
+
+int kern_case(const char *fmt, ...)
+{
+    va_list ap;
+    release();
+    va_start(ap, fmt);
+    vsnprintf(h.name, sizeof h.name, fmt, ap);
+    va_end(ap);
+    return !h.filter || strstr(h.name, h.filter);
+}
+
+const impl *kern_ref(void)
+{
+    return &h.impl[0];
+}
+
+int kern_benching(void)
+{
+    return h.bench;
+}
+
+/* ---- runs ---- */
+
+static void on_signal(int sig)
+{
+    if (armed)
+        siglongjmp(escape, sig);
+    _exit(1);
+}
+
+static void poison(sae_device *dev)
+{
+    for (int s = 0; s < SAE_WS_SLOTS; s++) {
+        if (dev->shared[s].p)
+            memset(dev->shared[s].p, 0xFF, dev->shared[s].bytes);
+        for (int t = 0; t < dev->threads; t++)
+            if (dev->own[t][s].p)
+                memset(dev->own[t][s].p, 0xFF, dev->own[t][s].bytes);
+    }
+}
+
+static void verify_buf(const buf *b, const char *who)
+{
+    static const unsigned char pattern[GUARD] = {0};
+    (void)pattern;
+    for (size_t i = 0; i < GUARD + 8; i++)
+        if (b->base[i] != PATTERN) {
+            kern_fail("%s: wrote before buffer %d", who, (int)(b - h.buf));
+            break;
+        }
+    for (const unsigned char *p = b->p + b->bytes; p < b->p + b->bytes + GUARD; p++)
+        if (*p != PATTERN) {
+            kern_fail("%s: wrote behind buffer %d", who, (int)(b - h.buf));
+            break;
+        }
+    if (!b->out && memcmp(b->p, b->start, b->bytes))
+        kern_fail("%s: changed input buffer %d", who, (int)(b - h.buf));
+}
+
+/* One call from the starting contents. Returns 0 if a signal ended it. */
+static int call(const kcase *c, const impl *im, const char *who)
+{
+    for (int i = 0; i < h.bufs; i++)
+        memcpy(h.buf[i].p, h.buf[i].start, h.buf[i].bytes);
+    poison(im->dev);
+    int sig = sigsetjmp(escape, 1);
+    if (sig) {
+        armed = 0;
+        kern_fail("%s: ended by signal %d", who, sig);
+        return 0;
+    }
+    armed = 1;
+    int rc = c->body(im, c->ctx);
+    armed = 0;
+    if (rc != c->expect)
+        kern_fail("%s: status %d, expected %d", who, rc, c->expect);
+    for (int i = 0; i < h.bufs; i++)
+        verify_buf(&h.buf[i], who);
+    return 1;
+}
+
+static void check_teams(const kcase *c, int index)
+{
+    for (int i = 0; i < h.bufs; i++)
+        memcpy(h.buf[i].single, h.buf[i].p, h.buf[i].bytes);
+    for (int t = 0; t < TEAMS; t++) {
+        impl im = h.impl[index];
+        char who[96];
+        snprintf(who, sizeof who, "%s, %d threads", im.name, team_size[t]);
+        im.dev = h.team[index][t];
+        if (!call(c, &im, who))
+            return;
+        for (int i = 0; i < h.bufs && c->expect == SAE_OK; i++)
+            if (memcmp(h.buf[i].p, h.buf[i].single, h.buf[i].bytes))
+                kern_fail("%s: buffer %d has other bits than with one thread", who, i);
+    }
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Fastest of a few batches of calls; state that the kernel updates is left to run on. */
+static void time_case(const kcase *c, const impl *im)
+{
+    double best = 1e30;
+    for (int batch = 0; batch < 5; batch++) {
+        int calls = 0;
+        double t0 = now(), t;
+        do {
+            c->body(im, c->ctx);
+            calls++;
+            t = now() - t0;
+        } while (t < 0.01);
+        best = t / calls < best ? t / calls : best;
+    }
+    printf("%-44s %-22s %12.2f us %8.2f GFLOP/s %8.2f GB/s\n", h.name, im->name, best * 1e6,
+           c->flops / best * 1e-9, c->bytes / best * 1e-9);
+}
+
+void kern_run(const kcase *c)
+{
+    h.failed_now = 0;
+    for (int i = 0; i < h.bufs; i++)
+        memcpy(h.buf[i].start, h.buf[i].p, h.buf[i].bytes);
+    for (int i = 0; i < h.impls; i++) {
+        const impl *im = &h.impl[i];
+        if (!call(c, im, im->name))
+            continue;
+        int before = h.failed_now;
+        if (c->check && c->expect == SAE_OK)
+            c->check(im, c->ctx);
+        if (h.failed_now > before)
+            kern_fail("(with %s)", im->name);
+        if (!im->is_ref)
+            check_teams(c, i);
+        if (h.bench)
+            time_case(c, im);
+    }
+    if (h.failed_now)
+        h.failed++;
+    else
+        h.passed++;
+}
+
+/* ---- set-up ---- */
+
+uint32_t kern_random(uint32_t below)
+{
+    /* splitmix64 */
+    uint64_t z = h.seed + ++h.counter * UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    z ^= z >> 31;
+    return (uint32_t)((z >> 32) * below >> 32);
+}
+
+static int add_impl(const sae_backend *be, const char *name, int level)
+{
+    sae_err err = {0};
+    int i = h.impls++;
+    impl *im = &h.impl[i];
+    im->name = name;
+    im->is_ref = be == &sae_backend_ref;
+    sae_backend_ref.kernels(NULL, &im->k);
+    be->kernels(NULL, &im->k);
+    if (be->open(&im->dev, 0, 1, &err) < 0)
+        return -1;
+    for (int t = 0; t < TEAMS && !im->is_ref; t++)
+        if (be->open(&h.team[i][t], 0, team_size[t], &err) < 0)
+            return -1;
+    if (!im->is_ref) {
+        sae_cpu_force(im->dev, level);
+        for (int t = 0; t < TEAMS; t++)
+            sae_cpu_force(h.team[i][t], level);
+    }
+    return 0;
+}
+
+static int add_impls(void)
+{
+    static const char *const names[] = {"cpu generic", "cpu AVX2", "cpu AVX-512"};
+    int rc = add_impl(&sae_backend_ref, "ref", 0);
+    for (int level = 0; level < SAE_SIMD_LEVELS && !rc; level++) {
+        if (level <= sae_simd_best()) {
+            rc = add_impl(&sae_backend_cpu, names[level], level);
+        } else {
+            printf("SKIP: kern: this machine does not run %s\n", names[level]);
+            h.skipped++;
+        }
+    }
+    return rc;
+}
+
+static void close_impls(void)
+{
+    for (int i = 0; i < h.impls; i++) {
+        sae_backend_ref.close(&h.impl[i].dev);
+        for (int t = 0; t < TEAMS; t++)
+            sae_backend_ref.close(&h.team[i][t]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    int repeat = 1;
+    h.seed = 1;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--bench"))
+            h.bench = 1;
+        else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
+            h.seed = strtoull(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--repeat") && i + 1 < argc)
+            repeat = atoi(argv[++i]);
+        else if (!strcmp(argv[i], "--filter") && i + 1 < argc)
+            h.filter = argv[++i];
+        else {
+            fprintf(stderr, "usage: kern [--seed N] [--repeat N] [--filter TEXT] [--bench]\n");
+            return 2;
+        }
+    }
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        signal(signals[i], on_signal);
+    (void)main_thread;
+    if (add_impls())
+        return 1;
+    printf("kern: seed %llu\n", (unsigned long long)h.seed);
+    for (int r = 0; r < repeat; r++, h.seed++) {
+        test_dense();
+        test_rows();
+        test_select();
+        test_encode();
+        test_code();
+    }
+    release();
+    close_impls();
+    printf("kern: %d passed, %d failed, %d skipped\n", h.passed, h.failed, h.skipped);
+    return h.failed ? 1 : 0;
+}

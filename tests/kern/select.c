@@ -1,0 +1,156 @@
+/* tests/kern/select.c - selections over dense scores: exact, ties and NaN included. */
+#include "kern/kern.h"
+#include "kern/wide.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct select_case {
+    char rule;
+    sae_scores s;
+    int64_t k;
+    int64_t *quota;
+    double theta, *per_feature;
+    sae_code z;
+    wide_code want;
+} select_case;
+
+static int run_select(const impl *im, void *ctx)
+{
+    select_case *c = ctx;
+    const sae_kernels *k = &im->k;
+    if (c->rule == 'r')
+        return k->row_topk(im->dev, &c->s, c->k, &c->z);
+    if (c->rule == 'f')
+        return k->flat_topk(im->dev, &c->s, c->k, &c->z);
+    if (c->rule == 'c')
+        return k->col_topk(im->dev, &c->s, c->quota, &c->z);
+    return k->threshold(im->dev, &c->s, c->theta, c->per_feature, &c->z);
+}
+
+static void check_code(const sae_code *z, const wide_code *w)
+{
+    if (z->nnz != w->nnz || z->nan != w->nan) {
+        kern_fail("nnz %lld, nan %lld; expected %lld, %lld", (long long)z->nnz, (long long)z->nan,
+                  (long long)w->nnz, (long long)w->nan);
+        return;
+    }
+    kern_same("rowptr", z->rowptr, w->rowptr, (size_t)(z->B + 1) * sizeof *z->rowptr);
+    kern_same("idx", z->idx, w->idx, (size_t)z->nnz * sizeof *z->idx);
+    for (int64_t i = 0; i < z->nnz; i++) {
+        double v = (double)z->val[i];
+        if (v != w->val[i] && !(isnan(v) && isnan(w->val[i]))) {
+            kern_fail("val[%lld] %g, expected %g", (long long)i, v, w->val[i]);
+            return;
+        }
+    }
+}
+
+static void check_select(const impl *im, void *ctx)
+{
+    const select_case *c = ctx;
+    (void)im;
+    check_code(&c->z, &c->want);
+}
+
+static sae_cmat scores(int64_t rows, int64_t cols, enum data kind)
+{
+    sae_cmat m = {NULL, rows, cols, cols + kern_random(3)};
+    float *p = kern_in((size_t)(rows * m.ld) * sizeof *p);
+    kern_fill(p, rows, cols, m.ld, kind);
+    m.p = p;
+    return m;
+}
+
+static void bounds(select_case *c, int64_t n)
+{
+    static const double theta[] = {0, 1, -1, 0.3, -INFINITY, INFINITY, NAN, 1e300, -1e300, 1e-46};
+    int64_t *quota = kern_in((size_t)n * sizeof *quota);
+    double *per_feature = kern_in((size_t)n * sizeof *per_feature);
+    for (int64_t j = 0; j < n; j++) {
+        quota[j] = kern_random(4) ? kern_random((uint32_t)c->k + 2) : 1000;
+        per_feature[j] = theta[kern_random(10)];
+    }
+    c->quota = quota;
+    c->theta = theta[kern_random(10)];
+    c->per_feature = kern_random(2) ? per_feature : NULL;
+}
+
+static void one_select(char rule, int64_t rows, int64_t cols, int64_t k, enum sae_key key,
+                       enum data kind, int separate)
+{
+    if (!kern_case("select %c %lldx%lld k %lld key %d data %d%s", rule, (long long)rows,
+                   (long long)cols, (long long)k, (int)key, (int)kind, separate ? " separate" : ""))
+        return;
+    select_case c = {.rule = rule, .k = k};
+    int64_t all = rows * cols;
+    c.s.value = scores(rows, cols, kind);
+    c.s.key = key;
+    if (separate)
+        c.s.score = scores(rows, cols, kind);
+    bounds(&c, cols);
+    wide_code w = {.B = rows, .n = cols, .cap = all};
+    w.rowptr = kern_temp((size_t)(rows + 1) * sizeof *w.rowptr);
+    w.idx = kern_temp((size_t)all * sizeof *w.idx);
+    w.val = kern_temp((size_t)all * sizeof *w.val);
+    int rc = wide_select(rule, kern_widen(c.s.value.p, rows, cols, c.s.value.ld),
+                         separate ? kern_widen(c.s.score.p, rows, cols, c.s.score.ld) : NULL, rows,
+                         cols, key, k, c.quota, c.theta, c.per_feature, &w);
+    if (rc)
+        kern_fail("the reference returned %d", rc);
+    c.want = w;
+    c.z = kern_code(rows, cols, w.nnz); /* no spare room */
+    kcase k1 = {run_select, check_select, &c, 0, 4.0 * (double)all, SAE_OK};
+    kern_run(&k1);
+}
+
+static int run_small(const impl *im, void *ctx)
+{
+    select_case *c = ctx;
+    int rc = run_select(im, ctx);
+    if (c->z.nnz != c->want.nnz)
+        kern_fail("needs %lld, said %lld", (long long)c->want.nnz, (long long)c->z.nnz);
+    return rc;
+}
+
+static void too_small(char rule)
+{
+    if (!kern_case("select %c without room", rule))
+        return;
+    select_case c = {.rule = rule, .k = rule == 'f' ? 60 : 4, .theta = -10};
+    c.s.value = scores(20, 30, INTEGERS);
+    int64_t *quota = kern_in(30 * sizeof *quota);
+    for (int j = 0; j < 30; j++)
+        quota[j] = 2;
+    c.quota = quota;
+    c.want.nnz = rule == 'r' ? 80 : rule == 't' ? 600 : 60;
+    c.z = kern_code(20, 30, 59);
+    kcase k = {run_small, NULL, &c, 0, 0, SAE_ECAPACITY};
+    kern_run(&k);
+}
+
+void test_select(void)
+{
+    static const char rules[] = "rfct";
+    for (int i = 0; i < 14; i++)
+        for (int r = 0; r < 4; r++) {
+            int64_t rows = kern_sizes[kern_random(14)], cols = kern_sizes[i];
+            int64_t k = kern_sizes[kern_random(14)];
+            if (rules[r] == 'f')
+                k = k * rows / 2;
+            enum data kind = r == 3 || i % 2 ? SPECIAL : INTEGERS;
+            one_select(rules[r], rows, cols, k, (enum sae_key)kern_random(3), kind, i % 3 == 0);
+        }
+    for (int r = 0; r < 4; r++) {
+        for (int key = 0; key < 3; key++) {
+            one_select(rules[r], 60, 900, 7, (enum sae_key)key, NORMAL, 0); /* lists overflow */
+            one_select(rules[r], 200, 300, 9, (enum sae_key)key, INTEGERS, 0);
+        }
+        one_select(rules[r], 9, 40, 0, SAE_KEY_VALUE, SPECIAL, 0);
+        one_select(rules[r], 0, 40, 3, SAE_KEY_VALUE, NORMAL, 0);
+        one_select(rules[r], 9, 0, 3, SAE_KEY_VALUE, NORMAL, 0);
+        too_small(rules[r]);
+        if (kern_benching())
+            one_select(rules[r], 64, 16384, rules[r] == 'f' ? 2048 : 32, SAE_KEY_RELU, NORMAL, 0);
+    }
+}

@@ -133,6 +133,8 @@ $(B)/gen/git.txt: FORCE
 	@mkdir -p $(dir $@)
 	@printf '%s\n' '$(GIT_ID)' > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/obj/suite/bench/%.o: suite/bench/%.c $(B)/gen/flags.txt
+	$(call cc,$(FLAGS_suite) $(BLAS_CFLAGS))
 $(B)/obj/suite/%.o: suite/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_suite) $(CFLAGS_BUILD))
 $(B)/obj/tests/%.o: tests/%.c $(B)/gen/flags.txt

@@ -86,7 +86,7 @@ void kern_close(const char *what, const float *got, int64_t rows, int64_t cols, 
             if ((isnan(g) && isnan(w)) || g == w || fabs(g - w) <= bound[r * cols + c])
                 continue;
             if (!(over <= worst) || wr < 0) {
-                worst = isnan(over) ? INFINITY : over;
+                worst = isnan(over) ? HUGE_VAL : over;
                 wr = r;
                 wc = c;
             }

@@ -415,6 +415,38 @@ static void normal(int64_t rows, int64_t cols)
     kern_run(&k);
 }
 
+/* ---- gate ---- */
+
+static int run_gate(const impl *im, void *ctx)
+{
+    const rows_case *c = ctx;
+    return im->k.gate(im->dev, c->x, c->y, c->out);
+}
+
+static void check_gate(const impl *im, void *ctx)
+{
+    const rows_case *c = ctx;
+    (void)im;
+    for (int64_t i = 0; i < c->x.rows * c->x.cols; i++) {
+        int64_t row = i / c->x.cols, col = i % c->x.cols;
+        float v = c->x.p[row * c->x.ld + col], g = c->y.p[row * c->y.ld + col];
+        float want = g > 0 ? v : isnan(g) ? g : 0, got = c->out.p[row * c->out.ld + col];
+        if (got != want && !(isnan(got) && isnan(want)))
+            kern_fail("gate [%lld,%lld]", (long long)row, (long long)col);
+    }
+}
+
+static void gate(int64_t rows, int64_t cols)
+{
+    if (!kern_case("gate %lldx%lld", (long long)rows, (long long)cols))
+        return;
+    rows_case c = {.x = matrix(rows, cols, cols + 1, SPECIAL)};
+    c.y = matrix(rows, cols, cols + 2, SPECIAL);
+    c.out = target(rows, cols, cols + 1);
+    kcase k = {run_gate, check_gate, &c, 0, 12.0 * (double)(rows * cols), SAE_OK};
+    kern_run(&k);
+}
+
 void test_rows(void)
 {
     for (int i = 0; i < 14; i++) {
@@ -428,6 +460,7 @@ void test_rows(void)
         unit(b, a, i % 2 ? 1 : 1e-30f);
         adam(b, a, i % 2, i % 3 ? 0 : 0.1);
         normal(b, a);
+        gate(b, a);
     }
     col_sum(70000, 3, MIXTURE); /* several waves of blocks */
     adam(40, 1000, 0, 0);       /* several pieces */

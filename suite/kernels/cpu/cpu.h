@@ -13,7 +13,7 @@
     X(code_decode) X(code_grad) X(code_transpose) X(code_outer) X(code_col_sum)                    \
     X(residual) X(code_norms)                                                                      \
     X(project_rows) X(adam_step) X(unit_rows)                                                      \
-    X(fire_update) X(normal_fill)
+    X(fire_update) X(normal_fill) X(gate)
 
 #define SAE_CPU(op) sae_k_##op##_cpu
 #define SAE_CPU_PROTOTYPE(op) SAE_DECL_##op(SAE_CPU(op));

@@ -163,3 +163,14 @@ SAE_DECL_normal_fill(SAE_CPU(normal_fill))
     }
     return SAE_OK;
 }
+
+SAE_DECL_gate(SAE_CPU(gate))
+{
+    if (bad_mat(out) || !has_shape(value, out.rows, out.cols) ||
+        !has_shape(gate, out.rows, out.cols))
+        return SAE_EINVAL;
+    const sae_simd *s = simd_of(dev);
+    PARALLEL_FOR(dev, r, out.rows, CHUNK_ROWS)
+        s->gate(row_of(value, r), row_of(gate, r), out.p + r * out.ld, out.cols);
+    return SAE_OK;
+}

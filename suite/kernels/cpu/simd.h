@@ -62,6 +62,7 @@ typedef struct sae_simd {
     double (*residual)(const float *a, const float *b, float *out, int64_t n);
     void (*add_scaled)(const float *x, double c, const float *v, float *out, int64_t n);
     void (*scale)(float *w, double c, int64_t n);
+    void (*gate)(const float *value, const float *gate, float *out, int64_t n);
     void (*add_to)(double *acc, const float *x, int64_t n);
     void (*adam)(const sae_adam_row *a, float *w, float *g, float *m, float *v, int64_t n);
 } sae_simd;

@@ -274,6 +274,14 @@ static void scale(float *w, double c, int64_t n)
         w[i] = (float)((double)w[i] * c);
 }
 
+static void gate(const float *value, const float *by, float *out, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float v = value[i], g = by[i];
+        out[i] = g > 0 ? v : (g <= 0 ? 0 : g);
+    }
+}
+
 static void add_to(double *acc, const float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -310,6 +318,7 @@ const sae_simd SIMD_TABLE = {
     .residual = residual,
     .add_scaled = add_scaled,
     .scale = scale,
+    .gate = gate,
     .add_to = add_to,
     .adam = adam,
 };

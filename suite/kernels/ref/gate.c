@@ -4,8 +4,8 @@
 SAE_DECL_gate(SAE_REF(gate))
 {
     (void)dev;
-    if (ref_bad_mat(out) || !ref_same(value, out.rows, out.cols) ||
-        !ref_same(gate, out.rows, out.cols))
+    if (bad_mat(out) || !has_shape(value, out.rows, out.cols) ||
+        !has_shape(gate, out.rows, out.cols))
         return SAE_EINVAL;
     for (int64_t r = 0; r < out.rows; r++)
         for (int64_t i = 0; i < out.cols; i++) {

@@ -135,6 +135,9 @@ $(B)/gen/git.txt: FORCE
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(B)/obj/suite/bench/%.o: suite/bench/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_suite) $(BLAS_CFLAGS))
+# The loops of the language model carry their own run-time dispatch.
+$(B)/obj/suite/models/lm_math.o $(B)/obj/suite/models/lm_attention.o: \
+  CFLAGS_BUILD = $(if $(filter debug asan,$(CONFIG)),,-O3) -ffp-contract=fast
 $(B)/obj/suite/%.o: suite/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_suite) $(CFLAGS_BUILD))
 $(B)/obj/tests/%.o: tests/%.c $(B)/gen/flags.txt

@@ -1,0 +1,180 @@
+/* suite/bench/capture.c - tokens per second of activation capture at a middle layer, against the
+ * floor that arithmetic sets: flops of the blocks up to the hook at the rate of a large product.
+ *
+ * Models: those of the data collection (SAEMARK_DATA) that are there, and one with random weights.
+ * Contexts have random ids and lengths from a quarter of the context (at most 512) to all of it.
+ */
+#include "core/error.h"
+#include "core/list.h"
+#include "core/log.h"
+#include "core/memory.h"
+#include "core/model.h"
+#include "models/lm_file.h"
+#include "models/lm_model.h"
+#include <sae/rng.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ROWS = 16384, REPEATS = 5, SIDE = 1536 };
+
+typedef struct bench {
+    sae_engine e;
+    double flops_per_s;
+    sae_err err;
+} bench;
+
+/* Best rate of a large square product. */
+static int measure_product(bench *b)
+{
+    float *m[3] = {0};
+    int rc = SAE_OK;
+    for (int i = 0; i < 3 && rc >= 0; i++)
+        rc = sae_new(&m[i], SIDE * SIDE, sizeof(float), "bench", &b->err);
+    for (int64_t i = 0; rc >= 0 && i < SIDE * SIDE; i++)
+        m[0][i] = m[1][i] = (float)(i % 7) - 3;
+    for (int k = 0; k < REPEATS && rc >= 0; k++) {
+        sae_cmat a = {m[0], SIDE, SIDE, SIDE}, w = {m[1], SIDE, SIDE, SIDE};
+        sae_mat c = {m[2], SIDE, SIDE, SIDE};
+        double t = sae_clock();
+        rc = b->e.k.gemm(b->e.dev, 0, 1, 1.0f, a, w, 0.0f, c);
+        t = 2.0 * SIDE * SIDE * SIDE / (sae_clock() - t);
+        b->flops_per_s = t > b->flops_per_s ? t : b->flops_per_s;
+    }
+    for (int i = 0; i < 3; i++)
+        sae_free(m[i]);
+    return rc;
+}
+
+/* Contexts of random ids and lengths, about ROWS rows; c->start and c->tok are to be freed. */
+static int make_contexts(const sae_lm *lm, sae_contexts *c, sae_err *err)
+{
+    int64_t *start = NULL;
+    int32_t *tok = NULL;
+    int64_t longest = lm->ctx < 512 ? lm->ctx : 512, N = 0, r = 0;
+    SAE_TRY(sae_new(&start, ROWS + 1, sizeof *start, "bench", err));
+    SAE_TRY(sae_new(&tok, ROWS + 512, sizeof *tok, "bench", err));
+    while (r < ROWS) {
+        uint32_t u = sae_philox(1, SAE_STREAM_SYNTHETIC, (uint64_t)N, 0).v[0];
+        int64_t end = r + longest / 4 + u % (longest - longest / 4 + 1);
+        for (; r < end; r++)
+            tok[r] = (int32_t)(sae_philox(2, SAE_STREAM_SYNTHETIC, (uint64_t)r, 0).v[0] %
+                               (uint64_t)lm->vocab);
+        start[++N] = r;
+    }
+    *c = (sae_contexts){N, start, tok};
+    return SAE_OK;
+}
+
+/* Flops of the first `blocks` blocks over all contexts: two per weight and row, and scores and
+ * weighted sums of attention. */
+static double flops(const sae_lm_config *f, const sae_contexts *c, int64_t blocks)
+{
+    int64_t q = f->heads * f->head, kv = f->kv_heads * f->head;
+    double weights = (double)(f->d * (2 * q + 2 * kv + 3 * f->hidden)), seen = 0;
+    for (int64_t i = 0; i < c->N; i++) {
+        double len = (double)(c->start[i + 1] - c->start[i]);
+        seen += len * (len + 1) / 2;
+    }
+    return (double)blocks * (2 * weights * (double)c->start[c->N] + 4 * seen * (double)q);
+}
+
+static int measure(bench *b, const char *name, const sae_lm *lm)
+{
+    const sae_lm_model *m = lm->self;
+    int64_t layer = lm->layers / 2;
+    char hook[32];
+    sae_contexts c;
+    double best = 0;
+    snprintf(hook, sizeof hook, "resid_post.%lld", (long long)layer);
+    SAE_TRY(make_contexts(lm, &c, &b->err));
+    for (int k = 0; k < REPEATS; k++) {
+        sae_lm_pass *pass = NULL;
+        double t = sae_clock();
+        SAE_TRY(lm->begin(lm->self, hook, &c, &pass, &b->err));
+        t = sae_clock() - t;
+        lm->end(&pass);
+        best = k == 0 || t < best ? t : best;
+    }
+    double rows = (double)c.start[c.N], work = flops(&m->cfg, &c, layer + 1);
+    printf("%-14s %-13s %10.0f tokens/s  %6.3f MFLOP/token  %6.1f GFLOP/s  time/floor %.2f\n", name,
+           hook, rows / best, work / rows / 1e6, work / best / 1e9,
+           best * b->flops_per_s / work);
+    sae_free((void *)c.start);
+    sae_free((void *)c.tok);
+    return SAE_OK;
+}
+
+static int measure_file(bench *b, const char *root, const char *name, const char *file)
+{
+    char path[1024];
+    sae_lm *lm = NULL;
+    snprintf(path, sizeof path, "%s/%s/%s", root, name, file);
+    SAE_TRY(sae_lm_open(&lm, path, "", &b->e.k, b->e.dev, &b->err));
+    int rc = measure(b, name, lm);
+    sae_lm_close(&lm);
+    return rc;
+}
+
+/* Normal weights of variance 1 / columns; norms of one. */
+static int random_part(void *self, const sae_lm_config *c, enum sae_lm_part p, int64_t layer,
+                       float *out, sae_err *err)
+{
+    (void)self, (void)err;
+    int64_t rows, cols;
+    sae_lm_part_shape(c, p, &rows, &cols);
+    uint64_t row = (uint64_t)(layer * SAE_LM_PARTS + (int64_t)p);
+    for (int64_t i = 0; out && i < rows * cols; i++)
+        out[i] = rows == 1 ? 1.0f
+                           : (float)(sae_normal(3, SAE_STREAM_SYNTHETIC, row, (uint32_t)i) /
+                                     sqrt((double)cols));
+    return SAE_OK;
+}
+
+static int measure_random(bench *b)
+{
+    sae_lm_config c = {
+        .arch = "llama", .d = 512, .hidden = 1376, .layers = 8, .vocab = 4096, .ctx = 512,
+        .heads = 8, .kv_heads = 8, .head = 64, .norm_in = SAE_LM_NORM_RMS,
+        .norm_final = SAE_LM_NORM_RMS, .rope = SAE_LM_ROPE_HALVES, .rope_theta = 10000, .eps = 1e-5,
+        .tied = 1, .bos = -1, .eos = -1,
+    };
+    sae_lm_source src = {NULL, random_part};
+    sae_lm_model *m = NULL;
+    SAE_TRY(sae_lm_model_open(&m, &c, &src, &b->e.k, b->e.dev, &b->err));
+    int rc = measure(b, "random-d512", &m->api);
+    sae_lm_model_close(&m);
+    return rc;
+}
+
+static int run(bench *b)
+{
+    static const char *const files[][2] = {
+        {"stories260k", "stories260K.bin"},
+        {"babyllama105", "model5000.bin"},
+        {"bitllama3m", "bitllama3m.f32.safetensors"},
+    };
+    const sae_backend *best = sae_list_backends[0];
+    for (int i = 1; sae_list_backends[i]; i++)
+        best = sae_list_backends[i]->score() > best->score() ? sae_list_backends[i] : best;
+    SAE_TRY(sae_engine_open(&b->e, best, 0, 0, &b->err));
+    SAE_TRY(measure_product(b));
+    printf("capture: backend %s, %d threads, product of side %d: %.1f GFLOP/s\n", best->name,
+           b->e.props.threads, SIDE, b->flops_per_s / 1e9);
+    const char *root = getenv("SAEMARK_DATA");
+    for (size_t i = 0; root && i < sizeof files / sizeof files[0]; i++)
+        SAE_TRY(measure_file(b, root, files[i][0], files[i][1]));
+    if (!root)
+        printf("capture: SAEMARK_DATA is not set, real models are left out\n");
+    return measure_random(b);
+}
+
+int main(void)
+{
+    bench b = {0};
+    int rc = run(&b);
+    if (rc < 0)
+        fprintf(stderr, "capture: %s\n", b.err.msg);
+    sae_engine_close(&b.e);
+    return rc < 0;
+}

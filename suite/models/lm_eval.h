@@ -1,0 +1,34 @@
+/* suite/models/lm_eval.h - how well a language model predicts a text, as it is or with one hook's
+ * activations replaced.
+ *
+ * Every document is scored on its own: BOS first, cut to the model's context, every token after BOS
+ * scored. An ablation replaces the activations at positions >= 1 of every document (BOS is left as
+ * it is) by zeros, or by their mean over all the documents. The last position of a document
+ * predicts nothing and takes no part in the mean.
+ */
+#ifndef SAE_MODELS_LM_EVAL_H
+#define SAE_MODELS_LM_EVAL_H
+
+#include <sae/dataset.h>
+
+typedef struct sae_lm_ablation {
+    char hook[64];
+    int mean; /* 0: zeros */
+} sae_lm_ablation;
+
+/* "HOOK=zero" or "HOOK=mean"; SAE_EINVAL otherwise, or when the model has no such hook. */
+int sae_lm_ablation_parse(sae_lm_ablation *a, const sae_lm *lm, const char *text, sae_err *err);
+
+typedef struct sae_lm_score {
+    double ce;       /* nats per scored token */
+    int64_t tokens;  /* scored */
+    double nats;     /* in total; bits per byte is nats / ln 2 / sae_docs_bytes */
+    double seconds;  /* in passes over the documents */
+    int64_t rows;    /* positions run through the model in that time, all passes together */
+} sae_lm_score;
+
+/* Score the documents; a NULL: as the model is. SAE_EINVAL when there is no token to score. */
+int sae_lm_score_docs(const sae_lm *lm, const sae_docs *docs, const sae_lm_ablation *a,
+                      sae_lm_score *out, sae_err *err);
+
+#endif

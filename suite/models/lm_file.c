@@ -1,0 +1,261 @@
+/* suite/models/lm_file.c - open a language model from disk. */
+#include "models/lm_file.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/hash.h"
+#include "core/memory.h"
+#include "models/lm_math.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* ---- model in memory ---------------------------------------------------------------------------- */
+
+static int tokenize(void *self, const char *text, size_t bytes, int32_t *ids, int64_t cap,
+                    int64_t *count, sae_err *err)
+{
+    const sae_lm_model *m = self;
+    if (!m->tok)
+        SAE_FAIL(err, SAE_ENEEDS, "the model has no tokenizer: put tokenizer.json or tokenizer.bin "
+                                  "beside the weights, or name one");
+    return sae_tokenizer_encode(m->tok, text, bytes, 1, ids, cap, count, err);
+}
+
+static const char *piece(void *self, int32_t id, size_t *len)
+{
+    const sae_lm_model *m = self;
+    *len = 0;
+    return m->tok ? sae_tokenizer_piece(m->tok, id, len) : "";
+}
+
+/* Angle of pair i at position t: t theta^(-2 i / head). */
+static int open_rope(sae_lm_model *m, sae_err *err)
+{
+    const sae_lm_config *c = &m->cfg;
+    int64_t half = c->head / 2;
+    SAE_TRY(sae_new(&m->rope, c->ctx * c->head, sizeof *m->rope, "lm.rope", err));
+    for (int64_t i = 0; i < half; i++) {
+        double frequency = pow(c->rope_theta, -2.0 * (double)i / (double)c->head);
+        for (int64_t t = 0; t < c->ctx; t++) {
+            m->rope[t * c->head + i] = (float)cos((double)t * frequency);
+            m->rope[t * c->head + half + i] = (float)sin((double)t * frequency);
+        }
+    }
+    return SAE_OK;
+}
+
+int sae_lm_model_open(sae_lm_model **out, const sae_lm_config *c, const sae_lm_source *src,
+                      const sae_kernels *k, sae_device *dev, sae_err *err)
+{
+    int rc = SAE_OK;
+    *out = NULL;
+    SAE_GOTO(sae_lm_config_check(c, err));
+    SAE_GOTO(sae_new(out, 1, sizeof **out, "lm", err));
+    sae_lm_model *m = *out;
+    m->cfg = *c;
+    m->k = k;
+    m->dev = dev;
+    SAE_GOTO(sae_lm_weights_open(&m->w, c, src, err));
+    SAE_GOTO(open_rope(m, err));
+    m->api = (sae_lm){
+        .abi = SAE_LM_ABI,
+        .size = sizeof(sae_lm),
+        .self = m,
+        .arch = c->arch,
+        .d = c->d,
+        .layers = c->layers,
+        .vocab = c->vocab,
+        .ctx = c->ctx,
+        .bos = c->bos,
+        .eos = c->eos,
+        .params = m->w.params,
+        .hook = sae_lm_hook,
+        .begin = sae_lm_begin,
+        .acts = sae_lm_acts,
+        .finish = sae_lm_finish,
+        .end = sae_lm_end,
+        .tokenize = tokenize,
+        .piece = piece,
+    };
+    return SAE_OK;
+fail:
+    sae_lm_model_close(out);
+    return rc;
+}
+
+void sae_lm_model_close(sae_lm_model **out)
+{
+    sae_lm_model *m = *out;
+    *out = NULL;
+    if (!m)
+        return;
+    sae_lm_pass_free(m->spare);
+    sae_lm_work_close(&m->work);
+    sae_lm_weights_close(&m->w);
+    sae_tokenizer_close(&m->tok);
+    sae_free(m->rope);
+    sae_free(m);
+}
+
+/* ---- files -------------------------------------------------------------------------------------- */
+
+static int ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && strcmp(s + n - k, end) == 0;
+}
+
+/* The one name in a directory that begins and ends like this, as a path; *path stays NULL when
+ * there is none or more than one. */
+static int only_file(const char *dir, const char *begin, const char *end, char **path, sae_err *err)
+{
+    char **names = NULL;
+    int64_t found = 0;
+    const char *name = NULL;
+    SAE_TRY(sae_dir_list(dir, &names, err));
+    for (int64_t i = 0; names[i]; i++)
+        if (strncmp(names[i], begin, strlen(begin)) == 0 && ends_with(names[i], end)) {
+            name = names[i];
+            found++;
+        }
+    *path = found == 1 ? sae_path_join(dir, name) : NULL;
+    sae_names_free(&names);
+    if (found == 1 && !*path)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory");
+    return SAE_OK;
+}
+
+/* What a path leads to. */
+typedef struct place {
+    char *dir, *weights, *config; /* owned; config NULL: the weights describe themselves */
+} place;
+
+static void forget(place *p)
+{
+    sae_free(p->dir);
+    sae_free(p->weights);
+    sae_free(p->config);
+}
+
+static int locate(const char *path, place *p, sae_err *err)
+{
+    char *config = sae_path_join(path, "config.json");
+    char *inside = sae_path_join(path, ".");
+    int has_config = config && sae_file_exists(config), is_dir = inside && sae_file_exists(inside);
+    sae_free(inside);
+    if (has_config)
+        p->config = config;
+    else
+        sae_free(config);
+    if (is_dir) {
+        p->dir = sae_strdup(path);
+        if (has_config)
+            p->weights = sae_path_join(path, "model.safetensors");
+        else
+            SAE_TRY(only_file(path, "", ".safetensors", &p->weights, err));
+        if (p->dir && !p->weights)
+            SAE_FAIL(err, SAE_EIO, "expected config.json and model.safetensors, or one .safetensors "
+                                   "file, in this directory");
+    } else {
+        const char *slash = strrchr(path, '/');
+        p->dir = slash ? sae_strfmt("%.*s", (int)(slash - path + 1), path) : sae_strdup(".");
+        p->weights = sae_strdup(path);
+    }
+    if (!p->dir || !p->weights)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory");
+    return SAE_OK;
+}
+
+static int open_bin(sae_lm_model **m, const char *path, const sae_kernels *k, sae_device *dev,
+                    sae_err *err)
+{
+    sae_map map;
+    sae_lm_config c;
+    SAE_TRY(sae_map_open(&map, path, err));
+    sae_lm_bin bin = {map.p, map.bytes};
+    sae_lm_source src = {&bin, sae_lm_read_bin};
+    int rc = sae_lm_config_bin(&c, map.p, map.bytes, err);
+    if (rc >= 0)
+        rc = sae_lm_model_open(m, &c, &src, k, dev, err);
+    sae_map_close(&map);
+    return rc;
+}
+
+static int config_file(sae_lm_config *c, const char *path, sae_err *err)
+{
+    sae_map map;
+    SAE_TRY(sae_map_open(&map, path, err));
+    int rc = sae_lm_config_json(c, (const char *)map.p, map.bytes, err);
+    sae_map_close(&map);
+    return rc < 0 ? sae_fail_prefix(err, rc, "config.json") : rc;
+}
+
+static int open_safetensors(sae_lm_model **m, const place *at, const sae_kernels *k,
+                            sae_device *dev, sae_err *err)
+{
+    sae_st *st = NULL;
+    sae_lm_config c;
+    SAE_TRY(sae_st_open(&st, at->weights, err));
+    sae_lm_source src = {st, at->config ? sae_lm_read_hf : sae_lm_read_meta};
+    int rc = at->config ? config_file(&c, at->config, err) : sae_lm_config_meta(&c, st, err);
+    if (rc >= 0)
+        rc = sae_lm_model_open(m, &c, &src, k, dev, err);
+    sae_st_close(&st);
+    return rc;
+}
+
+/* The tokenizer named by the caller, or the one beside the weights if there is one. */
+static int open_tokenizer(sae_lm_model *m, const char *name, const char *dir, sae_err *err)
+{
+    int rc = SAE_OK;
+    char *path = NULL;
+    static const char *const beside[][2] = {
+        {"tokenizer.json", ""}, {"tokenizer.bin", ""}, {"tok", ".bin"}};
+    if (*name)
+        path = sae_strdup(name);
+    for (size_t i = 0; !*name && !path && i < sizeof beside / sizeof beside[0]; i++)
+        SAE_GOTO(only_file(dir, beside[i][0], beside[i][1], &path, err));
+    if (path) {
+        SAE_GOTO(sae_tokenizer_open(&m->tok, path, m->cfg.vocab, err));
+        snprintf(m->api.tokenizer_hash, sizeof m->api.tokenizer_hash, "%s",
+                 sae_tokenizer_hash(m->tok));
+        if (m->api.bos < 0)
+            m->api.bos = sae_tokenizer_bos(m->tok);
+        if (m->api.eos < 0)
+            m->api.eos = sae_tokenizer_eos(m->tok);
+    }
+fail:
+    sae_free(path);
+    return rc;
+}
+
+int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, const sae_kernels *k,
+                sae_device *dev, sae_err *err)
+{
+    int rc = SAE_OK;
+    sae_lm_model *m = NULL;
+    place at = {0};
+    *lm = NULL;
+    SAE_GOTO(locate(path, &at, err));
+    if (ends_with(at.weights, ".safetensors"))
+        SAE_GOTO(open_safetensors(&m, &at, k, dev, err));
+    else
+        SAE_GOTO(open_bin(&m, at.weights, k, dev, err));
+    SAE_GOTO(sae_hash_file(at.weights, m->api.weights_hash, err));
+    SAE_GOTO(open_tokenizer(m, tokenizer, at.dir, err));
+    forget(&at);
+    *lm = &m->api;
+    return SAE_OK;
+fail:
+    forget(&at);
+    sae_lm_model_close(&m);
+    return sae_fail_prefix(err, rc, "model %s", path);
+}
+
+void sae_lm_close(sae_lm **lm)
+{
+    sae_lm_model *m = *lm ? (*lm)->self : NULL;
+    *lm = NULL;
+    sae_lm_model_close(&m);
+}

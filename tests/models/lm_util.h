@@ -1,0 +1,58 @@
+/* tests/models/lm_util.h - opening models and reading their golden values. */
+#ifndef SAE_TESTS_LM_UTIL_H
+#define SAE_TESTS_LM_UTIL_H
+
+#include "core/list.h"
+#include "core/model.h"
+#include "models/lm_file.h"
+#include "support/support.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct lm_fixture {
+    sae_engine e;
+    sae_lm *lm;
+    sae_err err;
+} lm_fixture;
+
+/* The backend that --device auto takes, with so many threads (0: all). */
+static inline void lm_engine(lm_fixture *f, int threads)
+{
+    const sae_backend *best = NULL;
+    for (int i = 0; sae_list_backends[i]; i++)
+        if (!best || sae_list_backends[i]->score() > best->score())
+            best = sae_list_backends[i];
+    *f = (lm_fixture){0};
+    ck_assert_ok(sae_engine_open(&f->e, best, 0, threads, &f->err), f->err);
+}
+
+static inline void lm_setup(lm_fixture *f, const char *path, const char *tokenizer)
+{
+    lm_engine(f, 0);
+    ck_assert_ok(sae_lm_open(&f->lm, path, tokenizer, &f->e.k, f->e.dev, &f->err), f->err);
+}
+
+static inline void lm_teardown(lm_fixture *f)
+{
+    sae_lm_close(&f->lm);
+    sae_engine_close(&f->e);
+}
+
+/* Token ids of a JSON array; free() them. */
+static inline int32_t *lm_ids(const json_t *a, int64_t *n)
+{
+    *n = (int64_t)json_array_size(a);
+    int32_t *ids = calloc((size_t)*n + 1, sizeof *ids);
+    for (int64_t i = 0; i < *n; i++)
+        ids[i] = (int32_t)json_integer_value(json_array_get(a, (size_t)i));
+    return ids;
+}
+
+static inline double lm_num(const json_t *a, int64_t i)
+{
+    return json_number_value(json_array_get(a, (size_t)i));
+}
+
+#endif

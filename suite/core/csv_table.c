@@ -214,6 +214,7 @@ static int64_t count_columns(const char *header)
 
 static int writer_new(sae_csv **c, const char *header, sae_err *err)
 {
+    *c = NULL;
     SAE_TRY(sae_new(c, 1, sizeof **c, "csv.writer", err));
     (*c)->cols = count_columns(header);
     (*c)->blank = 1;

@@ -128,18 +128,18 @@ int sae_out_flush(sae_out *o, sae_err *err)
     return SAE_OK;
 }
 
-/* Make a rename durable. A file system that cannot sync directories is no reason to fail. */
-static void sync_parent(const char *path)
+/* Make a rename durable; cuts the path down to its folder. A file system that cannot sync
+ * directories is no reason to fail. */
+static void sync_parent(char *path)
 {
-    const char *slash = strrchr(path, '/');
-    size_t len = slash ? (size_t)(slash - path) + 1 : 0;
-    char *dir = sae_strfmt("%.*s.", (int)len, path);
-    int fd = dir ? open(dir, O_RDONLY | O_CLOEXEC) : -1;
+    char *slash = strrchr(path, '/');
+    if (slash)
+        slash[1] = '\0';
+    int fd = open(slash ? path : ".", O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
         (void)fsync(fd);
         close(fd);
     }
-    sae_free(dir);
 }
 
 int sae_out_commit(sae_out *o, sae_err *err)
@@ -275,9 +275,9 @@ int sae_dir_rename(const char *from, const char *to, sae_err *err)
         if (aside && rename(old, to))
             sae_fail_prefix(err, rc, "%s is now %s", to, old);
     } else {
-        sync_parent(to);
         if (aside)
             rc = sae_dir_remove(old, err);
+        sync_parent(old); /* which lies beside `to` */
     }
     sae_free(old);
     return rc;

@@ -32,6 +32,7 @@ static void hex128(XXH128_hash_t h, char out[36])
 
 int sae_hasher_open(sae_hasher **h, sae_err *err)
 {
+    *h = NULL;
     SAE_TRY(sae_new(h, 1, sizeof **h, "hasher", err));
     (*h)->state = XXH3_createState();
     if (!(*h)->state) {

@@ -18,6 +18,7 @@ struct sae_st_writer {
 
 int sae_st_writer_open(sae_st_writer **w, const char *path, sae_err *err)
 {
+    *w = NULL;
     SAE_TRY(sae_new(w, 1, sizeof **w, "safetensors.writer", err));
     int rc = sae_out_open(&(*w)->out, path, err);
     if (rc == SAE_OK) {

@@ -1,0 +1,179 @@
+/* suite/cli/cmd_list.c - saemark list: components with their options, and plans. */
+#include "cli/open.h"
+#include "core/assets.h"
+#include "core/error.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What list prints of a component of any kind. */
+typedef struct entry {
+    const char *name, *summary, *source;
+    const sae_option *options;
+} entry;
+
+static void default_text(const sae_option *o, char *out, size_t room)
+{
+    if (o->type == SAE_OPT_STR)
+        snprintf(out, room, "%s", o->sdef ? (o->sdef[0] ? o->sdef : "\"\"") : "required");
+    else if (o->type == SAE_OPT_ENUM)
+        snprintf(out, room, "%s", o->enums[(int)o->def]);
+    else
+        snprintf(out, room, "%g", o->def);
+}
+
+static void print_entry(const entry *e)
+{
+    printf("%s - %s\n", e->name, e->summary);
+    printf("    source: %s\n", e->source);
+    for (const sae_option *o = e->options; o && o->name; o++) {
+        char def[64], range[96] = "";
+        default_text(o, def, sizeof def);
+        if (o->type == SAE_OPT_INT || o->type == SAE_OPT_REAL)
+            snprintf(range, sizeof range, " [%g, %g]", o->lo, o->hi);
+        for (int i = 0; o->type == SAE_OPT_ENUM && o->enums[i]; i++) {
+            size_t used = strlen(range);
+            snprintf(range + used, sizeof range - used, "%s%s", i ? "|" : " ", o->enums[i]);
+        }
+        printf("    %-14s %-10s %s (%s)%s%s\n", o->name, def, o->help, o->unit, range,
+               o->flags & SAE_OPT_SCHED ? ", may follow a schedule" : "");
+    }
+}
+
+static json_t *option_json(const sae_option *o)
+{
+    static const char *const types[] = {"int", "real", "bool", "enum", "string"};
+    char def[64];
+    default_text(o, def, sizeof def);
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "name", o->name, "type",
+                          types[o->type], "default", def, "unit", o->unit, "help", o->help,
+                          "schedule", (int)(o->flags & SAE_OPT_SCHED));
+    if (o->type == SAE_OPT_INT || o->type == SAE_OPT_REAL) {
+        json_object_set_new(j, "min", cli_json_real(o->lo));
+        json_object_set_new(j, "max", cli_json_real(o->hi));
+    }
+    for (int i = 0; o->type == SAE_OPT_ENUM && o->enums[i]; i++) {
+        if (i == 0)
+            json_object_set_new(j, "values", json_array());
+        json_array_append_new(json_object_get(j, "values"), json_string(o->enums[i]));
+    }
+    return j;
+}
+
+static json_t *entry_json(const entry *e)
+{
+    json_t *options = json_array();
+    for (const sae_option *o = e->options; o && o->name; o++)
+        json_array_append_new(options, option_json(o));
+    return json_pack("{s:s, s:s, s:s?, s:o}", "name", e->name, "summary", e->summary, "source",
+                     e->source, "options", options);
+}
+
+static entry entry_at(const sae_registry *reg, const char *kind, int i)
+{
+    entry none = {NULL, NULL, NULL, NULL};
+    if (!strcmp(kind, "variants")) {
+        const sae_variant *v = sae_all_variants(reg)[i];
+        return v ? (entry){v->name, v->summary, v->source, v->options} : none;
+    }
+    if (!strcmp(kind, "metrics")) {
+        const sae_metric *m = sae_all_metrics(reg)[i];
+        return m ? (entry){m->name, m->summary, m->source, m->options} : none;
+    }
+    if (!strcmp(kind, "datasets")) {
+        const sae_dataset *d = sae_all_datasets(reg)[i];
+        return d ? (entry){d->name, d->summary, d->source, d->options} : none;
+    }
+    const sae_backend *b = sae_all_backends(reg)[i];
+    return b ? (entry){b->name, b->summary, b->score() > 0 ? "usable" : "not usable here", NULL}
+             : none;
+}
+
+/* Name of the i-th built-in plan, and the comment that opens its file. */
+static int plan_at(int i, char name[64], char summary[256])
+{
+    static const char dir[] = "suite/plans/";
+    for (const sae_asset *a = sae_assets; a->name; a++) {
+        if (strncmp(a->name, dir, sizeof dir - 1) || i-- > 0)
+            continue;
+        const char *base = a->name + sizeof dir - 1;
+        snprintf(name, 64, "%.*s", (int)strcspn(base, "."), base);
+        const char *text = (const char *)a->data;
+        text += strspn(text, "# ");
+        snprintf(summary, 256, "%.*s", (int)strcspn(text, ".\n"), text);
+        return 1;
+    }
+    return 0;
+}
+
+static int list_plans(int as_json, sae_err *err)
+{
+    json_t *all = json_array();
+    char name[64], summary[256];
+    for (int i = 0; plan_at(i, name, summary); i++) {
+        if (as_json)
+            json_array_append_new(all, json_pack("{s:s, s:s}", "name", name, "summary", summary));
+        else
+            printf("%-12s %s\n", name, summary);
+    }
+    if (as_json)
+        return cli_print_json(all, err);
+    json_decref(all);
+    return SAE_OK;
+}
+
+static int list_components(const sae_registry *reg, const char *kind, const char *only,
+                           int as_json, sae_err *err)
+{
+    json_t *all = json_array();
+    int found = 0;
+    for (int i = 0; entry_at(reg, kind, i).name; i++) {
+        entry e = entry_at(reg, kind, i);
+        if (only && strcmp(only, e.name))
+            continue;
+        found++;
+        if (as_json)
+            json_array_append_new(all, entry_json(&e));
+        else
+            print_entry(&e);
+    }
+    if (only && !found) {
+        json_decref(all);
+        SAE_FAIL(err, SAE_EINVAL, "list %s: there is no %s", kind, only);
+    }
+    if (as_json)
+        return cli_print_json(all, err);
+    json_decref(all);
+    return SAE_OK;
+}
+
+static int run(const cli_args *a, sae_err *err)
+{
+    static const char *const kinds[] = {"variants", "metrics", "datasets", "backends", NULL};
+    if (!strcmp(a->word[0], "plans"))
+        return list_plans(cli_has(a, "json"), err);
+    int known = 0;
+    for (int i = 0; kinds[i]; i++)
+        known |= !strcmp(kinds[i], a->word[0]);
+    if (!known)
+        SAE_FAIL(err, SAE_EINVAL,
+                 "list %s: expected variants, metrics, datasets, backends or plans", a->word[0]);
+    sae_registry *reg = NULL;
+    SAE_TRY(cli_open_registry(a, &reg, err));
+    int rc = list_components(reg, a->word[0], a->word[1], cli_has(a, "json"), err);
+    sae_registry_close(&reg);
+    return rc;
+}
+
+static const cli_option options[] = {CLI_JSON, CLI_PLUGIN, {NULL, NULL, NULL}};
+
+const cli_command cli_list = {
+    .name = "list",
+    .usage = "variants|metrics|datasets|backends|plans [NAME] [--json]",
+    .summary = "List components with their options, or the built-in plans",
+    .options = options,
+    .min_words = 1,
+    .max_words = 2,
+    .run = run,
+};

@@ -1,0 +1,45 @@
+/* suite/cli/open.c - opening the registry and the engine; printing JSON. */
+#include "cli/open.h"
+
+#include "core/error.h"
+#include "core/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int cli_open_registry(const cli_args *a, sae_registry **reg, sae_err *err)
+{
+    SAE_TRY(sae_registry_open(reg, err));
+    const char **plugin = cli_all(a, "plugin");
+    int rc = plugin ? SAE_OK : SAE_SET(err, SAE_ENOMEM, "out of memory for the plug-ins");
+    for (int i = 0; rc >= 0 && plugin[i]; i++)
+        rc = sae_registry_plugin(*reg, plugin[i], NULL, err);
+    sae_free(plugin);
+    if (rc < 0)
+        sae_registry_close(reg);
+    return rc;
+}
+
+int cli_open_engine(const cli_args *a, const sae_registry *reg, sae_engine *e, sae_err *err)
+{
+    int64_t threads;
+    SAE_TRY(cli_int(a, "threads", 0, 1, 4096, &threads, err));
+    return sae_engine_open(e, sae_all_backends(reg)[0], 0, (int)threads, err);
+}
+
+int cli_print_json(json_t *j, sae_err *err)
+{
+    char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(j);
+    if (!text)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory printing JSON");
+    puts(text);
+    free(text);
+    return SAE_OK;
+}
+
+json_t *cli_json_real(double v)
+{
+    return isfinite(v) ? json_real(v) : json_null();
+}

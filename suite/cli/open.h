@@ -1,0 +1,24 @@
+/* suite/cli/open.h - what several commands open from their common options. */
+#ifndef SAE_CLI_OPEN_H
+#define SAE_CLI_OPEN_H
+
+#include "cli/args.h"
+#include "core/model.h"
+#include "core/registry.h"
+
+#include <jansson.h>
+
+#define CLI_PLUGIN {"plugin", "FILE.so", "load components from a plug-in first; may be repeated"}
+#define CLI_THREADS {"threads", "N", "worker threads (default: all processors)"}
+#define CLI_JSON {"json", NULL, "print JSON"}
+
+/* The in-tree components and every --plugin. */
+int cli_open_registry(const cli_args *a, sae_registry **reg, sae_err *err);
+/* The best backend with --threads. */
+int cli_open_engine(const cli_args *a, const sae_registry *reg, sae_engine *e, sae_err *err);
+
+/* Print and release a JSON value. */
+int cli_print_json(json_t *j, sae_err *err);
+json_t *cli_json_real(double v); /* null for NaN and infinities */
+
+#endif

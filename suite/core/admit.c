@@ -230,6 +230,21 @@ static int check_tensors(const subject *s, const sae_variant *v)
     return SAE_OK;
 }
 
+/* A file written for SAELens needs what the variant points to. */
+static int check_saelens(const subject *s, const sae_variant *v)
+{
+    const sae_saelens *how = v->saelens;
+    if (!how)
+        return SAE_OK;
+    if (!how->architecture || !*how->architecture)
+        return refuse(s, "saelens.architecture is empty");
+    for (int i = 0; how->threshold && v->tensors[i].name; i++)
+        if (strcmp(v->tensors[i].name, how->threshold) == 0)
+            return SAE_OK;
+    return how->threshold ? refuse(s, "saelens.threshold names no tensor: %.60s", how->threshold)
+                          : SAE_OK;
+}
+
 static int check_losses(const subject *s, const sae_variant *v)
 {
     if (!v->losses)
@@ -307,6 +322,7 @@ int sae_admit_variant(const sae_variant *v, sae_variant *out, sae_err *err)
     SAE_TRY(check_options(&s, &out->options, out->opt_size));
     SAE_TRY(check_tensors(&s, out));
     SAE_TRY(check_losses(&s, out));
+    SAE_TRY(check_saelens(&s, out));
     if (!out->workspace || !out->init || !out->forward || !out->decode)
         return refuse(&s, "workspace, init, forward and decode are mandatory");
     out->caps_for = out->caps_for ? out->caps_for : all_caps;

@@ -38,11 +38,30 @@ enum { ALIGN = 64 };
 typedef struct header {
     void *raw; /* what calloc returned */
     size_t bytes;
-    const char *tag;
+    int purpose; /* index into purposes */
 } header;
 
 static _Atomic size_t live, peak;
 static _Atomic uint64_t calls, fail_at;
+
+/* Bytes by tag; entries are added and never removed. The last one takes what finds no room. */
+static struct {
+    _Atomic(const char *) tag;
+    _Atomic size_t live;
+} purposes[SAE_ALLOC_TAGS];
+
+static int purpose_of(const char *tag)
+{
+    int i = 0;
+    for (; i < SAE_ALLOC_TAGS - 1; i++) {
+        const char *known = NULL;
+        if (atomic_compare_exchange_strong(&purposes[i].tag, &known, tag))
+            break; /* the entry was free; otherwise known is what it holds */
+        if (strcmp(known, tag) == 0)
+            break;
+    }
+    return i;
+}
 
 int sae_size_mul(size_t *out, int64_t a, int64_t b, sae_err *err)
 {
@@ -70,8 +89,9 @@ static int must_fail(void)
     return left == 1;
 }
 
-static void count_up(size_t bytes)
+static void count_up(size_t bytes, int purpose)
 {
+    atomic_fetch_add(&purposes[purpose].live, bytes);
     size_t now = atomic_fetch_add(&live, bytes) + bytes, top = atomic_load(&peak);
     while (now > top && !atomic_compare_exchange_weak(&peak, &top, now)) {
     }
@@ -87,10 +107,10 @@ void *sae_alloc(size_t bytes, const char *tag)
         return NULL;
     uintptr_t first = (uintptr_t)raw + sizeof(header);
     unsigned char *p = raw + sizeof(header) + (ALIGN - first % ALIGN) % ALIGN;
-    header h = {raw, bytes, tag};
+    header h = {raw, bytes, purpose_of(tag)};
     memcpy(p - sizeof h, &h, sizeof h);
     FORBID(p + bytes, extra - (size_t)(p - raw));
-    count_up(bytes);
+    count_up(bytes, h.purpose);
     return p;
 }
 
@@ -108,6 +128,7 @@ void sae_free(void *p)
     header h = header_of(p);
     ALLOW(h.raw, h.bytes + sizeof h + ALIGN);
     atomic_fetch_sub(&live, h.bytes);
+    atomic_fetch_sub(&purposes[h.purpose].live, h.bytes);
     free(h.raw);
 }
 
@@ -157,6 +178,18 @@ int sae_new(void *out, int64_t count, size_t size, const char *tag, sae_err *err
 size_t sae_alloc_live(void)
 {
     return atomic_load(&live);
+}
+
+int sae_alloc_by_tag(sae_tag_use out[SAE_ALLOC_TAGS])
+{
+    int count = 0;
+    for (int i = 0; i < SAE_ALLOC_TAGS; i++) {
+        const char *tag = atomic_load(&purposes[i].tag);
+        sae_tag_use use = {tag ? tag : "other", atomic_load(&purposes[i].live)};
+        if (use.live)
+            out[count++] = use;
+    }
+    return count;
 }
 
 size_t sae_alloc_peak(void)

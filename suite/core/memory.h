@@ -27,6 +27,13 @@ int sae_new(void *out, int64_t count, size_t size, const char *tag, sae_err *err
 
 size_t sae_alloc_live(void); /* bytes held now */
 size_t sae_alloc_peak(void);
+/* What is held now, by purpose: for run records and for naming leaks. Returns the entries used. */
+enum { SAE_ALLOC_TAGS = 128 };
+typedef struct sae_tag_use {
+    const char *tag;
+    size_t live; /* bytes, > 0 */
+} sae_tag_use;
+int sae_alloc_by_tag(sae_tag_use out[SAE_ALLOC_TAGS]);
 uint64_t sae_alloc_calls(void);      /* allocations since start: "steps 2..N do not allocate" */
 /* Make the i-th allocation from now on fail (1: the next); 0 switches off. For tests/fault. */
 void sae_alloc_fail_at(uint64_t i);

@@ -159,21 +159,15 @@ static int set_bool(sae_opts *o, int64_t i, const char *value, sae_err *err)
 static int set_enum(sae_opts *o, int64_t i, const char *value, sae_err *err)
 {
     const sae_option *row = &o->table[i];
-    sae_text names = {0};
+    char what[80];
     for (int64_t v = 0; row->enums[v]; v++) {
         if (strcmp(value, row->enums[v]) == 0) {
             put_int(o, i, v);
-            sae_free(sae_text_take(&names));
             return SAE_OK;
         }
-        sae_text_puts(&names, v ? ", " : "");
-        sae_text_puts(&names, row->enums[v]);
     }
-    char *list = sae_text_take(&names);
-    int rc = SAE_SET(err, SAE_EINVAL, "key \"%s\": \"%s\" is not one of %s (%s)", row->name, value,
-                     list ? list : "its names", row->help);
-    sae_free(list);
-    return rc;
+    snprintf(what, sizeof what, "value of key \"%s\":", row->name);
+    return sae_unknown_word(what, value, row->enums, err);
 }
 
 static int set_text(sae_opts *o, int64_t i, const char *value, sae_err *err)

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static int out_fd = -1;
@@ -41,17 +42,26 @@ static void format_time(char *out, size_t room, double seconds)
         snprintf(out, room, "%ds", r);
 }
 
-static void put(const char *text, int len)
+/* A line of its own, or on a terminal the same line again, cut to its width: a wrapped line could
+ * not be redrawn. */
+static void put(const char *text, int last)
 {
-    /* Progress is decoration: if the terminal is gone, the work goes on. */
-    ssize_t n = write(out_fd, text, (size_t)len);
-    (void)n;
+    char line[400];
+    struct winsize w = {0};
+    int columns = 80;
+    if (on_terminal && ioctl(out_fd, TIOCGWINSZ, &w) == 0 && w.ws_col > 1)
+        columns = w.ws_col;
+    int len = on_terminal ? snprintf(line, sizeof line, "\r%.*s\033[K%s", columns - 1, text,
+                                     last ? "\n" : "")
+                          : snprintf(line, sizeof line, "%s\n", text);
+    ssize_t n = write(out_fd, line, len < (int)sizeof line ? (size_t)len : sizeof line - 1);
+    (void)n; /* decoration: if the terminal is gone, the work goes on */
 }
 
 static void draw(const sae_progress *p, double now, int last)
 {
-    enum { CELLS = 24 };
-    char bar[CELLS + 1], line[320], done[16], total[16], rate[16], left[16];
+    enum { CELLS = 16 };
+    char bar[CELLS + 1], text[320], done[16], total[16], rate[16], left[16];
     double share = p->total > 0 ? fmin(p->done / p->total, 1) : 0, spent = now - p->t0;
     double speed = spent > 0 ? p->done / spent : 0;
     format_count(done, sizeof done, p->done);
@@ -61,13 +71,11 @@ static void draw(const sae_progress *p, double now, int last)
     for (int i = 0; i < CELLS; i++)
         bar[i] = i < (int)(share * CELLS) ? '#' : '-';
     bar[CELLS] = '\0';
-    int len = snprintf(line, sizeof line, "%s%s %s%s%s%3d%% %s/%s %s, %s/s, %s %s%s%s%s",
-                       on_terminal ? "\r" : "", p->label, on_terminal ? "[" : "",
-                       on_terminal ? bar : "", on_terminal ? "] " : "", (int)(share * 100), done,
-                       total, p->unit, rate, left, last ? "in all" : "left",
-                       p->note[0] ? ", " : "", p->note,
-                       !on_terminal ? "\n" : last ? "\033[K\n" : "\033[K");
-    put(line, len < (int)sizeof line ? len : (int)sizeof line - 1);
+    snprintf(text, sizeof text, "%s %s%s%s%3d%% %s/%s %s, %s/s, %s %s%s%s", p->label,
+             on_terminal ? "[" : "", on_terminal ? bar : "", on_terminal ? "]" : "",
+             (int)(share * 100), done, total, p->unit, rate, left, last ? "in all" : "left",
+             p->note[0] ? ", " : "", p->note);
+    put(text, last);
 }
 
 void sae_progress_open(sae_progress *p, const char *label, const char *unit, double total)

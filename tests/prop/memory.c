@@ -62,6 +62,47 @@ START_TEST(blocks)
 }
 END_TEST
 
+static size_t held(const char *tag)
+{
+    sae_tag_use use[SAE_ALLOC_TAGS];
+    int count = sae_alloc_by_tag(use);
+    for (int i = 0; i < count; i++)
+        if (strcmp(use[i].tag, tag) == 0)
+            return use[i].live;
+    return 0;
+}
+
+START_TEST(tags)
+{
+    void *a = sae_alloc(100, "apples"), *b = sae_alloc(20, "pears"), *c = sae_alloc(3, "apples");
+    ck_assert_uint_eq(held("apples"), 103);
+    ck_assert_uint_eq(held("pears"), 20);
+    a = sae_realloc(a, 50, "apples");
+    ck_assert_uint_eq(held("apples"), 53);
+    sae_free(a);
+    sae_free(b);
+    sae_free(c);
+    ck_assert_uint_eq(held("apples") + held("pears"), 0);
+    /* More tags than entries: nothing is lost, the rest shares the last entry. */
+    static char name[2 * SAE_ALLOC_TAGS][8];
+    void *p[2 * SAE_ALLOC_TAGS];
+    size_t before = sae_alloc_live(), sum = 0;
+    for (int i = 0; i < 2 * SAE_ALLOC_TAGS; i++) {
+        snprintf(name[i], sizeof name[i], "t%d", i);
+        p[i] = sae_alloc(1, name[i]);
+    }
+    sae_tag_use use[SAE_ALLOC_TAGS];
+    int count = sae_alloc_by_tag(use);
+    ck_assert_int_eq(count, SAE_ALLOC_TAGS - 2); /* apples and pears keep their empty entries */
+    for (int i = 0; i < count; i++)
+        sum += use[i].live;
+    ck_assert_uint_eq(sum, sae_alloc_live());
+    for (int i = 0; i < 2 * SAE_ALLOC_TAGS; i++)
+        sae_free(p[i]);
+    ck_assert_uint_eq(sae_alloc_live(), before);
+}
+END_TEST
+
 START_TEST(failing)
 {
     sae_err err = {0};
@@ -135,6 +176,7 @@ Suite *suite_memory(void)
     TCase *c = tcase_create("memory");
     tcase_add_test(c, sizes);
     tcase_add_test(c, blocks);
+    tcase_add_test(c, tags);
     tcase_add_test(c, failing);
     tcase_add_test(c, arenas);
     tcase_add_test(c, system_memory);

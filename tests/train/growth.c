@@ -19,7 +19,7 @@ START_TEST(grows_from_nothing)
     rig r;
     sae_variant v;
     sae_learner l;
-    rig_open(&r, 2, SAE_NORM_NONE, RIG_GIVES, B);
+    rig_open(&r, 1, SAE_NORM_NONE, RIG_GIVES, B);
     sae_train_config c = own_config(20);
     probe_open(&r, &l, &v, 10, &c, (const char *const[]){"grow", "3", NULL});
     ck_assert_int_eq(l.model.dim.n, 0);
@@ -59,7 +59,7 @@ START_TEST(growing_run_resumes)
     char path[512];
     const char *const pairs[] = {"grow", "3", NULL};
     snprintf(path, sizeof path, "%s/grown", test_dir());
-    rig_open(&r, 2, SAE_NORM_NONE, RIG_GIVES, B);
+    rig_open(&r, 1, SAE_NORM_NONE, RIG_GIVES, B);
     sae_train_config c = own_config(20);
     probe_open(&r, &a, &v[0], 10, &c, pairs);
     probe_open(&r, &b, &v[1], 10, &c, pairs);
@@ -132,7 +132,7 @@ START_TEST(sharing_a_stream_changes_nothing)
     sae_variant v[6];
     sae_learner together[3], alone[3];
     sae_learner *list[3];
-    rig_open(&r, 2, SAE_NORM_MEAN_SQ1, RIG_GIVES, B);
+    rig_open(&r, 1, SAE_NORM_MEAN_SQ1, RIG_GIVES, B);
     r.ds.fill = counting_fill;
     sae_train_config c = own_config(6);
     for (int i = 0; i < 3; i++) {

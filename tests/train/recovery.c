@@ -46,7 +46,7 @@ static const struct expected *expected_of(const char *name)
 START_TEST(atoms_are_found)
 {
     rig r;
-    rig_open(&r, 2, SAE_NORM_MEAN_SQ1, RIG_GIVES, B);
+    rig_open(&r, 1, SAE_NORM_MEAN_SQ1, RIG_GIVES, B);
     sae_train_config c = rig_config(STEPS, B);
     c.lr = 3e-3;
     c.warmup = 50;

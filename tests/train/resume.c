@@ -25,7 +25,7 @@ static char *in_dir(const char *name)
 START_TEST(checkpoint_of_every_variant)
 {
     rig r;
-    rig_open(&r, 2, SAE_NORM_MEAN_SQ1, RIG_GIVES, B);
+    rig_open(&r, 1, SAE_NORM_MEAN_SQ1, RIG_GIVES, B);
     sae_train_config c = rig_config(40, B);
     for (const sae_variant *const *v = sae_all_variants(r.reg); *v; v++) {
         sae_spec spec;

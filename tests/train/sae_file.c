@@ -49,7 +49,7 @@ static void evaluate(const sae_engine *e, const sae_model *m, const void *opt,
 START_TEST(exact_round_trip)
 {
     rig r;
-    rig_open(&r, 2, SAE_NORM_MEAN_SQ1, RIG_GIVES, B);
+    rig_open(&r, 1, SAE_NORM_MEAN_SQ1, RIG_GIVES, B);
     for (const sae_variant *const *v = sae_all_variants(r.reg); *v; v++) {
         sae_learner l;
         sae_loaded s;
@@ -179,7 +179,7 @@ START_TEST(saelens_reads_the_same)
     for (int kind = 0; kind < 4; kind++) {
         rig r;
         sae_batch b;
-        rig_open(&r, 2, (enum sae_norm)kind, RIG_GIVES, B);
+        rig_open(&r, 1, (enum sae_norm)kind, RIG_GIVES, B);
         for (const sae_variant *const *v = sae_all_variants(r.reg); *v; v++) {
             sae_learner l;
             sae_loaded s;
@@ -259,7 +259,7 @@ START_TEST(published_figures)
     int64_t active = 0;
     if (!acts)
         return;
-    rig_open(&r, 2, SAE_NORM_NONE, RIG_GIVES, B);
+    rig_open(&r, 1, SAE_NORM_NONE, RIG_GIVES, B);
     ck_assert_ok(sae_file_import(&s, path, "relu", r.reg, &r.e, &r.err), r.err);
     ck_assert_int_eq(s.model.dim.n, 64);
     ck_assert_int_eq(s.model.dim.d_in, D);

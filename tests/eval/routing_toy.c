@@ -17,10 +17,9 @@ static int evaluate(const char *file, sae_map *acts, const char *backend)
     char path[64];
     sae_err err = {0};
     snprintf(path, sizeof path, "routing-toy-sae/%s", file);
-    const char *rows = test_data(path), *weights = test_data("routing-toy-sae/sae.f32.safetensors");
-    if (!rows || !weights)
-        return 0;
-    if (!rig_has(backend))
+    const char *rows, *weights;
+    if (!rig_has(backend) || !(rows = test_data(path)) ||
+        !(weights = test_data("routing-toy-sae/sae.f32.safetensors")))
         return 0;
     ck_assert_ok(sae_map_open(acts, rows, &err), err);
     rig_open(&g, (const float *)(const void *)acts->p, (int64_t)acts->bytes / (4 * D), D, backend);

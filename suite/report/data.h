@@ -46,6 +46,9 @@ void sae_report_data_close(sae_report_data *d);
 
 /* NULL when there is no such metric or the SAE has no finite value of it. */
 const sae_cell *sae_report_cell(const sae_report_data *d, int64_t config, const char *metric);
+/* The options in which a spec differs from the others of its variant, its label when in none; cut to
+ * room - 1 bytes (room > 4). */
+void sae_short_label(const sae_report_data *d, int64_t config, char *out, size_t room);
 /* Half width of one standard error: of the mean over seeds, or the row's own; NaN when unknown. */
 double sae_cell_error(const sae_cell *c);
 

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLORS = 6, SERIES_MAX = 48, TICS_MAX = 64 };
+enum { COLORS = 6, SERIES_MAX = 48, TICS_MAX = 64, LABEL_MAX = 40 };
 
 /* One figure in progress. */
 typedef struct canvas {
@@ -26,7 +26,8 @@ typedef struct canvas {
     int series;
     int color[SERIES_MAX], dash[SERIES_MAX];
     double x[2], y[2];      /* extent of what is drawn */
-    int xlog, ylog, y_zero; /* bases of the axes, 0: linear; y_zero: the axis starts at 0 */
+    int xlog, ylog;         /* bases of the axes, 0: linear */
+    int x_tight, y_zero;    /* no room beside the data; the axis starts at 0 */
     sae_err *err;
 } canvas;
 
@@ -125,7 +126,8 @@ static void write_script(canvas *c, FILE *f)
     int height = 60 + 22 * c->series;
     if (c->y_zero)
         c->y[0] = 0;
-    pad(c->x, c->xlog);
+    if (!c->x_tight)
+        pad(c->x, c->xlog);
     pad(c->y, c->ylog);
     if (c->y_zero)
         c->y[0] = 0;
@@ -283,12 +285,16 @@ static place place_of(const sae_report_data *d, int64_t config)
     return p;
 }
 
-static int one_size(const sae_report_data *d)
+static int count_sizes(const sae_report_data *d)
 {
-    for (int64_t i = 1; i < d->configs; i++)
-        if (strcmp(d->config[i].n, d->config[0].n) != 0)
-            return 0;
-    return 1;
+    int sizes = 0;
+    for (int64_t i = 0; i < d->configs; i++) {
+        int first = 1;
+        for (int64_t j = 0; j < i; j++)
+            first &= strcmp(d->config[j].n, d->config[i].n) != 0;
+        sizes += first;
+    }
+    return sizes;
 }
 
 /* The spots of the line that SAE `config` is the first of. */
@@ -297,13 +303,13 @@ static void draw_line(canvas *c, const spot *s, int64_t count, int64_t config)
     char size[40] = "";
     const sae_config *first = &c->d->config[config];
     place p = place_of(c->d, config);
-    int begun = 0;
-    if (!one_size(c->d))
+    int begun = 0, sizes = count_sizes(c->d);
+    if (sizes > 1)
         snprintf(size, sizeof size, ", n = %s", first->n);
     for (int64_t i = 0; i < count; i++)
         if (same_line(first, &c->d->config[s[i].config])) {
             if (!begun++)
-                begin_series(c, p.variant, p.size, first->variant, size);
+                begin_series(c, p.variant, p.size + sizes * (p.variant / COLORS), first->variant, size);
             draw_spot(c, &s[i]);
         }
     if (begun)
@@ -323,7 +329,7 @@ static int draw_tradeoff(canvas *c, const tradeoff *t)
         c->template = "reports/tradeoff.gp";
         c->xlog = spans(s, count, 0, 3) ? 2 : 0;
         c->ylog = t->may_log && spans(s, count, 1, 5) ? 10 : 0;
-        c->y_zero = 0;
+        c->x_tight = c->y_zero = 0;
         for (int64_t i = 0; i < c->d->configs && c->series < SERIES_MAX; i++)
             if (place_of(c->d, i).rank == 0)
                 draw_line(c, s, count, i);
@@ -334,13 +340,6 @@ static int draw_tradeoff(canvas *c, const tradeoff *t)
 }
 
 /* ---- one figure per variant: curves and histograms ------------------------------------------- */
-
-/* What is left of a label without the variant's name. */
-static const char *short_label(const sae_config *c)
-{
-    const char *colon = strchr(c->label, ':');
-    return colon && colon[1] ? colon + 1 : c->label;
-}
 
 static void draw_points(canvas *c, const sae_points *p, int64_t from, int64_t to, double scale,
                         double shift)
@@ -391,7 +390,8 @@ static void name_figure(const family *f, const char *variant, int64_t number, ch
 
 static int draw_variant(canvas *c, const family *f, const sae_points *p, int64_t first)
 {
-    char name[48], heading[96];
+    char name[48], heading[96], label[LABEL_MAX];
+    int sizes = count_sizes(c->d);
     const char *variant = c->d->config[first].variant;
     name_figure(f, variant, first, name, heading);
     int rc = canvas_open(c, name, heading, f->note);
@@ -407,13 +407,15 @@ static int draw_variant(canvas *c, const family *f, const sae_points *p, int64_t
         if (strcmp(config->variant, variant) != 0)
             continue;
         place at = place_of(c->d, p->p[i].config);
-        begin_series(c, at.rank, at.size + at.rank / COLORS, short_label(config), "");
+        sae_short_label(c->d, p->p[i].config, label, sizeof label);
+        begin_series(c, at.rank, at.size + sizes * (at.rank / COLORS), label, "");
         draw_points(c, p, i, next, f->scale, f->shift);
         end_series(c);
     }
     c->xlog = 0;
     c->ylog = !f->histogram && c->y[0] > 0 && c->y[1] > 5 * c->y[0] ? 10 : 0;
     c->y_zero = f->histogram;
+    c->x_tight = !f->histogram && c->x[1] > c->x[0];
     return canvas_close(c, SAE_OK);
 }
 

@@ -224,6 +224,9 @@ START_TEST(full_run)
     /* L0 is 4 and 4.25: mean 4.125, standard error 0.125 */
     ck_assert_ptr_nonnull(strstr(html, "<td>4.12 <span class=\"err\">&plusmn;&nbsp;0.12</span>"));
     ck_assert_ptr_nonnull(strstr(svg, "topk, n = 128"));
+    char *dat = read_text("plots/data/loss_topk.dat"); /* what differs within the variant */
+    ck_assert_int_eq(strncmp(dat, "\"k=4, n=64\"\n1\t1\t1\t1\n2\t0.5\t0.5\t0.5\n", 34), 0);
+    free(dat);
     free(svg);
     free(html);
 }
@@ -246,6 +249,36 @@ START_TEST(figure_data)
     /* ordered by L0; one seed: 1.96 x 0.01 on both sides */
     ck_assert_str_eq(dat, "\"topk\"\n4\t3.9804\t4.0196\t0.875\t0.8554\t0.8946\n"
                           "8\t8\t8\t0.5\t0.25\t0.75\n\n\n");
+    free(dat);
+}
+END_TEST
+
+/* Parentheses and quotes keep their commas; a title never fills the figure. */
+START_TEST(long_labels)
+{
+    if (!have_gnuplot())
+        return;
+    sae_err err = {0};
+    begin_run();
+    const char *const specs[] = {"v:a=lin(0,1,0,5),b=\"x,\\\"y\",c=1", "v:a=lin(0,1,0,9),b=z,c=1",
+                                 "v:a=0,b=0123456789012345678901234567890123456789,c=1"};
+    sae_csv *m = table("metrics.csv", METRICS), *l = table("loss.csv", LOSS);
+    for (int i = 0; i < 3; i++) {
+        put_pair(m, specs[i], "v", 0, 4 + i, 0.5);
+        put_identity(l, specs[i], "v", 0);
+        for (int k = 0; k < 5; k++)
+            sae_csv_real(l, 1);
+        sae_csv_text(l, "mse");
+        sae_csv_real(l, 1);
+        sae_csv_end_row(l);
+    }
+    close_table(m);
+    close_table(l);
+    ck_assert_ok(sae_report_write(dir, NULL, &err), err);
+    char *dat = read_text("plots/data/loss_v.dat");
+    ck_assert_ptr_nonnull(strstr(dat, "\"a=lin(0,1,0,5), b= x,\\ y \"\n"));
+    ck_assert_ptr_nonnull(strstr(dat, "\"a=lin(0,1,0,9), b=z\"\n"));
+    ck_assert_ptr_nonnull(strstr(dat, "\"a=0, b=01234567890123456789012345678...\"\n"));
     free(dat);
 }
 END_TEST
@@ -362,6 +395,7 @@ Suite *suite_report(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, full_run);
     tcase_add_test(c, figure_data);
+    tcase_add_test(c, long_labels);
     tcase_add_test(c, special_characters);
     tcase_add_test(c, few_values);
     tcase_add_test(c, without_gnuplot);

@@ -71,8 +71,9 @@ double sae_lm_kl(int64_t n, const float *ref, const float *z, double max, double
     double s = 0;
 #pragma omp simd reduction(+ : s)
     for (int64_t i = 0; i < n; i++) {
-        double l = (double)ref[i];
-        s += (double)sae_lm_exp(ref[i]) * (l - (((double)z[i] - max) - log_sum));
+        /* rounded like ref, so that a pass has no divergence from itself */
+        float l = (float)(((double)z[i] - max) - log_sum);
+        s += (double)sae_lm_exp(ref[i]) * ((double)ref[i] - (double)l);
     }
     return s;
 }

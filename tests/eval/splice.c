@@ -1,0 +1,184 @@
+/* tests/eval/splice.c - evaluation through a language model: identities that hold exactly, published
+ * losses, and independence of how documents are grouped.
+ */
+#include "eval/rig.h"
+#include "models/docs.h"
+#include "models/lm_file.h"
+
+#include <jansson.h>
+#include <sae/groups.h>
+
+enum { D = 64, SUBJECTS = 3, IDENTITY = 0, ZERO = 1, MEAN = 2 };
+
+static rig g, other;
+static sae_lm *lm;
+static sae_docs *docs;
+static unsigned char exclude[512];
+
+/* Outputs row 0 of its dictionary whatever it reads. */
+static int run_constant(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
+{
+    int rc = probe_run(m, c, b, t, 0);
+    for (int64_t i = 0; i < b->B * D; i++)
+        t->xhat[i] = ((const sae_real *)m->t[0].w)[i % D];
+    return rc;
+}
+
+/* Mean over the positions >= 1 that predict a token, over all documents: golden.json's mean row. */
+static void mean_row(const char *hook, double *mean)
+{
+    sae_lm_pass *pass;
+    int64_t rows = 0;
+    memset(mean, 0, D * sizeof *mean);
+    ck_assert_ok(lm->begin(lm->self, hook, &docs->c, &pass, &g.err), g.err);
+    const float *x = lm->acts(pass);
+    for (int64_t i = 0; i < docs->c.N; i++)
+        for (int64_t r = docs->c.start[i] + 1; r + 1 < docs->c.start[i + 1]; r++, rows++)
+            for (int k = 0; k < D; k++)
+                mean[k] += (double)x[r * D + k];
+    for (int k = 0; k < D; k++)
+        mean[k] /= (double)rows;
+    lm->end(&pass);
+}
+
+/* The rig over `stories` documents at a hook: three SAEs whose losses are known. */
+static int open_lm(int64_t stories, const char *hook)
+{
+    const char *model, *tokens, *text;
+    const sae_norm_const none = {.kind = SAE_NORM_NONE, .scale = 1};
+    if (!(model = test_data("stories260k/stories260K.bin")) ||
+        !(tokens = test_data("stories260k/tok512.bin")) ||
+        !(text = test_data("tinystories-sample/stories_0001_1800.txt")))
+        return 0;
+    rig_open(&g, NULL, 0, D, rig_has("cpu") ? "cpu" : "ref");
+    ck_assert_ok(sae_lm_open(&lm, model, tokens, &g.e.k, g.e.dev, &g.err), g.err);
+    ck_assert_ok(sae_docs_open(lm, text, "<|endoftext|>", stories, &docs, &g.err), g.err);
+    exclude[lm->bos] = 1;
+    g.ds.gives = SAE_GIVES_TOKENS | SAE_GIVES_LM;
+    g.src.view = (sae_lm_view){lm, hook, docs, exclude};
+    g.src.rows = docs->c.start[docs->c.N] - docs->c.N;
+    mean_row(hook, g.mean);
+    rig_probe(&g, "identity", run_identity, NULL, none);
+    rig_probe(&g, "zero", run_zero, NULL, none);
+    rig_probe(&g, "mean", run_constant, NULL, none);
+    for (int k = 0; k < D; k++)
+        ((sae_real *)g.model[MEAN].t[0].w)[k] = (sae_real)g.mean[k];
+    rig_metric(&g, "downstream");
+    rig_metric(&g, "reconstruction");
+    return 1;
+}
+
+static void close_lm(void)
+{
+    sae_docs_close(&docs);
+    sae_lm_close(&lm);
+    rig_close(&g);
+}
+
+START_TEST(exact_identities)
+{
+    if (!open_lm(4, "resid_post.2"))
+        return;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    ck_assert_double_eq(rig_value(&g, IDENTITY, "downstream.loss_recovered_zero"), 1);
+    ck_assert_double_eq(rig_value(&g, IDENTITY, "downstream.loss_recovered_mean"), 1);
+    ck_assert_double_eq(rig_value(&g, IDENTITY, "downstream.kl_recovered"), 1);
+    ck_assert_double_eq(rig_value(&g, IDENTITY, "downstream.kl_spliced"), 0);
+    ck_assert_double_eq(rig_value(&g, IDENTITY, "downstream.ce_increase"), 0);
+    ck_assert_double_eq(rig_value(&g, IDENTITY, "reconstruction.fvu"), 0);
+    ck_assert_double_eq(rig_value(&g, ZERO, "downstream.loss_recovered_zero"), 0);
+    ck_assert_double_eq(rig_value(&g, ZERO, "downstream.kl_recovered"), 0);
+    ck_assert_double_eq(rig_value(&g, ZERO, "reconstruction.nmse"), 1);
+    ck_assert_double_eq(rig_value(&g, MEAN, "downstream.loss_recovered_mean"), 0);
+    int64_t scored = docs->c.start[docs->c.N] - docs->c.N; /* every token after BOS */
+    ck_assert_int_eq(rig_find(&g, 0, "downstream.ce_clean")->count, scored);
+    ck_assert_int_eq(rig_find(&g, 0, "reconstruction.mse")->count, g.src.rows);
+    close_lm();
+}
+END_TEST
+
+START_TEST(groups_of_documents_do_not_matter)
+{
+    if (!open_lm(3, "resid_post.1"))
+        return;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    memcpy(&other, &g, sizeof g);
+    static const int64_t B[] = {1, 600, 100000}; /* one document each, a few, all */
+    for (size_t i = 0; i < sizeof B / sizeof B[0]; i++) {
+        g.stream.B = B[i];
+        ck_assert_ok(rig_run(&g, 0), g.err);
+        ck_assert_mem_eq(g.result, other.result, sizeof g.result);
+    }
+    g.stream.B = 1;
+    ck_assert_ok(rig_run(&g, 1), g.err); /* stops behind the first document */
+    ck_assert_int_eq(rig_find(&g, 0, "reconstruction.mse")->count, docs->c.start[1] - 1);
+    close_lm();
+}
+END_TEST
+
+/* Losses against an independent float64 implementation; golden.json says that float models agree to
+ * about 1e-4 relative. */
+START_TEST(golden_losses)
+{
+    enum { LAYER = 2 };
+    json_error_t e;
+    const char *path = test_data("stories260k/golden.json");
+    if (!path || !open_lm(50, "resid_post.2"))
+        return;
+    json_t *root = json_load_file(path, 0, &e), *c = json_object_get(root, "corpus");
+    ck_assert_ptr_nonnull(c);
+    double clean = json_number_value(json_object_get(c, "mean_ce_nats"));
+    double zero = json_number_value(
+        json_array_get(json_object_get(c, "zero_ablation_ce_by_layer"), LAYER));
+    double mean = json_number_value(
+        json_array_get(json_object_get(c, "mean_ablation_ce_by_layer"), LAYER));
+    g.subjects = 1;
+    g.metrics = 1;
+    g.stream.B = 2048;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    g.subjects = SUBJECTS;
+    g.metrics = 2;
+    ck_assert_int_eq(rig_find(&g, 0, "downstream.ce_clean")->count,
+                     json_integer_value(json_object_get(c, "tokens_scored")));
+    ck_assert_double_eq_tol(rig_value(&g, 0, "downstream.ce_clean") / clean, 1, 1e-4);
+    ck_assert_double_eq_tol(rig_value(&g, 0, "downstream.ce_zero") / zero, 1, 1e-4);
+    ck_assert_double_eq_tol(rig_value(&g, 0, "downstream.ce_mean") / mean, 1, 1e-4);
+    json_decref(root);
+    close_lm();
+}
+END_TEST
+
+/* Whichever allocation fails, everything is given back. */
+START_TEST(memory_is_given_back)
+{
+    if (!open_lm(1, "resid_post.4"))
+        return;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    g.subjects = 1;
+    size_t live = sae_alloc_live();
+    uint64_t calls = sae_alloc_calls();
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    calls = sae_alloc_calls() - calls;
+    for (uint64_t i = 1; i <= calls; i++) {
+        sae_alloc_fail_at(i);
+        ck_assert_int_eq(rig_run(&g, 0), SAE_ENOMEM);
+        sae_alloc_fail_at(0);
+        ck_assert_uint_eq(sae_alloc_live(), live);
+    }
+    g.subjects = SUBJECTS;
+    close_lm();
+}
+END_TEST
+
+Suite *suite_splice(void)
+{
+    Suite *s = suite_create("splice");
+    TCase *t = tcase_create("splice");
+    tcase_set_timeout(t, 120);
+    tcase_add_test(t, exact_identities);
+    tcase_add_test(t, groups_of_documents_do_not_matter);
+    tcase_add_test(t, golden_losses);
+    tcase_add_test(t, memory_is_given_back);
+    suite_add_tcase(s, t);
+    return s;
+}

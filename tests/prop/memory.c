@@ -84,7 +84,7 @@ START_TEST(tags)
     sae_free(c);
     ck_assert_uint_eq(held("apples") + held("pears"), 0);
     /* More tags than entries: nothing is lost, the rest shares the last entry. */
-    static char name[2 * SAE_ALLOC_TAGS][8];
+    static char name[2 * SAE_ALLOC_TAGS][16];
     void *p[2 * SAE_ALLOC_TAGS];
     size_t before = sae_alloc_live(), sum = 0;
     for (int i = 0; i < 2 * SAE_ALLOC_TAGS; i++) {

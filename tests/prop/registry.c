@@ -126,7 +126,7 @@ START_TEST(broken_tensors)
     BREAK(SAE_EINVAL, "no loss table", v.losses = NULL);
     BREAK(SAE_EINVAL, "loss \"M\"", losses[0] = "M");
     BREAK(SAE_EINVAL, "l1 is listed twice", losses[0] = "l1");
-    static char name[SAE_MAX_TENSOR + 1][4];
+    static char name[SAE_MAX_TENSOR + 1][16];
     sae_variant v = fresh_variant();
     for (int i = 0; i <= SAE_MAX_TENSOR; i++) {
         snprintf(name[i], sizeof name[i], "t%d", i);

@@ -44,8 +44,8 @@ static int poison(sae_check *k, sae_tape *t, int byte)
             SAE_TRY(e->be->copy(e->dev, (unsigned char *)area[a].p + i, chunk, some,
                                 SAE_COPY_H2D));
         }
-    for (int i = 0; i < SAE_MAX_LOSS; i++)
-        t->loss[i] = t->coef[i] = k->p.v->losses[i] ? (double)NAN : 0;
+    for (int i = 0; i < SAE_MAX_LOSS && k->p.v->losses[i]; i++)
+        t->loss[i] = t->coef[i] = (double)NAN;
     return SAE_OK;
 }
 

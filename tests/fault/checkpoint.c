@@ -53,6 +53,23 @@ static void newest_is(scene *s, int64_t step)
     sae_names_free(&names);
 }
 
+/* A fault after the new checkpoint is complete does not fail the save; it may leave the old one,
+ * which the next save removes. Put the scene back to step 1 then. */
+static int old_one_left(scene *s)
+{
+    char old[600], new[600];
+    sae_err err = {0};
+    snprintf(old, sizeof old, "%s/step-00000001", s->dir);
+    snprintf(new, sizeof new, "%s/step-00000002", s->dir);
+    if (!sae_file_exists(old))
+        return 0;
+    ck_assert(sae_file_exists(new));
+    ck_assert_ok(sae_dir_remove(s->dir, &err), err);
+    s->l.step = 1;
+    ck_assert_ok(sae_checkpoints_save(s->dir, 1, s->list, 1, &s->r.s, &err), err);
+    return 1;
+}
+
 /* Fail the i-th call of one kind for i = 1, 2, ... until a save gets through. */
 static void each_fault(void (*fail_at)(uint64_t), int code)
 {
@@ -67,6 +84,8 @@ static void each_fault(void (*fail_at)(uint64_t), int code)
         int rc = sae_checkpoints_save(s.dir, 2, s.list, 1, &s.r.s, &err);
         fail_at(0);
         ck_assert_uint_eq(sae_alloc_live(), live);
+        if (rc == SAE_OK && old_one_left(&s))
+            continue;
         if (rc == SAE_OK)
             break;
         ck_assert_msg(rc == code && err.code == rc && err.msg[0], "fault %d: status %d: %s", (int)i,

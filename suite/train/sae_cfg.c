@@ -74,7 +74,7 @@ static int read_architecture(const json_t *root, sae_cfg *c, sae_err *err)
     const char *name = json_string_value(v), *act = get_text(root, "activation_fn",
                                                              "activation_fn_str");
     const json_t *holder = root;
-    if (v && !name)
+    if (v && (!name || !name[0]))
         return bad("architecture", "a name", v, err);
     if ((!name || strcmp(name, "standard") == 0) && act && strcmp(act, "topk") == 0) {
         name = "topk";

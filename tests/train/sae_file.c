@@ -407,6 +407,7 @@ START_TEST(cfg_versions_and_hazards)
         {"{\"d_in\":4,\"d_sae\":8,\"activation_fn\":\"tanh-relu\"}", "tanh-relu"},
         {"{\"d_in\":4,\"d_sae\":8,\"finetuning_scaling_factor\":true}", "finetuning"},
         {"{\"d_in\":4,\"d_sae\":8,\"apply_b_dec_to_input\":1}", "apply_b_dec_to_input"},
+        {"{\"d_in\":4,\"d_sae\":8,\"architecture\":\"\"}", "architecture"},
         {"[]", "object"},
         {"{", "line 1"},
     };

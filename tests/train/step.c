@@ -309,6 +309,34 @@ START_TEST(bytes_are_what_is_taken)
 }
 END_TEST
 
+/* After the first steps nothing is allocated, neither by the suite nor from the backend. */
+START_TEST(steps_do_not_allocate)
+{
+    rig r;
+    rig_open(&r, 1, SAE_NORM_UNIT_ROW, RIG_GIVES, 64);
+    sae_backend counting = *r.e.be;
+    sae_train_config c = rig_config(20, 64);
+    real_backend = r.e.be;
+    counting.alloc = counting_alloc;
+    r.e.be = &counting;
+    for (const sae_variant *const *v = sae_all_variants(r.reg); *v; v++) {
+        sae_spec spec;
+        sae_learner l;
+        rig_spec(&r, &spec, *v, 100);
+        rig_learner(&r, &l, &spec, &c);
+        rig_train(&r, &l, 5);
+        uint64_t calls = sae_alloc_calls();
+        taken = 0;
+        rig_train(&r, &l, 20);
+        ck_assert_msg(sae_alloc_calls() == calls && taken == 0, "%s: %d allocations, %zu bytes",
+                      (*v)->name, (int)(sae_alloc_calls() - calls), taken);
+        sae_learner_close(&l);
+    }
+    r.e.be = real_backend;
+    rig_close(&r);
+}
+END_TEST
+
 Suite *suite_step(void)
 {
     Suite *s = suite_create("step");
@@ -322,6 +350,7 @@ Suite *suite_step(void)
     tcase_add_test(t, bad_settings_are_refused);
     tcase_add_test(t, memory_is_checked_first);
     tcase_add_test(t, bytes_are_what_is_taken);
+    tcase_add_test(t, steps_do_not_allocate);
     suite_add_tcase(s, t);
     return s;
 }

@@ -192,6 +192,7 @@ static void make_row(const sae_source *s, uint64_t row, scratch *w)
     for (int64_t e = 0; e < w->count; e++) {
         const sae_real *restrict atom = s->dict + w->idx[e] * d;
         double c = w->val[e];
+#pragma omp simd
         for (int64_t j = 0; j < d; j++)
             x[j] += c * (double)atom[j];
     }

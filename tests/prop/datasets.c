@@ -161,8 +161,11 @@ START_TEST(concatenation_and_purity)
 {
     source o = open_source(specs[_i], 5), fresh = open_source(specs[_i], 5);
     batch whole = batch_open(&o, B), parts = batch_open(&o, B);
-    for (int split = 0; split < 2; split++)
-        for (uint64_t row0 = 0; row0 < 400; row0 += 131) {
+    for (int split = 0; split < 2; split++) {
+        int64_t n = o.ds->rows(o.s, (enum sae_split)split); /* one of the starts crosses an epoch */
+        const uint64_t starts[] = {0, 131, 393, n > B / 2 ? (uint64_t)(n - B / 2) : 4000};
+        for (int k = 0; k < 4; k++) {
+            uint64_t row0 = starts[k];
             fill_at(&o, &whole, 0, (enum sae_split)split, row0, B);
             for (int64_t i = 0; i < B; i++) { /* one by one, in another order, via other rows */
                 int64_t r = (i * 17 + 3) % B;
@@ -176,6 +179,7 @@ START_TEST(concatenation_and_purity)
             fill_at(&fresh, &parts, 0, (enum sae_split)split, row0, B);
             assert_same(&whole, &parts, B, "a fresh source");
         }
+    }
     batch_close(&whole);
     batch_close(&parts);
     close_source(&o);

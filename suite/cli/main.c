@@ -7,6 +7,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -40,6 +41,17 @@ static void on_log(void *arg, enum sae_level level, const char *component, const
     static const char *const name[] = {"error: ", "warning: ", "", "debug: "};
     (void)arg;
     fprintf(stderr, "saemark %s: %s%s\n", component, name[level], message);
+}
+
+/* OpenMP's threads spin between parallel regions by default, which on a busy machine costs a factor of
+ * ten (reports/baseline/README.md). The runtime reads its policy before main, so set it and start
+ * over; a policy the user gave stays. */
+static void wait_quietly(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
+        return;
+    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0)
+        execv("/proc/self/exe", argv); /* on failure: go on, only slower */
 }
 
 static const cli_command *find_command(const char *name)
@@ -82,6 +94,7 @@ static int run_command(const cli_command *c, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    wait_quietly(argv);
     struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);

@@ -4,6 +4,7 @@
 #include "eval/rig.h"
 #include "models/docs.h"
 #include "models/lm_file.h"
+#include "run/host.h"
 
 #include <jansson.h>
 #include <sae/groups.h>
@@ -148,6 +149,43 @@ START_TEST(golden_losses)
 }
 END_TEST
 
+/* The registered source: rows of the captured pass are the rows that fill() gives, so that metrics
+ * over rows do not notice whether another metric splices. */
+START_TEST(source_and_passes_agree)
+{
+    const char *model, *tokens, *text;
+    const sae_norm_const none = {.kind = SAE_NORM_NONE, .scale = 1};
+    char dataset[4096];
+    sae_spec spec;
+    if (!(model = test_data("stories260k/stories260K.bin")) ||
+        !(tokens = test_data("stories260k/tok512.bin")) ||
+        !(text = test_data("tinystories-sample/stories_0001_1800.txt")))
+        return;
+    rig_open(&g, NULL, 0, D, "ref");
+    sae_host host = sae_host_make(&g.e, 5);
+    snprintf(dataset, sizeof dataset,
+             "lm:model=\"%s\",tokenizer=\"%s\",text=\"%s\",hook=resid_post.2,docs=10,eval=0.5",
+             model, tokens, text);
+    ck_assert_ok(sae_spec_parse(&spec, g.reg, SAE_KIND_DATASET, dataset, &g.err), g.err);
+    ck_assert_ok(sae_stream_open(&g.stream, &spec, &host, &g.e, SAE_NORM_NONE, 700, &g.err), g.err);
+    g.src.d = D; /* of the probes */
+    rig_probe(&g, "zero", run_zero, NULL, none);
+    rig_metric(&g, "reconstruction");
+    rig_metric(&g, "downstream");
+    g.metrics = 1;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    memcpy(&other, &g, sizeof g);
+    g.metrics = 2;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    ck_assert_int_gt(rig_find(&g, 0, "reconstruction.mse")->count, 500);
+    ck_assert_mem_eq(g.result, other.result, (size_t)other.results * sizeof g.result[0]);
+    ck_assert_double_eq(rig_value(&g, 0, "downstream.loss_recovered_zero"), 0);
+    sae_stream_close(&g.stream);
+    sae_spec_free(&spec);
+    rig_close(&g);
+}
+END_TEST
+
 /* Whichever allocation fails, everything is given back. */
 START_TEST(memory_is_given_back)
 {
@@ -178,6 +216,7 @@ Suite *suite_splice(void)
     tcase_add_test(t, exact_identities);
     tcase_add_test(t, groups_of_documents_do_not_matter);
     tcase_add_test(t, golden_losses);
+    tcase_add_test(t, source_and_passes_agree);
     tcase_add_test(t, memory_is_given_back);
     suite_add_tcase(s, t);
     return s;

@@ -288,6 +288,17 @@ END_TEST
 
 /* ---- standard errors ------------------------------------------------------------------------- */
 
+/* Consecutive document numbers fill all groups evenly: 1000 each, six standard deviations. */
+START_TEST(groups_are_even)
+{
+    int64_t count[SAE_GROUPS] = {0};
+    for (uint64_t doc = 0; doc < 1000 * SAE_GROUPS; doc++)
+        count[sae_group_of(doc)]++;
+    for (int g = 0; g < SAE_GROUPS; g++)
+        ck_assert_double_eq_tol((double)count[g], 1000, 6 * sqrt(1000));
+}
+END_TEST
+
 /* The jackknife written out: drop one group of documents at a time and measure again. */
 START_TEST(jackknife_by_dropping_documents)
 {
@@ -464,6 +475,7 @@ Suite *suite_values(void)
     tcase_add_test(t, downstream_values);
     tcase_add_loop_test(t, recovery_values, 0, 6);
     tcase_add_test(t, dictionary_values);
+    tcase_add_test(t, groups_are_even);
     tcase_add_test(t, jackknife_by_dropping_documents);
     tcase_add_test(t, standard_errors_match_the_true_spread);
     tcase_add_test(t, quantile_errors_match_the_true_spread);

@@ -18,6 +18,7 @@ void sae_log(enum sae_level level, const char *component, const char *fmt, ...)
 typedef struct sae_progress {
     const char *label, *unit; /* "train", "tokens" */
     double total, done;       /* in units */
+    double first;             /* done at the first call: a resumed run is not that fast */
     double t0, last;          /* monotonic seconds */
     int active, next_mark;
     char note[96];            /* free text behind the bar: "loss 0.123" */

@@ -63,7 +63,7 @@ static void draw(const sae_progress *p, double now, int last)
     enum { CELLS = 16 };
     char bar[CELLS + 1], text[320], done[16], total[16], rate[16], left[16];
     double share = p->total > 0 ? fmin(p->done / p->total, 1) : 0, spent = now - p->t0;
-    double speed = spent > 0 ? p->done / spent : 0;
+    double speed = spent > 0 ? (p->done - p->first) / spent : 0;
     format_count(done, sizeof done, p->done);
     format_count(total, sizeof total, p->total);
     format_count(rate, sizeof rate, speed);
@@ -87,12 +87,15 @@ void sae_progress_open(sae_progress *p, const char *label, const char *unit, dou
     p->t0 = p->last = sae_clock();
     p->active = out_fd >= 0;
     p->next_mark = 1;
+    p->first = -1;
 }
 
 void sae_progress_at(sae_progress *p, double done)
 {
     const double quiet = 2, redraw = 0.1;
     p->done = done;
+    if (p->first < 0)
+        p->first = done;
     if (!p->active)
         return;
     double now = sae_clock();

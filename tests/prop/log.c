@@ -25,14 +25,16 @@ START_TEST(messages)
 }
 END_TEST
 
-/* What a progress of `total` units, `age` seconds old, writes to a pipe. */
-static ssize_t drawn(char *out, size_t room, double age, double done, double total)
+/* What a progress of `total` units that began at `first` writes to a pipe after `age` seconds. */
+static ssize_t drawn(char *out, size_t room, double age, double first,
+                     double done, double total)
 {
     int fd[2];
     ck_assert_int_eq(pipe(fd), 0);
     sae_progress_to(fd[1]);
     sae_progress p;
     sae_progress_open(&p, "train", "tokens", total);
+    sae_progress_at(&p, first);
     p.t0 -= age;
     p.last -= age;
     snprintf(p.note, sizeof p.note, "loss 0.5");
@@ -50,14 +52,16 @@ static ssize_t drawn(char *out, size_t room, double age, double done, double tot
 START_TEST(progress)
 {
     char text[2000];
-    ck_assert_int_eq(drawn(text, sizeof text, 1.5, 500, 1000), 0);
-    ck_assert_int_eq(drawn(text, sizeof text, 10, 100, 1000), 0); /* below a quarter */
-    ck_assert_int_gt(drawn(text, sizeof text, 10, 5e6, 1e7), 0);
+    ck_assert_int_eq(drawn(text, sizeof text, 1.5, 0, 500, 1000), 0);
+    ck_assert_int_eq(drawn(text, sizeof text, 10, 0, 100, 1000), 0); /* below a quarter */
+    ck_assert_int_gt(drawn(text, sizeof text, 10, 0, 5e6, 1e7), 0);
     ck_assert_str_eq(text, "train  50% 5.00M/10.0M tokens, 500k/s, 10s left, loss 0.5\n");
-    ck_assert_int_gt(drawn(text, sizeof text, 7200, 900, 1000), 0);
+    ck_assert_int_gt(drawn(text, sizeof text, 7200, 0, 900, 1000), 0);
     ck_assert_ptr_nonnull(strstr(text, "900/1.00k"));
     ck_assert_ptr_nonnull(strstr(text, "13m20s left"));
-    ck_assert_int_eq(drawn(text, sizeof text, 10, 5, 0), 0); /* an unknown total has no quarters */
+    ck_assert_int_gt(drawn(text, sizeof text, 10, 500, 700, 1000), 0); /* resumed at 500 */
+    ck_assert_ptr_nonnull(strstr(text, "20/s, 15s left"));
+    ck_assert_int_eq(drawn(text, sizeof text, 10, 0, 5, 0), 0); /* an unknown total has no quarters */
     sae_progress p;
     sae_progress_open(&p, "never", "x", 1); /* drawn nowhere by default */
     ck_assert(!p.active);

@@ -220,9 +220,7 @@ static void normalise(weights *w, const sae_cfg *c)
             enc[i] = (float)((double)enc[i] * by * unit);
             dec[i] = (float)((double)dec[i] / by / unit);
         }
-        w->b_enc[j] = (float)((double)w->b_enc[j] * by);
-        if (w->threshold)
-            w->threshold[j] = (float)((double)w->threshold[j] * by);
+        w->b_enc[j] = (float)((double)w->b_enc[j] * by); /* a threshold is met after scaling */
     }
     for (int64_t i = 0; i < w->d; i++)
         w->b_dec[i] = (float)((double)w->b_dec[i] / unit);

@@ -191,7 +191,7 @@ Suite *suite_variants(void)
     while (sae_list_variants[count])
         count++;
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
+    tcase_set_timeout(t, 300);
     tcase_add_loop_test(t, every_variant, 0, count);
     suite_add_tcase(s, t);
     return s;

@@ -297,7 +297,7 @@ Suite *suite_contract(void)
     while (sae_list_backends[backends])
         backends++;
     tcase_add_checked_fixture(t, setup, teardown);
-    tcase_set_timeout(t, 60);
+    tcase_set_timeout(t, 300);
     tcase_add_loop_test(t, every_variant, 0, variants * backends);
     tcase_add_loop_test(t, broken_forwards_are_noticed, 0, broken);
     tcase_add_test(t, other_broken_methods_are_noticed);

@@ -118,11 +118,14 @@ int sae_merger_reserve(sae_merger *m, int64_t symbols, sae_err *err)
         return SAE_OK;
     sae_merger_close(m);
     int64_t cap = symbols + symbols / 2 + 16;
-    SAE_TRY(sae_new(&m->sym, cap, sizeof *m->sym, "tokenizer.symbols", err));
-    /* n - 1 pairs at first, at most two more for each of at most n - 1 merges */
-    SAE_TRY(sae_new(&m->heap, cap, 3 * sizeof *m->heap, "tokenizer.queue", err));
-    m->cap = cap;
-    return SAE_OK;
+    int rc = sae_new(&m->sym, cap, sizeof *m->sym, "tokenizer.symbols", err);
+    if (rc >= 0) /* n - 1 pairs at first, at most two more for each of at most n - 1 merges */
+        rc = sae_new(&m->heap, cap, 3 * sizeof *m->heap, "tokenizer.queue", err);
+    if (rc < 0)
+        sae_merger_close(m);
+    else
+        m->cap = cap;
+    return rc;
 }
 
 void sae_merger_close(sae_merger *m)

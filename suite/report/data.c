@@ -58,6 +58,26 @@ static void describe_config(sae_report_data *d, sae_config *c)
     size_from_spec(c->spec, c->n, sizeof c->n);
 }
 
+/* Number c among what came before it. */
+static void place_config(sae_report_data *d, sae_config *c)
+{
+    int sizes = 0, same_size = -1;
+    c->variant_no = d->variants;
+    for (const sae_config *o = d->config; o < c; o++) {
+        if (strcmp(o->variant, c->variant) != 0)
+            continue;
+        c->variant_no = o->variant_no;
+        sizes = o->size_no >= sizes ? o->size_no + 1 : sizes;
+        if (strcmp(o->n, c->n) == 0) {
+            same_size = o->size_no;
+            c->rank++;
+        }
+    }
+    c->size_no = same_size >= 0 ? same_size : sizes;
+    d->variants += c->variant_no == d->variants;
+    d->sizes = c->size_no >= d->sizes ? c->size_no + 1 : d->sizes;
+}
+
 static int gather_configs(sae_report_data *d, sae_err *err)
 {
     const sae_table *t = &d->metrics;
@@ -72,6 +92,7 @@ static int gather_configs(sae_report_data *d, sae_err *err)
         c->spec = c->label = spec;
         c->variant = sae_table_cell(t, i, "variant");
         describe_config(d, c);
+        place_config(d, c);
     }
     return SAE_OK;
 }

@@ -7,6 +7,8 @@
 typedef struct sae_config { /* one spec; its seeds are repetitions */
     const char *spec, *label, *variant;
     char n[24]; /* dictionary size as text, "" when unknown */
+    int variant_no, size_no; /* number of the variant; of the size among those of the variant */
+    int rank;                /* among the specs of that variant and size */
 } sae_config;
 
 /* One metric of one spec. */
@@ -33,6 +35,7 @@ typedef struct sae_report_data { /* strings belong to the tables */
     sae_table metrics, saes, loss, features;
     sae_config *config;
     int64_t configs;
+    int variants, sizes; /* different ones; sizes: the most of any variant */
     const char **metric; /* names in order of appearance */
     int64_t metric_count;
     sae_cell *cell;      /* [configs x metric_count] */

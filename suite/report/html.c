@@ -191,9 +191,11 @@ static void put_plots(const page *p)
     for (int i = 0; i < p->figs->count; i++) {
         const sae_figure *g = &p->figs->f[i];
         fprintf(p->f, "<figure><a href=\"plots/%s.svg\"><img src=\"plots/%s.svg\" alt=\"%s\" "
-                "loading=\"lazy\"></a>\n<figcaption>%s <a href=\"plots/%s.png\">PNG</a>, "
-                "<a href=\"plots/data/%s.dat\">data</a>, <a href=\"plots/data/%s.gp\">gnuplot</a>"
-                "</figcaption></figure>\n", g->name, g->name, g->heading, g->note, g->name,
+                "loading=\"lazy\"></a>\n<figcaption>%s ", g->name, g->name, g->heading, g->note);
+        if (g->hidden)
+            fprintf(p->f, "%d more lines do not fit in. ", g->hidden);
+        fprintf(p->f, "<a href=\"plots/%s.png\">PNG</a>, <a href=\"plots/data/%s.dat\">data</a>, "
+                "<a href=\"plots/data/%s.gp\">gnuplot</a></figcaption></figure>\n", g->name,
                 g->name, g->name);
     }
     fputs("</div>\n", p->f);

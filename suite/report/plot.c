@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLORS = 6, SERIES_MAX = 48, TICS_MAX = 64, LABEL_MAX = 40 };
+enum { COLORS = 6, DASHES = 5, SERIES_MAX = 48, TICS_MAX = 64, LABEL_MAX = 40 };
 
 /* One figure in progress. */
 typedef struct canvas {
@@ -25,9 +25,9 @@ typedef struct canvas {
     sae_out dat;
     int series;
     int color[SERIES_MAX], dash[SERIES_MAX];
-    double x[2], y[2];      /* extent of what is drawn */
-    int xlog, ylog;         /* bases of the axes, 0: linear */
-    int x_tight, y_zero;    /* no room beside the data; the axis starts at 0 */
+    double x[2], y[2];   /* extent of what is drawn */
+    int xlog, ylog;      /* bases of the axes, 0: linear */
+    int x_tight, y_zero; /* no room beside the data; the axis starts at 0 */
     sae_err *err;
 } canvas;
 
@@ -43,7 +43,7 @@ static int canvas_open(canvas *c, const char *name, const char *heading, const c
     snprintf(c->fig->name, sizeof c->fig->name, "%s", name);
     snprintf(c->fig->heading, sizeof c->fig->heading, "%s", heading);
     c->fig->note = note;
-    c->series = 0;
+    c->fig->hidden = c->series = 0;
     c->x[0] = c->y[0] = INFINITY;
     c->x[1] = c->y[1] = -INFINITY;
     char *path = sae_strfmt("%s/plots/data/%s.dat", c->dir, name);
@@ -54,16 +54,22 @@ static int canvas_open(canvas *c, const char *name, const char *heading, const c
     return rc;
 }
 
-/* Titles stand in the first line of a data block; a tab or line end would cut them. */
-static void begin_series(canvas *c, int color, int dash, const char *title, const char *tail)
+/* Start a line of the figure: color-th colour, dash-th style. 0 when there are too many already.
+ * Titles stand in the first line of a data block; a tab or line end would cut them. */
+static int begin_series(canvas *c, int color, int dash, const char *title)
 {
+    if (c->series == SERIES_MAX) {
+        c->fig->hidden++;
+        return 0;
+    }
+    dash += c->d->sizes * (color / COLORS);
     c->color[c->series] = color % COLORS + 1;
-    c->dash[c->series++] = dash % 5 + 1;
+    c->dash[c->series++] = dash % DASHES + 1;
     fputc('"', c->dat.f);
-    for (int part = 0; part < 2; part++)
-        for (const char *p = part ? tail : title; *p; p++)
-            fputc((unsigned char)*p < 0x20 || *p == '"' ? ' ' : *p, c->dat.f);
+    for (; *title; title++)
+        fputc((unsigned char)*title < 0x20 || *title == '"' ? ' ' : *title, c->dat.f);
     fputs("\"\n", c->dat.f);
+    return 1;
 }
 
 static void end_series(canvas *c)
@@ -150,18 +156,18 @@ static void write_script(canvas *c, FILE *f)
 }
 
 /* Finish the figure, or drop it when nothing was drawn. */
-static int canvas_close(canvas *c, int rc)
+static int canvas_close(canvas *c)
 {
-    if (rc < 0 || c->series == 0) {
+    if (c->series == 0) {
         sae_out_abandon(&c->dat);
-        return rc;
+        return SAE_OK;
     }
     SAE_TRY(sae_out_commit(&c->dat, c->err));
     sae_out script;
     char *path = sae_strfmt("%s/plots/data/%s.gp", c->dir, c->fig->name);
     if (!path)
         SAE_FAIL(c->err, SAE_ENOMEM, "out of memory");
-    rc = sae_out_open(&script, path, c->err);
+    int rc = sae_out_open(&script, path, c->err);
     sae_free(path);
     SAE_TRY(rc);
     write_script(c, script.f);
@@ -206,12 +212,6 @@ static void bounds(const sae_cell *c, double out[3])
     out[0] = c->mean;
     out[1] = c->seeds > 1 ? c->low : c->mean - half;
     out[2] = c->seeds > 1 ? c->high : c->mean + half;
-}
-
-/* Same line: same variant and dictionary size. */
-static int same_line(const sae_config *a, const sae_config *b)
-{
-    return strcmp(a->variant, b->variant) == 0 && strcmp(a->n, b->n) == 0;
 }
 
 static int64_t find_spots(const canvas *c, const char *metric, spot *out)
@@ -261,57 +261,20 @@ static int spans(const spot *s, int64_t count, int axis, double ratio)
     return lo > 0 && hi > ratio * lo;
 }
 
-/* Number of this SAE's variant among the variants, of its size among the sizes of its variant, and
- * of the SAE among those of its size. */
-typedef struct place {
-    int variant, size, rank;
-} place;
-
-static place place_of(const sae_report_data *d, int64_t config)
+/* The spots of the line of a variant and dictionary size, of which `first` is one spec. */
+static void draw_line(canvas *c, const spot *s, int64_t count, const sae_config *first)
 {
-    place p = {0};
-    const sae_config *c = &d->config[config];
-    for (int64_t i = 0; i < config; i++) {
-        int first_variant = 1, first_size = 1;
-        for (int64_t j = 0; j < i; j++) {
-            first_variant &= strcmp(d->config[j].variant, d->config[i].variant) != 0;
-            first_size &= !same_line(&d->config[j], &d->config[i]);
-        }
-        int same = strcmp(d->config[i].variant, c->variant) == 0;
-        p.variant += first_variant && !same;
-        p.size += same && first_size && !same_line(&d->config[i], c);
-        p.rank += same_line(&d->config[i], c);
+    char title[LABEL_MAX];
+    int begun = 0;
+    snprintf(title, sizeof title, c->d->sizes > 1 ? "%s, n = %s" : "%s", first->variant, first->n);
+    for (int64_t i = 0; i < count; i++) {
+        const sae_config *config = &c->d->config[s[i].config];
+        if (config->variant_no != first->variant_no || config->size_no != first->size_no)
+            continue;
+        if (!begun++ && !begin_series(c, first->variant_no, first->size_no, title))
+            return;
+        draw_spot(c, &s[i]);
     }
-    return p;
-}
-
-static int count_sizes(const sae_report_data *d)
-{
-    int sizes = 0;
-    for (int64_t i = 0; i < d->configs; i++) {
-        int first = 1;
-        for (int64_t j = 0; j < i; j++)
-            first &= strcmp(d->config[j].n, d->config[i].n) != 0;
-        sizes += first;
-    }
-    return sizes;
-}
-
-/* The spots of the line that SAE `config` is the first of. */
-static void draw_line(canvas *c, const spot *s, int64_t count, int64_t config)
-{
-    char size[40] = "";
-    const sae_config *first = &c->d->config[config];
-    place p = place_of(c->d, config);
-    int begun = 0, sizes = count_sizes(c->d);
-    if (sizes > 1)
-        snprintf(size, sizeof size, ", n = %s", first->n);
-    for (int64_t i = 0; i < count; i++)
-        if (same_line(first, &c->d->config[s[i].config])) {
-            if (!begun++)
-                begin_series(c, p.variant, p.size + sizes * (p.variant / COLORS), first->variant, size);
-            draw_spot(c, &s[i]);
-        }
     if (begun)
         end_series(c);
 }
@@ -330,10 +293,10 @@ static int draw_tradeoff(canvas *c, const tradeoff *t)
         c->xlog = spans(s, count, 0, 3) ? 2 : 0;
         c->ylog = t->may_log && spans(s, count, 1, 5) ? 10 : 0;
         c->x_tight = c->y_zero = 0;
-        for (int64_t i = 0; i < c->d->configs && c->series < SERIES_MAX; i++)
-            if (place_of(c->d, i).rank == 0)
-                draw_line(c, s, count, i);
-        rc = canvas_close(c, SAE_OK);
+        for (int64_t i = 0; i < c->d->configs; i++)
+            if (c->d->config[i].rank == 0)
+                draw_line(c, s, count, &c->d->config[i]);
+        rc = canvas_close(c);
     }
     sae_free(s);
     return rc;
@@ -374,7 +337,7 @@ static const family families[] = {
 };
 
 /* File and heading of a variant's figure: names that are not plain identifiers become numbers. */
-static void name_figure(const family *f, const char *variant, int64_t number, char name[48],
+static void name_figure(const family *f, const char *variant, int number, char name[48],
                         char heading[96])
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
@@ -383,32 +346,29 @@ static void name_figure(const family *f, const char *variant, int64_t number, ch
         snprintf(name, 48, "%s_%s", f->name, variant);
         snprintf(heading, 96, "%s: %s", f->heading, variant);
     } else {
-        snprintf(name, 48, "%s_%lld", f->name, (long long)number);
-        snprintf(heading, 96, "%s: variant %lld", f->heading, (long long)number);
+        snprintf(name, 48, "%s_%d", f->name, number);
+        snprintf(heading, 96, "%s: variant %d", f->heading, number);
     }
 }
 
-static int draw_variant(canvas *c, const family *f, const sae_points *p, int64_t first)
+static int draw_variant(canvas *c, const family *f, const sae_points *p, const sae_config *first)
 {
     char name[48], heading[96], label[LABEL_MAX];
-    int sizes = count_sizes(c->d);
-    const char *variant = c->d->config[first].variant;
-    name_figure(f, variant, first, name, heading);
+    name_figure(f, first->variant, first->variant_no, name, heading);
     int rc = canvas_open(c, name, heading, f->note);
     if (rc != SAE_OK)
         return rc;
     c->xlabel = f->xlabel;
     c->ylabel = f->ylabel;
     c->template = f->template;
-    for (int64_t i = 0, next; i < p->count && c->series < SERIES_MAX; i = next) {
+    for (int64_t i = 0, next; i < p->count; i = next) {
         const sae_config *config = &c->d->config[p->p[i].config];
         for (next = i; next < p->count && p->p[next].config == p->p[i].config;)
             next++;
-        if (strcmp(config->variant, variant) != 0)
-            continue;
-        place at = place_of(c->d, p->p[i].config);
         sae_short_label(c->d, p->p[i].config, label, sizeof label);
-        begin_series(c, at.rank, at.size + sizes * (at.rank / COLORS), label, "");
+        if (config->variant_no != first->variant_no ||
+            !begin_series(c, config->rank, config->size_no, label))
+            continue;
         draw_points(c, p, i, next, f->scale, f->shift);
         end_series(c);
     }
@@ -416,17 +376,15 @@ static int draw_variant(canvas *c, const family *f, const sae_points *p, int64_t
     c->ylog = !f->histogram && c->y[0] > 0 && c->y[1] > 5 * c->y[0] ? 10 : 0;
     c->y_zero = f->histogram;
     c->x_tight = !f->histogram && c->x[1] > c->x[0];
-    return canvas_close(c, SAE_OK);
+    return canvas_close(c);
 }
 
 static int draw_family(canvas *c, const family *f, const sae_points *p)
 {
     for (int64_t i = 0; i < c->d->configs; i++) {
-        int first = 1;
-        for (int64_t j = 0; j < i; j++)
-            first &= strcmp(c->d->config[j].variant, c->d->config[i].variant) != 0;
-        if (first && p->count > 0)
-            SAE_TRY(draw_variant(c, f, p, i));
+        const sae_config *config = &c->d->config[i];
+        if (p->count > 0 && config->size_no == 0 && config->rank == 0)
+            SAE_TRY(draw_variant(c, f, p, config));
     }
     return SAE_OK;
 }

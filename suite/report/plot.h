@@ -10,6 +10,7 @@ typedef struct sae_figure {
     char name[48];    /* plots/NAME.svg, plots/NAME.png, plots/data/NAME.dat, NAME.gp */
     char heading[96];
     const char *note; /* what is shown, for the caption */
+    int hidden;       /* lines beyond what one figure can hold */
 } sae_figure;
 
 typedef struct sae_figures {

@@ -77,6 +77,17 @@ static void put_pair(sae_csv *c, const char *spec, const char *variant, int seed
     put_metric(c, spec, variant, seed, "reconstruction.fvu", fvu);
 }
 
+static void put_step(sae_csv *l, const char *spec, const char *variant, double total)
+{
+    put_identity(l, spec, variant, 0);
+    for (int k = 0; k < 4; k++)
+        sae_csv_real(l, 1);
+    sae_csv_real(l, total);
+    sae_csv_text(l, "mse");
+    sae_csv_real(l, total);
+    sae_csv_end_row(l);
+}
+
 static void save(const char *name, const char *text)
 {
     sae_err err = {0};
@@ -265,12 +276,7 @@ START_TEST(long_labels)
     sae_csv *m = table("metrics.csv", METRICS), *l = table("loss.csv", LOSS);
     for (int i = 0; i < 3; i++) {
         put_pair(m, specs[i], "v", 0, 4 + i, 0.5);
-        put_identity(l, specs[i], "v", 0);
-        for (int k = 0; k < 5; k++)
-            sae_csv_real(l, 1);
-        sae_csv_text(l, "mse");
-        sae_csv_real(l, 1);
-        sae_csv_end_row(l);
+        put_step(l, specs[i], "v", 1);
     }
     close_table(m);
     close_table(l);
@@ -346,6 +352,29 @@ START_TEST(few_values)
 }
 END_TEST
 
+START_TEST(many_lines)
+{
+    if (!have_gnuplot())
+        return;
+    sae_err err = {0};
+    begin_run();
+    sae_csv *m = table("metrics.csv", METRICS), *l = table("loss.csv", LOSS);
+    for (int i = 0; i < 50; i++) {
+        char spec[32];
+        snprintf(spec, sizeof spec, "v:k=%d", i);
+        put_pair(m, spec, "v", 0, 1 + i, 1.0 / (1 + i));
+        put_step(l, spec, "v", 1 + i);
+    }
+    close_table(m);
+    close_table(l);
+    ck_assert_ok(sae_report_write(dir, NULL, &err), err);
+    check_figure("loss_v", 1);
+    char *html = read_page();
+    ck_assert_ptr_nonnull(strstr(html, "2 more lines do not fit in."));
+    free(html);
+}
+END_TEST
+
 START_TEST(without_gnuplot)
 {
     sae_err err = {0};
@@ -398,6 +427,7 @@ Suite *suite_report(void)
     tcase_add_test(c, long_labels);
     tcase_add_test(c, special_characters);
     tcase_add_test(c, few_values);
+    tcase_add_test(c, many_lines);
     tcase_add_test(c, without_gnuplot);
     tcase_add_test(c, refusals);
     suite_add_tcase(s, c);

@@ -35,7 +35,8 @@ PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
 LIBS := -lcsv $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) -lm -ldl
 ifeq ($(BLAS),yes)
 BLAS_CFLAGS := -DSAE_HAVE_OPENBLAS=1 $(shell $(PKG_CONFIG) --cflags openblas 2>/dev/null)
-LIBS += -lopenblas
+# The yardstick of bench/step; the kernels' products are their own, fused with selection.
+BLAS_LIBS := -lopenblas
 endif
 GIT_ID := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 
@@ -51,7 +52,7 @@ LDFLAGS += -fopenmp $(SAN)
 INC_ABI   := -Isuite/include
 INC_SUITE := $(INC_ABI) -Isuite
 FLAGS_include  := $(INC_ABI)
-FLAGS_kernels  := $(INC_ABI) -Isuite/kernels $(BLAS_CFLAGS)
+FLAGS_kernels  := $(INC_ABI) -Isuite/kernels
 FLAGS_suite    := $(INC_SUITE) $(PKG_CFLAGS)
 # Suites and fuzz entry points are called by name from generated code: no prototypes.
 FLAGS_tests    := $(INC_SUITE) -Itests -Isuite/kernels $(PKG_CFLAGS) -D_XOPEN_SOURCE=700 \
@@ -224,7 +225,7 @@ fuzz-%: ## fuzz one parser for FUZZ_SECONDS (clang, libFuzzer)
 # ---- benchmarks ------------------------------------------------------------------------------------
 BENCHES := $(addprefix $(B)/bench/,$(call names,suite/bench))
 $(B)/bench/%: $(B)/obj/suite/bench/%.o $(B)/libsaemark.a
-	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
+	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS) $(BLAS_LIBS)
 bench: all $(BENCHES) $(B)/tests/kern ## time kernels, a training step, evaluation and capture
 	@for b in $(BENCHES); do $$b || exit 1; done
 

@@ -1,9 +1,10 @@
-/* suite/bench/step.c - the cost of a top-k training step and evaluation against its encoder's SGEMM.
+/* suite/bench/step.c - the cost of a top-k training step and evaluation against one SGEMM.
  *
  * Everything is measured in one process, interleaved: round by round each part once, medians over
- * the rounds. The yardstick is the fastest product x w^T [B x d] [d x n] of the run: OpenBLAS with as
- * many threads of its own, or ours. usage: step [--d N] [--n N] [--B N] [--k N] [--threads N]
- * [--rounds N]
+ * the rounds. The yardstick is the faster product x w^T, [B x d] [d x n], of the run: OpenBLAS with
+ * as many threads of its own, or ours.
+ *
+ * usage: step [--d N] [--n N] [--B N] [--k N] [--threads N] [--rounds N]
  */
 #include "core/list.h"
 
@@ -17,7 +18,7 @@
 #include <cblas.h>
 #endif
 
-enum { MAX_PARTS = 48, MAX_ROUNDS = 99 };
+enum { MAX_PARTS = 48, MAX_ROUNDS = 99, IN_TRAIN = 1, IN_EVAL = 2, IN_BOTH = 3 };
 
 typedef struct shape {
     int64_t d, n, B, k;
@@ -45,10 +46,13 @@ typedef struct part {
     const char *name;
     void (*run)(bench *b);
     double flops, bytes; /* per call; bytes that must move between memory and processor */
-    int in_train, in_eval;
+    int uses;            /* IN_TRAIN, IN_EVAL: which sums of parts it belongs to */
     enum sae_key key;
-    double time[MAX_ROUNDS], median;
 } part;
+
+typedef struct timing {
+    double round[MAX_ROUNDS], median;
+} timing;
 
 static double now(void)
 {
@@ -82,15 +86,16 @@ static sae_encoder encoder(const bench *b)
     return e;
 }
 
-/* ---- parts ------------------------------------------------------------------------------------ */
+/* ---- parts ---------------------------------------------------------------------------------- */
 
 #ifdef SAE_HAVE_OPENBLAS
 static void run_openblas(bench *b)
 {
     const shape *s = &b->s;
     openblas_set_num_threads(s->threads);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)s->B, (int)s->n, (int)s->d, 1, b->x,
-                (int)s->d, b->w_enc, (int)s->d, 0, b->product, (int)s->n);
+    int B = (int)s->B, n = (int)s->n, d = (int)s->d;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, B, n, d, 1, b->x, d, b->w_enc, d, 0,
+                b->product, n);
 }
 #endif
 
@@ -113,7 +118,7 @@ static void run_encode_flat(bench *b)
 }
 
 /* With the bound that lets about k entries of a standard normal row through. */
-static void run_encode_threshold(bench *b)
+static void run_above(bench *b)
 {
     sae_encoder e = encoder(b);
     must(b, b->k.encode_threshold(b->dev, &e, b->key, 3.2, NULL, &b->z));
@@ -219,28 +224,28 @@ static int list_parts(const shape *s, part *p)
     double product = 2 * B * d * n, sparse = 2 * B * k * d, bd = 4 * B * d, nd = 4 * n * d;
     const part all[] = {
 #ifdef SAE_HAVE_OPENBLAS
-        {"sgemm OpenBLAS", run_openblas, product, bd + nd + 4 * B * n, 0, 0, 0, {0}, 0},
+        {"sgemm OpenBLAS", run_openblas, product, bd + nd + 4 * B * n, 0, SAE_KEY_RELU},
 #endif
-        {"sgemm ours", run_gemm, product, bd + nd + 4 * B * n, 0, 0, 0, {0}, 0},
-        {"encode_topk relu", run_encode, product, bd + nd, 1, 1, SAE_KEY_RELU, {0}, 0},
-        {"encode_topk abs", run_encode, product, bd + nd, 0, 0, SAE_KEY_ABS, {0}, 0},
-        {"encode_flat_topk relu", run_encode_flat, product, bd + nd, 0, 0, SAE_KEY_RELU, {0}, 0},
-        {"encode_threshold relu", run_encode_threshold, product, bd + nd, 0, 0, SAE_KEY_RELU, {0}, 0},
-        {"code_decode", run_decode, sparse, nd + bd, 1, 1, 0, {0}, 0},
-        {"residual + sum", run_residual, 3 * B * d, 3 * bd, 1, 1, 0, {0}, 0},
-        {"code_grad", run_grad, sparse, nd + bd, 1, 0, 0, {0}, 0},
-        {"code_transpose", run_transpose, 0, 20 * B * k, 1, 0, 0, {0}, 0},
-        {"code_outer decoder", run_outer_dec, sparse, 2 * nd + bd, 1, 0, 0, {0}, 0},
-        {"shift_rows", run_shift, B * d, 2 * bd, 1, 0, 0, {0}, 0},
-        {"code_outer encoder", run_outer_enc, sparse, 2 * nd + bd, 1, 0, 0, {0}, 0},
-        {"bias gradients", run_bias, B * d, bd, 1, 0, 0, {0}, 0},
-        {"project_rows, norms", run_project, 10 * n * d, 4 * nd, 1, 0, 0, {0}, 0},
-        {"adam_step, unit rows", run_adam, 26 * n * d, 16 * nd, 1, 0, 0, {0}, 0},
-        {"fire_update", run_fire, 0, 8 * B * k, 1, 0, 0, {0}, 0},
-        {"TRAIN step relu", run_train, product, 0, 0, 0, SAE_KEY_RELU, {0}, 0},
-        {"TRAIN step abs", run_train, product, 0, 0, 0, SAE_KEY_ABS, {0}, 0},
-        {"EVAL relu", run_eval, product, 0, 0, 0, SAE_KEY_RELU, {0}, 0},
-        {"EVAL abs", run_eval, product, 0, 0, 0, SAE_KEY_ABS, {0}, 0},
+        {"sgemm ours", run_gemm, product, bd + nd + 4 * B * n, 0, SAE_KEY_RELU},
+        {"encode_topk relu", run_encode, product, bd + nd, IN_BOTH, SAE_KEY_RELU},
+        {"encode_topk abs", run_encode, product, bd + nd, 0, SAE_KEY_ABS},
+        {"encode_flat_topk relu", run_encode_flat, product, bd + nd, 0, SAE_KEY_RELU},
+        {"encode_threshold relu", run_above, product, bd + nd, 0, SAE_KEY_RELU},
+        {"code_decode", run_decode, sparse, nd + bd, IN_BOTH, SAE_KEY_RELU},
+        {"residual + sum", run_residual, 3 * B * d, 3 * bd, IN_BOTH, SAE_KEY_RELU},
+        {"code_grad", run_grad, sparse, nd + bd, IN_TRAIN, SAE_KEY_RELU},
+        {"code_transpose", run_transpose, 0, 20 * B * k, IN_TRAIN, SAE_KEY_RELU},
+        {"code_outer decoder", run_outer_dec, sparse, 2 * nd + bd, IN_TRAIN, SAE_KEY_RELU},
+        {"shift_rows", run_shift, B * d, 2 * bd, IN_TRAIN, SAE_KEY_RELU},
+        {"code_outer encoder", run_outer_enc, sparse, 2 * nd + bd, IN_TRAIN, SAE_KEY_RELU},
+        {"bias gradients", run_bias, B * d, bd, IN_TRAIN, SAE_KEY_RELU},
+        {"project_rows, norms", run_project, 10 * n * d, 4 * nd, IN_TRAIN, SAE_KEY_RELU},
+        {"adam_step, unit rows", run_adam, 26 * n * d, 16 * nd, IN_TRAIN, SAE_KEY_RELU},
+        {"fire_update", run_fire, 0, 8 * B * k, IN_TRAIN, SAE_KEY_RELU},
+        {"TRAIN step relu", run_train, product, 0, 0, SAE_KEY_RELU},
+        {"TRAIN step abs", run_train, product, 0, 0, SAE_KEY_ABS},
+        {"EVAL relu", run_eval, product, 0, 0, SAE_KEY_RELU},
+        {"EVAL abs", run_eval, product, 0, 0, SAE_KEY_ABS},
     };
     memcpy(p, all, sizeof all);
     return (int)(sizeof all / sizeof all[0]);
@@ -284,12 +289,10 @@ static int open_bench(bench *b)
 static void fill(bench *b)
 {
     const shape *s = &b->s;
-    double scale = 1;
     must(b, b->k.normal_fill(b->dev, 1, SAE_STREAM_SYNTHETIC, 0, out(b->x, s->B, s->d)));
     must(b, b->k.normal_fill(b->dev, 2, SAE_STREAM_INIT, 0, out(b->w_enc, s->n, s->d)));
     must(b, b->k.unit_rows(b->dev, out(b->w_enc, s->n, s->d)));
     memcpy(b->w_dec, b->w_enc, (size_t)(s->n * s->d) * sizeof(float));
-    (void)scale;
 }
 
 static int ascending(const void *a, const void *b)
@@ -298,38 +301,38 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void measure(bench *b, part *p, int parts)
+static void measure(bench *b, const part *p, timing *time, int parts)
 {
     for (int r = -1; r < b->s.rounds; r++) /* round -1 warms up */
         for (int i = 0; i < parts; i++) {
-            b->key = p[i].key ? p[i].key : SAE_KEY_RELU;
-            if (p[i].run == run_decode) /* threshold left another code: select again, untimed */
+            b->key = p[i].key;
+            if (p[i].run == run_decode) /* what follows works on codes of top-k */
                 run_encode(b);
             double t0 = now();
             p[i].run(b);
             if (r >= 0)
-                p[i].time[r] = now() - t0;
+                time[i].round[r] = now() - t0;
         }
     for (int i = 0; i < parts; i++) {
-        qsort(p[i].time, (size_t)b->s.rounds, sizeof(double), ascending);
-        p[i].median = p[i].time[b->s.rounds / 2];
+        qsort(time[i].round, (size_t)b->s.rounds, sizeof(double), ascending);
+        time[i].median = time[i].round[b->s.rounds / 2];
     }
 }
 
-static void print(const bench *b, const part *p, int parts)
+static void print(const bench *b, const part *p, const timing *time, int parts)
 {
     double floor = INFINITY, train = 0, eval = 0;
     for (int i = 0; i < parts; i++) {
-        if (!strncmp(p[i].name, "sgemm", 5) && p[i].median < floor)
-            floor = p[i].median;
-        train += p[i].in_train ? p[i].median : 0;
-        eval += p[i].in_eval ? p[i].median : 0;
+        if (!strncmp(p[i].name, "sgemm", 5) && time[i].median < floor)
+            floor = time[i].median;
+        train += p[i].uses & IN_TRAIN ? time[i].median : 0;
+        eval += p[i].uses & IN_EVAL ? time[i].median : 0;
     }
     printf("%-24s %9s %9s %8s %9s %7s\n", "part", "ms", "min ms", "/ sgemm", "GFLOP/s", "GB/s");
     for (int i = 0; i < parts; i++)
-        printf("%-24s %9.2f %9.2f %8.3f %9.1f %7.1f\n", p[i].name, 1e3 * p[i].median,
-               1e3 * p[i].time[0], p[i].median / floor, p[i].flops / p[i].median * 1e-9,
-               p[i].bytes / p[i].median * 1e-9);
+        printf("%-24s %9.2f %9.2f %8.3f %9.1f %7.1f\n", p[i].name, 1e3 * time[i].median,
+               1e3 * time[i].round[0], time[i].median / floor, p[i].flops / time[i].median * 1e-9,
+               p[i].bytes / time[i].median * 1e-9);
     printf("sum of parts: train %.3f, eval %.3f x sgemm (%.2f ms, %d threads)\n", train / floor,
            eval / floor, 1e3 * floor, b->s.threads);
 }
@@ -362,6 +365,7 @@ int main(int argc, char **argv)
 {
     bench b = {.s = {768, 16384, 4096, 32, 0, 9}};
     static part p[MAX_PARTS];
+    static timing time[MAX_PARTS];
     sae_device_props props;
     sae_err err = {0};
     if (!parse(argc, argv, &b.s)) {
@@ -389,8 +393,8 @@ int main(int argc, char **argv)
            props.library, (long long)b.s.d, (long long)b.s.n, (long long)b.s.B, (long long)b.s.k,
            b.s.rounds);
     int parts = list_parts(&b.s, p);
-    measure(&b, p, parts);
-    print(&b, p, parts);
+    measure(&b, p, time, parts);
+    print(&b, p, time, parts);
     if (b.failed)
         fprintf(stderr, "step: a kernel failed with status %d\n", b.failed);
     return b.failed ? 1 : 0;

@@ -374,9 +374,9 @@ static void counts(int64_t B, int64_t n, int64_t k, int is_dense)
 void test_code(void)
 {
     for (int i = 0; i < 14; i++) {
-        int64_t n = kern_sizes[kern_random(14)], B = kern_sizes[kern_random(14)];
-        int64_t d = kern_sizes[i], k = 1 + kern_random(20);
-        enum data kind = (enum data)kern_random(3);
+        int64_t n = kern_sizes[kern_pick(14)], B = kern_sizes[kern_pick(14)];
+        int64_t d = kern_sizes[i], k = 1 + kern_pick(20);
+        enum data kind = (enum data)kern_pick(3);
         decode(B, n, d, k, kind, i % 4 == 0);
         grad(B, n, d, k, kind, i % 4 == 1);
         outer(B, n, d, k, kind);

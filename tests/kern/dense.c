@@ -57,7 +57,7 @@ static void one_gemm(int64_t m, int64_t n, int64_t depth, int ta, int tb, float 
     if (!kern_case("gemm %c%c %lldx%lldx%lld beta %g data %d", ta ? 't' : 'n', tb ? 't' : 'n',
                    (long long)m, (long long)n, (long long)depth, (double)beta, (int)kind))
         return;
-    gemm_case g = {.ta = ta, .tb = tb, .alpha = alpha, .beta = beta, .m = m, .n = n, .depth = depth};
+    gemm_case g = {ta, tb, alpha, beta, m, n, depth, {0}, {0}, {0}, NULL, NULL};
     g.a = ta ? operand(depth, m, kind) : operand(m, depth, kind);
     g.b = tb ? operand(n, depth, kind) : operand(depth, n, kind);
     int64_t ld = n + 3;
@@ -120,11 +120,11 @@ void test_dense(void)
     static const float scale[][2] = {{1, 0}, {0.5f, 1}, {-1, 0.25f}};
     for (int i = 0; i < 14; i++)
         for (int t = 0; t < 4; t++) {
-            int64_t m = kern_sizes[i], n = kern_sizes[kern_random(14)];
-            int64_t depth = kern_sizes[kern_random(14)];
-            const float *s = scale[kern_random(3)];
+            int64_t m = kern_sizes[i], n = kern_sizes[kern_pick(14)];
+            int64_t depth = kern_sizes[kern_pick(14)];
+            const float *s = scale[kern_pick(3)];
             one_gemm(t % 2 ? n : m, t % 2 ? m : n, depth, t & 1, t >> 1, s[0], s[1],
-                     (enum data)kern_random(3));
+                     (enum data)kern_pick(3));
         }
     one_gemm(0, 5, 7, 0, 0, 1, 0, NORMAL);
     one_gemm(5, 0, 7, 0, 1, 1, 0, NORMAL);

@@ -35,19 +35,20 @@ void kern_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 const impl *kern_ref(void); /* the float reference */
 int kern_benching(void);
 
-/* ---- memory of a case: guarded, at an address that is not a multiple of 16, freed by the next case.
- * Contents at the call of kern_run are what every run starts from. ---- */
+/* ---- memory of a case: guarded, at an address that is not a multiple of 16, freed by the next
+ * case. Contents at the call of kern_run are what every run starts from. ---- */
 void *kern_in(size_t bytes);
 void *kern_out(size_t bytes); /* filled with a pattern */
 void *kern_temp(size_t bytes); /* plain, zeroed; for expectations */
 
 /* ---- data ---- */
 enum data { NORMAL, MIXTURE, INTEGERS, SPECIAL };
-/* NORMAL: standard normal. MIXTURE: runs of zeros, ones, normals, huge, tiny, denormal, constant and
- * alternating values. INTEGERS: -3..3, so that sums are exact and ties abound. SPECIAL: few distinct
- * values with NaN, infinities, both zeros and denormals. */
+/* NORMAL: standard normal. MIXTURE: runs of zeros, ones, normals, huge, tiny, denormal, constant
+ * and alternating values. INTEGERS: -3..3, so that sums are exact and ties abound. SPECIAL: few
+ * distinct values with NaN, infinities, both zeros and denormals. */
 void kern_fill(float *p, int64_t rows, int64_t cols, int64_t ld, enum data kind);
-uint32_t kern_random(uint32_t below);
+uint32_t kern_random(uint32_t below); /* for data: a stream per case */
+uint32_t kern_pick(uint32_t below);   /* for the choice of cases: not affected by --filter */
 double *kern_widen(const float *p, int64_t rows, int64_t cols, int64_t ld); /* dense, temp */
 double *kern_abs(const double *p, int64_t count);
 

@@ -38,12 +38,11 @@ static struct {
     char name[128];
     int failed_now, passed, failed, skipped, bench;
     const char *filter;
-    uint64_t seed, counter;
+    uint64_t seed, cases, data, picks; /* data: cases in the high half */
 } h;
 
 static sigjmp_buf escape;
 static volatile sig_atomic_t armed;
-static pid_t main_thread;
 
 const int64_t kern_sizes[14] = {1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 127, 128, 257};
 
@@ -130,6 +129,7 @@ int kern_case(const char *fmt, ...)
 {
     va_list ap;
     release();
+    h.data = ++h.cases << 32;
     va_start(ap, fmt);
     vsnprintf(h.name, sizeof h.name, fmt, ap);
     va_end(ap);
@@ -168,8 +168,6 @@ static void poison(sae_device *dev)
 
 static void verify_buf(const buf *b, const char *who)
 {
-    static const unsigned char pattern[GUARD] = {0};
-    (void)pattern;
     for (size_t i = 0; i < GUARD + 8; i++)
         if (b->base[i] != PATTERN) {
             kern_fail("%s: wrote before buffer %d", who, (int)(b - h.buf));
@@ -275,14 +273,24 @@ void kern_run(const kcase *c)
 
 /* ---- set-up ---- */
 
-uint32_t kern_random(uint32_t below)
+/* splitmix64 */
+static uint32_t draw(uint64_t counter, uint32_t below)
 {
-    /* splitmix64 */
-    uint64_t z = h.seed + ++h.counter * UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t z = h.seed + counter * UINT64_C(0x9E3779B97F4A7C15);
     z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
     z ^= z >> 31;
     return (uint32_t)((z >> 32) * below >> 32);
+}
+
+uint32_t kern_random(uint32_t below)
+{
+    return draw(++h.data, below);
+}
+
+uint32_t kern_pick(uint32_t below)
+{
+    return draw(++h.picks, below);
 }
 
 static int add_impl(const sae_backend *be, const char *name, int level)
@@ -352,7 +360,6 @@ int main(int argc, char **argv)
     static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         signal(signals[i], on_signal);
-    (void)main_thread;
     if (add_impls())
         return 1;
     printf("kern: seed %llu\n", (unsigned long long)h.seed);

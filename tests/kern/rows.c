@@ -96,8 +96,9 @@ static void shift(int64_t rows, int64_t cols, int in_place)
             c.want[i * cols + j] = a + b;
             c.bound[i * cols + j] = 2 * U24 * (fabs(a) + fabs(b)) + 0x1p-149;
         }
-    kcase k = {in_place ? run_shift_in_place : run_shift, check_out, &c, 2.0 * (double)(rows * cols),
-               8.0 * (double)(rows * cols), SAE_OK};
+    double size = (double)(rows * cols);
+    kcase k = {in_place ? run_shift_in_place : run_shift, check_out, &c, 2 * size, 8 * size,
+               SAE_OK};
     kern_run(&k);
 }
 
@@ -318,10 +319,10 @@ static void check_adam(const impl *im, void *ctx)
 }
 
 /* Bounds. m and v: constants, product and sum are rounded once each, and the gradient's scaling
- * twice in v: 4 u and 6 u of the sum of absolute terms. The update q = step m / (root sqrt(v) + eps):
- * its relative error is that of m (in absolute terms), half of that of v, and 8 u of the operations;
- * to it comes u of the result and 2 u |w| of the decay. Unit rows divide by the norm of the result:
- * the relative error of a row's largest element bounds that of the norm. */
+ * twice in v: 4 u and 6 u of the sum of absolute terms. The update, step m / (root sqrt(v) + eps),
+ * has the relative error of m (in absolute terms), half of that of v, and 8 u of its operations; to
+ * it come u of the result and 2 u |w| of the decay. Unit rows divide by the norm of the result,
+ * which is off by at most the norm of the errors. */
 static void adam_bounds(rows_case *c, const double *w, const double *g, const double *m,
                         const double *v)
 {
@@ -450,9 +451,9 @@ static void gate(int64_t rows, int64_t cols)
 void test_rows(void)
 {
     for (int i = 0; i < 14; i++) {
-        int64_t a = kern_sizes[i], b = kern_sizes[kern_random(14)];
+        int64_t a = kern_sizes[i], b = kern_sizes[kern_pick(14)];
         shift(a, b, i % 2);
-        col_sum(b, a, (enum data)kern_random(3));
+        col_sum(b, a, (enum data)kern_pick(3));
         row_dot(b, a);
         sum(a * b);
         residual(b, a, i % 3 != 0);

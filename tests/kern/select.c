@@ -134,12 +134,12 @@ void test_select(void)
     static const char rules[] = "rfct";
     for (int i = 0; i < 14; i++)
         for (int r = 0; r < 4; r++) {
-            int64_t rows = kern_sizes[kern_random(14)], cols = kern_sizes[i];
-            int64_t k = kern_sizes[kern_random(14)];
+            int64_t rows = kern_sizes[kern_pick(14)], cols = kern_sizes[i];
+            int64_t k = kern_sizes[kern_pick(14)];
             if (rules[r] == 'f')
                 k = k * rows / 2;
             enum data kind = r == 3 || i % 2 ? SPECIAL : INTEGERS;
-            one_select(rules[r], rows, cols, k, (enum sae_key)kern_random(3), kind, i % 3 == 0);
+            one_select(rules[r], rows, cols, k, (enum sae_key)kern_pick(3), kind, i % 3 == 0);
         }
     for (int r = 0; r < 4; r++) {
         for (int key = 0; key < 3; key++) {

@@ -1,4 +1,4 @@
-/* tests/kern/wide.c - the reference kernels in double; the one file compiled for both precisions. */
+/* tests/kern/wide.c - the reference kernels in double, callable from the float tests. */
 #define SAE_REAL_IS_DOUBLE 1
 
 #include "kern/wide.h"

@@ -24,8 +24,8 @@ typedef struct wide_code {
 
 void wide_decode(const wide_code *z, const double *w, const double *bias, double *xhat, int64_t d);
 void wide_grad(const wide_code *z, const double *dx, const double *w, double *dval, int64_t d);
-/* Selections over [rows x cols] scores; score may be NULL. rule: 'r'ow, 'f'lat, 'c'olumn, 't'hreshold.
- * quota: columns; theta, per_feature: threshold; k: row and flat. Returns the status. */
+/* Selections over [rows x cols] scores; score may be NULL. rule: 'r'ow and 'f'lat (k), 'c'olumn
+ * (quota), 't'hreshold (theta, per_feature). Returns the status. */
 int wide_select(char rule, const double *value, const double *score, int64_t rows, int64_t cols,
                 int key, int64_t k, const int64_t *quota, double theta, const double *per_feature,
                 wide_code *z);

@@ -189,12 +189,13 @@ static void fire_part(const sae_code *z, int64_t j0, int64_t j1, uint64_t now, u
                       uint64_t *fire_count)
 {
     for (int64_t r = 0; r < z->B; r++) {
-        int64_t i = z->dense ? r * z->n + j0 : lower_bound(z->idx, z->rowptr[r], z->rowptr[r + 1], j0);
-        int64_t end = z->dense ? r * z->n + j1 : z->rowptr[r + 1];
+        int64_t i = r * z->n + j0, end = r * z->n + j1;
+        if (!z->dense) {
+            i = lower_bound(z->idx, z->rowptr[r], z->rowptr[r + 1], j0);
+            end = lower_bound(z->idx, i, z->rowptr[r + 1], j1);
+        }
         for (; i < end; i++) {
             int64_t j = z->dense ? i - r * z->n : z->idx[i];
-            if (j >= j1)
-                break;
             if (z->val[i] != 0) {
                 last_fired[j] = now;
                 fire_count[j]++;

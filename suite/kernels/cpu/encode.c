@@ -1,9 +1,9 @@
 /* suite/kernels/cpu/encode.c - encoders fused with selection.
  *
  * A worker packs a panel of rows of x - shift, then goes over the features in ascending order, one
- * tile at a time. A tile is finished by one call (the products run over all of d) and screened while
- * it is in the first-level cache: the B x n matrix exists nowhere, and neither is w packed. A value
- * is one chain of multiply-adds over d, whatever the panel, the tile or the instruction set.
+ * tile at a time. A tile is finished by one call (the products run over all of d) and screened
+ * while it is in the first-level cache: the B x n matrix exists nowhere, and w is read in place. A
+ * value is one chain of multiply-adds over d, whatever the panel, tile or instruction set.
  */
 #include "cpu/pack.h"
 #include "cpu/pick.h"
@@ -172,7 +172,7 @@ static void run(const job *j)
     }
 }
 
-/* Open the job and a selection over what it encodes; the code is emptied. */
+/* Open the job and a selection over what it encodes. */
 static int open_pick(job *j, sae_pick *p, sae_device *dev, const sae_encoder *e,
                      enum sae_rule rule, enum sae_key key, int64_t k)
 {

@@ -9,7 +9,7 @@
 #include <omp.h>
 #include <string.h>
 
-enum { DEPTH = 512, BLOCK_ROWS = 504, BLOCK_GROUPS = 4 }; /* packed b and the sums: 1/4 MiB each */
+enum { DEPTH = 512, BLOCK_ROWS = 504, BLOCK_GROUPS = 8 }; /* packed b, sums: 1/2 MiB each */
 
 typedef struct product {
     sae_device *dev;
@@ -34,10 +34,11 @@ static void pack_b(const product *p, const block *k)
     for (int64_t j = 0; j < k->cols; j += width) {
         int64_t col = k->j0 + j, live = min_i64(width, k->cols - j);
         float *out = k->packed + j * k->depth;
+        const float *b = p->b.p + (p->tb ? col * p->b.ld + k->k0 : k->k0 * p->b.ld + col);
         if (p->tb)
-            sae_pack_rows(p->b.p + col * p->b.ld + k->k0, p->b.ld, live, k->depth, NULL, width, out);
+            sae_pack_rows(b, p->b.ld, live, k->depth, NULL, width, out);
         else
-            sae_pack_cols(p->b.p + k->k0 * p->b.ld + col, p->b.ld, live, k->depth, width, out);
+            sae_pack_cols(b, p->b.ld, live, k->depth, width, out);
     }
 }
 

@@ -71,7 +71,7 @@ SAE_DECL_threshold(SAE_CPU(threshold))
     return pick_dense(&p, s, z);
 }
 
-/* ---- columns: one list per feature, bounds per feature, rows in ascending order ---------------- */
+/* ---- columns: a list and a bound per feature, rows in ascending order ------------------------ */
 
 typedef struct columns {
     sae_pick pick; /* only what sae_keep_best needs */

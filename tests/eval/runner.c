@@ -293,6 +293,30 @@ START_TEST(allocations)
 }
 END_TEST
 
+/* A device with memory of its own, played by host memory that the runner believes it cannot touch. */
+START_TEST(copies_from_a_device)
+{
+    uint64_t last[2] = {900, 0}, count[2] = {10, 0};
+    sae_stats stats = {2, 1000, last, count};
+    rig_probe(&g, "identity", run_identity, NULL, none);
+    rig_probe(&g, "gradient", run_gradient, gradient_needs, none);
+    g.subject[0].stats = &stats;
+    g.ds.gives |= SAE_GIVES_GRAD;
+    g.src.g = grad;
+    rig_metric(&g, "reconstruction");
+    rig_metric(&g, "sparsity");
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    memcpy(&other, &g, sizeof g);
+    size_t live = sae_alloc_live();
+    g.e.props.shares_host = 0;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    ck_assert_uint_eq(sae_alloc_live(), live);
+    ck_assert_mem_eq(g.result, other.result, sizeof g.result);
+    ck_assert_mem_eq(g.point, other.point, sizeof g.point);
+    g.e.props.shares_host = 1;
+}
+END_TEST
+
 START_TEST(interrupt)
 {
     rig_probe(&g, "identity", run_identity, NULL, none);
@@ -320,6 +344,7 @@ Suite *suite_runner(void)
     tcase_add_test(t, another_pass);
     tcase_add_test(t, width_mismatch);
     tcase_add_test(t, allocations);
+    tcase_add_test(t, copies_from_a_device);
     tcase_add_test(t, interrupt);
     suite_add_tcase(s, t);
     return s;

@@ -293,7 +293,7 @@ START_TEST(allocations)
 }
 END_TEST
 
-/* A device with memory of its own, played by host memory that the runner believes it cannot touch. */
+/* A device with memory of its own, played by host memory that the runner thinks it cannot touch. */
 START_TEST(copies_from_a_device)
 {
     uint64_t last[2] = {900, 0}, count[2] = {10, 0};

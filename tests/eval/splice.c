@@ -1,4 +1,4 @@
-/* tests/eval/splice.c - evaluation through a language model: identities that hold exactly, published
+/* tests/eval/splice.c - evaluation through a language model: identities that hold exactly, golden
  * losses, and independence of how documents are grouped.
  */
 #include "eval/rig.h"

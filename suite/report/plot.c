@@ -188,7 +188,7 @@ typedef struct tradeoff {
 
 static const tradeoff tradeoffs[] = {
     {"frontier", "reconstruction.fvu", "Reconstruction error against sparsity",
-     "FVU (lower is better)", "Lower left is better. " BARS, 1},
+     "FVU (fraction of variance unexplained)", "Lower left is better. " BARS, 1},
     {"recovered_zero", "downstream.loss_recovered_zero",
      "Language-model loss recovered, against zero ablation",
      "CE recovered (1 is perfect)", "Upper left is better. " BARS, 0},

@@ -11,8 +11,8 @@
 static const char json[] =
     "{\"added_tokens\": [{\"id\": 5, \"content\": \"<x>\"}], \"normalizer\": {\"type\": \"NFC\"}, "
     "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true}, "
-    "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"\\u0120\": 3, \"<s>\": 4}, "
-    "\"merges\": [\"a b\"]}}";
+    "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, "
+    "\"\\u0120\": 3, \"<s>\": 4}, \"merges\": [\"a b\"]}}";
 
 static int tokenize(void *self, const char *text, size_t bytes, int32_t *ids, int64_t cap,
                     int64_t *count, sae_err *err)

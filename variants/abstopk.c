@@ -44,12 +44,6 @@ static uint64_t caps_for(const void *o)
     return ((const opt *)o)->scope == SCOPE_BATCH ? always | SAE_CAP_BATCH_TRAIN : always;
 }
 
-static int check(const void *o, const sae_dims *dim, sae_err *e)
-{
-    (void)o;
-    return stock_check_dims(dim, e);
-}
-
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
                      sae_workspace *out)
 {
@@ -108,7 +102,7 @@ const sae_variant sae_variant_abstopk = {
     .forward = forward,
     .decode = stock_decode,
     .caps_for = caps_for,
-    .check = check,
+    .check = stock_check,
     .backward = backward,
     .adapt = adapt,
     .flops = flops,

@@ -32,12 +32,6 @@ static stock_sparse rule(const opt *o, enum sae_mode mode)
     return s;
 }
 
-static int check(const void *o, const sae_dims *dim, sae_err *e)
-{
-    (void)o;
-    return stock_check_dims(dim, e);
-}
-
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
                      sae_workspace *out)
 {
@@ -96,7 +90,7 @@ const sae_variant sae_variant_batchtopk = {
     .init = init,
     .forward = forward,
     .decode = stock_decode,
-    .check = check,
+    .check = stock_check,
     .backward = backward,
     .adapt = adapt,
     .flops = flops,

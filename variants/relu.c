@@ -70,12 +70,6 @@ static uint32_t tensor_flags(const void *o, const sae_tensor_spec *spec)
     return free_rows ? spec->flags & ~(uint32_t)SAE_T_UNIT_ROWS : spec->flags;
 }
 
-static int check(const void *o, const sae_dims *dim, sae_err *e)
-{
-    (void)o;
-    return stock_check_dims(dim, e);
-}
-
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
                      sae_workspace *out)
 {
@@ -249,7 +243,7 @@ const sae_variant sae_variant_relu = {
     .init = init,
     .forward = forward,
     .decode = stock_decode,
-    .check = check,
+    .check = stock_check,
     .backward = backward,
     .flops = flops,
     .saelens = &(const sae_saelens){"standard", NULL, 0},

@@ -25,12 +25,6 @@ static stock_sparse rule(const opt *o)
     return s;
 }
 
-static int check(const void *o, const sae_dims *dim, sae_err *e)
-{
-    (void)o;
-    return stock_check_dims(dim, e);
-}
-
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
                      sae_workspace *out)
 {
@@ -80,7 +74,7 @@ const sae_variant sae_variant_topk = {
     .init = init,
     .forward = forward,
     .decode = stock_decode,
-    .check = check,
+    .check = stock_check,
     .backward = backward,
     .flops = flops,
     .saelens = &(const sae_saelens){"topk", NULL, 0},

@@ -31,7 +31,7 @@ static const struct {
     {"C5", "n changes in adapt only", sae_c5_growth},
     {"C6", "needs are constant and complete", sae_c6_needs},
     {"C7", "random numbers follow the row", sae_c7_random},
-    {"C8", "steps do not allocate", sae_c8_allocation},
+    {"C8", "steps do not allocate and stay inside their scratch", sae_c8_allocation},
     {"C9", "codes are well formed", sae_c9_codes},
     {"C10", "decode agrees with forward", sae_c10_decode},
     {"C11", "every loss is written and finite", sae_c11_losses},

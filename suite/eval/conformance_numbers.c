@@ -9,11 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-#ifdef SAE_REAL_IS_DOUBLE
-#define UNIT (DBL_EPSILON / 2)
-#else
-#define UNIT ((double)FLT_EPSILON / 2)
-#endif
+static const double UNIT = (double)FLT_EPSILON / 2; /* roundoff of sae_real in the product */
 
 /* ---- codes on the host ----------------------------------------------------------------------- */
 

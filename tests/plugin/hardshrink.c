@@ -28,17 +28,11 @@ static const sae_option options[] = {
 static const sae_tensor_spec tensors[] = {STOCK_TENSORS(SAE_T_UNIT_ROWS), {0}};
 static const char *const losses[] = {"mse", "auxk", NULL};
 
-/* The guess of 32 entries per row only sizes the first buffers: forward may ask for more. */
+/* A threshold bounds no count, so there is room for every entry of a row. */
 static stock_sparse rule(const opt *o)
 {
-    stock_sparse s = {STOCK_THRESHOLD, SAE_KEY_ABS, 32, o->theta, o->mse, &o->auxk};
+    stock_sparse s = {STOCK_THRESHOLD, SAE_KEY_ABS, 1e9, o->theta, o->mse, &o->auxk};
     return s;
-}
-
-static int check(const void *o, const sae_dims *dim, sae_err *e)
-{
-    (void)o;
-    return stock_check_dims(dim, e);
 }
 
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
@@ -82,7 +76,7 @@ static const sae_variant hardshrink = {
     .init = init,
     .forward = forward,
     .decode = stock_decode,
-    .check = check,
+    .check = stock_check,
     .backward = backward,
 };
 

@@ -69,10 +69,11 @@ static inline sae_cmat stock_resid(const sae_model *m, const sae_tape *t)
     return stock_cmat(t->resid, t->B, m->dim.d_out);
 }
 
-/* The rule of every model here: b_dec is subtracted from the input, so both sides have one
- * width. */
-static inline int stock_check_dims(const sae_dims *dim, sae_err *e)
+/* The `check` method where options need none: b_dec is subtracted from the input, so both sides
+ * have one width. */
+static inline int stock_check(const void *opt, const sae_dims *dim, sae_err *e)
 {
+    (void)opt;
     if (dim->d_in != dim->d_out)
         return SAE_RECORD(e, SAE_EINVAL, "input width %lld and output width %lld must be equal",
                           (long long)dim->d_in, (long long)dim->d_out);
@@ -265,6 +266,9 @@ static inline void stock_take_links(stock_bump *s, int64_t n, int64_t cap, stock
 static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code *z, stock_links *l,
                                   sae_cmat dx, sae_real alpha, sae_cmat xc, sae_real *dbe)
 {
+    if (z->nnz > l->csc.cap)
+        return SAE_RECORD(c->err, SAE_ECAPACITY, "a code of %lld entries, scratch for %lld",
+                          (long long)z->nnz, (long long)l->csc.cap);
     SAE_TRY(c->k->code_grad(c->dev, z, dx, stock_w(m, STOCK_W_DEC), l->dval));
     SAE_TRY(c->k->code_transpose(c->dev, z, &l->csc));
     SAE_TRY(c->k->code_outer(c->dev, &l->csc, z->val, alpha, dx, stock_grad(m, STOCK_W_DEC)));

@@ -14,7 +14,8 @@
 enum stock_how {
     STOCK_ROWS,     /* the k best entries of every row                                */
     STOCK_FLAT,     /* the floor(k B) best entries of the whole batch                 */
-    STOCK_THRESHOLD /* every entry with score > theta; k guesses entries per row      */
+    STOCK_THRESHOLD /* every entry with score > theta. In TRAIN k bounds the entries per
+                       row on average (more is SAE_ECAPACITY), in EVAL it is a guess   */
 };
 
 typedef struct stock_sparse {
@@ -32,7 +33,8 @@ typedef struct stock_sparse_mem { /* in the scratch */
     stock_auxk a;
 } stock_sparse_mem;
 
-/* Entries that the rule may list in B rows (STOCK_THRESHOLD: a guess); -1 when not countable. */
+/* Entries that the rule may list in B rows (STOCK_THRESHOLD in EVAL: a guess); -1 when not
+ * countable. */
 static inline int64_t stock_sparse_cap(const stock_sparse *s, const sae_dims *dim, int64_t B)
 {
     double per_row = s->k < (double)dim->n ? s->k : (double)dim->n;

@@ -310,7 +310,7 @@ int sae_plan_load(sae_plan **out, const char *name, const char *const *sets, sae
                  "%s: neither a built-in plan (saemark list plans) nor a readable file", name);
     sae_map m;
     SAE_TRY(sae_map_open(&m, name, err));
-    int rc = sae_plan_parse(out, name, (const char *)m.p, m.bytes, sets, err);
+    int rc = sae_plan_parse(out, name, m.bytes ? (const char *)m.p : "", m.bytes, sets, err);
     sae_map_close(&m);
     return rc;
 }

@@ -29,7 +29,7 @@ one_error() {
     "$@" >"$tmp/out" 2>"$tmp/err"
     got=$?
     lines=$(grep -c '^saemark: error:' "$tmp/err")
-    if [ $got -eq 2 ] && [ "$lines" -eq 1 ] && grep -qE "$pattern" "$tmp/err"; then
+    if [ $got -eq 2 ] && [ "$lines" -eq 1 ] && grep -qE -e "$pattern" "$tmp/err"; then
         ok
     else
         bad "$name: status $got, $lines error lines, no match for '$pattern' in: $(cat "$tmp/err")"

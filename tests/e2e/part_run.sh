@@ -1,5 +1,5 @@
 # A small plan from start to report; the same bytes for any thread count and after a kill.
-set_small="--set steps=120 --set batch=256 --set eval_rows=2048 --set checkpoint_every=20
+set_small="--set steps=400 --set batch=256 --set eval_rows=2048 --set checkpoint_every=20
 --set seeds=3 --set saes=topk:k={4,8},n=128"
 expect 0 "run" "$saemark" run quickstart $set_small --out "$tmp/a"
 for f in run.json saes.csv loss.csv metrics.csv features.csv index.html plots/frontier.svg plots/frontier.png; do
@@ -18,8 +18,8 @@ done
 "$saemark" run quickstart $set_small --out "$tmp/k" --no-report >/dev/null 2>&1 &
 pid=$!
 i=0
-while [ $i -lt 600 ] && [ -z "$(ls -d "$tmp"/k/state/wave-0000/step-* 2>/dev/null | grep -v tmp)" ]; do
-    sleep 0.05
+while [ $i -lt 3000 ] && [ -z "$(ls -d "$tmp"/k/state/wave-0000/step-* 2>/dev/null | grep -v '\.tmp$')" ]; do
+    sleep 0.01
     i=$((i + 1))
 done
 kill -9 $pid 2>/dev/null
@@ -28,7 +28,7 @@ wait $pid 2>/dev/null
 one_error "a run directory is not overwritten" "holds a run already" \
     "$saemark" run quickstart $set_small --out "$tmp/k"
 one_error "another plan does not resume it" "belongs to another run" \
-    "$saemark" run quickstart $set_small --set steps=121 --out "$tmp/k" --resume
+    "$saemark" run quickstart $set_small --set steps=401 --out "$tmp/k" --resume
 expect 0 "resume" "$saemark" run quickstart $set_small --out "$tmp/k" --resume --no-report
 for f in saes.csv loss.csv metrics.csv features.csv; do
     same "resuming changes $f" "$tmp/a/$f" "$tmp/k/$f"

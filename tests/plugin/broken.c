@@ -62,6 +62,12 @@ static int decode(const sae_model *m, const sae_ctx *c, const sae_code *z, sae_m
     return SAE_OK;
 }
 
+static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
+{
+    (void)m, (void)c, (void)b, (void)t;
+    return SAE_OK;
+}
+
 static const sae_variant broken = {
     .abi = SAE_VARIANT_ABI,
     .size = sizeof(sae_variant),
@@ -77,6 +83,7 @@ static const sae_variant broken = {
     .init = init,
     .forward = forward,
     .decode = decode,
+    .backward = backward,
 };
 
 static const sae_variant *const variants[] = {&broken, NULL};

@@ -9,8 +9,9 @@
 #include "core/memory.h"
 #include "eval/runner.h"
 
-#include <math.h>
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { KIND_SAES, KIND_LOSS, KIND_METRICS, KIND_FEATURES, KINDS };
 
@@ -30,6 +31,21 @@ char *sae_record_path(const sae_session *s, int64_t wave, const char *kind)
 
 /* ---- loss ------------------------------------------------------------------------------------ */
 
+/* A killed process may leave half a line at the end: cut it off. No field holds a line break. */
+static int drop_torn_line(const char *path, sae_err *err)
+{
+    sae_map m;
+    SAE_TRY(sae_map_open(&m, path, err));
+    size_t keep = m.bytes;
+    while (keep > 0 && m.p[keep - 1] != '\n')
+        keep--;
+    int torn = keep < m.bytes;
+    sae_map_close(&m);
+    if (torn && truncate(path, (off_t)keep))
+        SAE_FAIL(err, SAE_EIO, "%s: cannot cut off its torn last line: %s", path, strerror(errno));
+    return SAE_OK;
+}
+
 int sae_record_loss_open(sae_session *s, int64_t wave, int64_t step, sae_csv **c, sae_err *err)
 {
     char *path = sae_record_path(s, wave, "loss");
@@ -39,7 +55,9 @@ int sae_record_loss_open(sae_session *s, int64_t wave, int64_t step, sae_csv **c
     int rc = SAE_OK;
     if (step > 0 && sae_file_exists(path)) {
         sae_table t;
-        rc = sae_table_open(&t, path, err);
+        rc = drop_torn_line(path, err);
+        if (rc >= 0)
+            rc = sae_table_open(&t, path, err);
         if (rc >= 0) {
             while (keep < t.rows && sae_table_real(&t, keep, "step") <= (double)step)
                 keep++;

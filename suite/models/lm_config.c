@@ -26,13 +26,16 @@ int sae_lm_config_check(const sae_lm_config *c, sae_err *err)
             SAE_FAIL(err, SAE_EFORMAT, "%s: expected 1 to %lld, found %lld", extents[i].name,
                      (long long)extents[i].most, (long long)extents[i].value);
     if (c->heads % c->kv_heads)
-        SAE_FAIL(err, SAE_EFORMAT, "heads: expected a multiple of the %lld key/value heads, found %lld",
+        SAE_FAIL(err, SAE_EFORMAT,
+                 "heads: expected a multiple of the %lld key/value heads, found %lld",
                  (long long)c->kv_heads, (long long)c->heads);
     if (c->head % 2)
-        SAE_FAIL(err, SAE_EFORMAT, "head width: expected an even number for rotary positions, found %lld",
+        SAE_FAIL(err, SAE_EFORMAT,
+                 "head width: expected an even number for rotary positions, found %lld",
                  (long long)c->head);
     if (!(c->rope_theta > 0) || !isfinite(c->rope_theta))
-        SAE_FAIL(err, SAE_EFORMAT, "rope_theta: expected a positive number, found %g", c->rope_theta);
+        SAE_FAIL(err, SAE_EFORMAT, "rope_theta: expected a positive number, found %g",
+                 c->rope_theta);
     if (!(c->eps >= 0) || !isfinite(c->eps))
         SAE_FAIL(err, SAE_EFORMAT, "rms_norm_eps: expected a number >= 0, found %g", c->eps);
     return SAE_OK;
@@ -65,7 +68,7 @@ static int head_from_width(sae_lm_config *c, sae_err *err)
     return SAE_OK;
 }
 
-/* ---- llama2.c .bin, version 0 -------------------------------------------------------------- */
+/* ---- llama2.c .bin, version 0 ---------------------------------------------------------------- */
 
 int sae_lm_config_bin(sae_lm_config *c, const void *p, size_t bytes, sae_err *err)
 {
@@ -96,7 +99,7 @@ int sae_lm_config_bin(sae_lm_config *c, const void *p, size_t bytes, sae_err *er
     return SAE_OK;
 }
 
-/* ---- safetensors metadata ---------------------------------------------------------------------- */
+/* ---- safetensors metadata -------------------------------------------------------------------- */
 
 int sae_lm_config_meta(sae_lm_config *c, const sae_st *st, sae_err *err)
 {
@@ -125,7 +128,7 @@ int sae_lm_config_meta(sae_lm_config *c, const sae_st *st, sae_err *err)
     return sae_lm_config_check(c, err);
 }
 
-/* ---- config.json ---------------------------------------------------------------------------- */
+/* ---- config.json ----------------------------------------------------------------------------- */
 
 static const json_t *present(const json_t *o, const char *key)
 {
@@ -173,10 +176,11 @@ static int get_token(const json_t *o, const char *key, int32_t *out, sae_err *er
     *out = -1;
     if (json_is_array(v))
         v = json_array_get(v, 0);
-    if (v && (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > INT32_MAX))
+    json_int_t id = json_integer_value(v);
+    if (v && (!json_is_integer(v) || id < 0 || id > INT32_MAX))
         SAE_FAIL(err, SAE_EFORMAT, "%s: expected a vocabulary id", key);
     if (v)
-        *out = (int32_t)json_integer_value(v);
+        *out = (int32_t)id;
     return SAE_OK;
 }
 
@@ -205,7 +209,8 @@ static int refuse_unknown(const json_t *o, sae_err *err)
         SAE_FAIL(err, SAE_EFORMAT, "%s: expected false, biases are not supported",
                  bias ? "attention_bias" : "mlp_bias");
     if (present(o, "rope_scaling"))
-        SAE_FAIL(err, SAE_EFORMAT, "rope_scaling: expected null, scaled positions are not supported");
+        SAE_FAIL(err, SAE_EFORMAT,
+                 "rope_scaling: expected null, scaled positions are not supported");
     return SAE_OK;
 }
 

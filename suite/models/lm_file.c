@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* ---- model in memory ---------------------------------------------------------------------------- */
+/* ---- model in memory ------------------------------------------------------------------------- */
 
 static int tokenize(void *self, const char *text, size_t bytes, int32_t *ids, int64_t cap,
                     int64_t *count, sae_err *err)
@@ -98,7 +98,7 @@ void sae_lm_model_close(sae_lm_model **out)
     sae_free(m);
 }
 
-/* ---- files -------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static int ends_with(const char *s, const char *end)
 {
@@ -155,8 +155,9 @@ static int locate(const char *path, place *p, sae_err *err)
         else
             SAE_TRY(only_file(path, "", ".safetensors", &p->weights, err));
         if (p->dir && !p->weights)
-            SAE_FAIL(err, SAE_EIO, "expected config.json and model.safetensors, or one .safetensors "
-                                   "file, in this directory");
+            SAE_FAIL(err, SAE_EIO,
+                     "expected config.json and model.safetensors, or one .safetensors file, in "
+                     "this directory");
     } else {
         const char *slash = strrchr(path, '/');
         p->dir = slash ? sae_strfmt("%.*s", (int)(slash - path + 1), path) : sae_strdup(".");

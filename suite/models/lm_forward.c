@@ -9,7 +9,7 @@
 /* Floats of logits held at a time; at least HEAD_ROWS rows. */
 enum { LOGIT_FLOATS = 1 << 22, HEAD_ROWS = 64 };
 
-/* ---- buffers ----------------------------------------------------------------------------------- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 static int64_t widest(int64_t a, int64_t b)
 {
@@ -69,7 +69,7 @@ fail:
     return rc;
 }
 
-/* ---- blocks ----------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 /* out [rows x n] = x [rows x k] w^T */
 static int product(const sae_lm_model *m, int64_t rows, int64_t k, int64_t n, const float *x,
@@ -120,7 +120,7 @@ int sae_lm_halves(sae_lm_model *m, const sae_lm_group *g, int64_t p, int64_t end
     return SAE_OK;
 }
 
-/* ---- head --------------------------------------------------------------------------------------- */
+/* ---- head ------------------------------------------------------------------------------------ */
 
 /* Results of row r (of the pass) from its logits z; `next` is the token it predicts, -1: none. */
 static void row_results(int64_t vocab, int64_t r, int32_t next, const float *z,

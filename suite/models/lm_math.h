@@ -11,15 +11,16 @@
 #include <string.h>
 
 /* Sanitizers and clang's run-time dispatch do not go together with these clones. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__)
 #define SAE_LM_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define SAE_LM_CLONES
 #endif
 
 /* e^x within 2 ulp, written so that loops over it vectorise: x = n ln 2 + r, Taylor series of
- * degree 7 (remainder below 6e-9 for |r| <= ln(2) / 2). Results below 1e-38 are 0, x above 88 counts
- * as 88, NaN stays NaN. */
+ * degree 7 (remainder below 6e-9 for |r| <= ln(2) / 2). 0 for x below -87, x above 88 counts as 88,
+ * NaN stays NaN. */
 static inline float sae_lm_exp(float x)
 {
     const float shift = 0x1.8p23f; /* adding it rounds to an integer in the low mantissa bits */

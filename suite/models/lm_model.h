@@ -16,7 +16,7 @@
 #include <sae/kernels.h>
 #include <sae/lm.h>
 
-/* ---- description --------------------------------------------------------------------------- */
+/* ---- description ----------------------------------------------------------------------------- */
 
 enum sae_lm_norm {
     SAE_LM_NORM_NONE, /* x                                                     */
@@ -112,7 +112,7 @@ int sae_lm_weights_open(sae_lm_weights *w, const sae_lm_config *c, const sae_lm_
                         sae_err *err);
 void sae_lm_weights_close(sae_lm_weights *w);
 
-/* ---- state ------------------------------------------------------------------------------------ */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 /* Buffers of one call, for up to `rows` rows; grown on demand, kept between calls. */
 typedef struct sae_lm_work {

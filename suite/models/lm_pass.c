@@ -27,7 +27,7 @@ struct sae_lm_pass {
     int64_t cap_N, cap_rows; /* what there is room for */
 };
 
-/* ---- hooks -------------------------------------------------------------------------------------- */
+/* ---- hooks ----------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name, *other; /* ours and TransformerLens': "NAME.L", "blocks.L.hook_NAME" */
@@ -80,7 +80,7 @@ int sae_lm_hook(void *self, const char *name, int64_t *d_hook, sae_err *err)
     return SAE_OK;
 }
 
-/* ---- contexts --------------------------------------------------------------------------------- */
+/* ---- contexts -------------------------------------------------------------------------------- */
 
 static int check_contexts(const sae_lm_model *m, const sae_contexts *c, sae_err *err)
 {
@@ -125,7 +125,7 @@ static int reserve(const sae_lm_pass *s, sae_err *err)
     return sae_lm_work_reserve(s->m, rows, longest, err);
 }
 
-/* ---- passes ----------------------------------------------------------------------------------- */
+/* ---- passes ---------------------------------------------------------------------------------- */
 
 void sae_lm_pass_free(sae_lm_pass *s)
 {

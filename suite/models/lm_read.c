@@ -50,7 +50,7 @@ int sae_lm_read_bin(void *bin, const sae_lm_config *c, enum sae_lm_part p, int64
     return SAE_OK;
 }
 
-/* ---- safetensors ------------------------------------------------------------------------------ */
+/* ---- safetensors ----------------------------------------------------------------------------- */
 
 static const char *const hf_names[SAE_LM_PARTS] = {
     [SAE_LM_EMBED] = "model.embed_tokens.weight",

@@ -1,4 +1,4 @@
-/* tests/models/lm_golden.c - real models against float64 values of an independent implementation. */
+/* tests/models/lm_golden.c - real models against float64 values computed independently. */
 #include "lm_util.h"
 
 #include "models/docs.h"
@@ -156,7 +156,7 @@ START_TEST(greedy_text)
 }
 END_TEST
 
-/* ---- fifty documents ---------------------------------------------------------------------------- */
+/* ---- fifty documents ------------------------------------------------------------------------- */
 
 static void relative(double value, double want, double share, const char *what)
 {

@@ -9,10 +9,10 @@
 #include <omp.h>
 #include <string.h>
 
-/* ---- models --------------------------------------------------------------------------------------- */
+/* ---- models ---------------------------------------------------------------------------------- */
 
-/* Llama, bitllama, and a model whose extents divide nothing: one query head per key/value head, head
- * width 6, untied. */
+/* Llama, bitllama, and a model whose extents divide nothing: one query head per key/value head,
+ * head width 6, untied. */
 static const sae_lm_config configs[] = {
     {"llama", 24, 40, 3, 50, 64, 6, 3, 4, SAE_LM_NORM_RMS, SAE_LM_NORM_NONE, SAE_LM_NORM_RMS,
      SAE_LM_ROPE_ADJACENT, 10000, 1e-5, 1, 1, 2},
@@ -79,8 +79,12 @@ typedef struct results {
 static results new_results(const small *s)
 {
     size_t rows = (size_t)s->rows, v = (size_t)s->lm->vocab;
-    return (results){calloc(rows * (size_t)s->lm->d, sizeof(float)), calloc(rows * v, sizeof(float)),
-                     calloc(rows * v, sizeof(float)), calloc(rows, sizeof(double))};
+    return (results){
+        .acts = calloc(rows * (size_t)s->lm->d, sizeof(float)),
+        .logits = calloc(rows * v, sizeof(float)),
+        .logprob = calloc(rows * v, sizeof(float)),
+        .ce = calloc(rows, sizeof(double)),
+    };
 }
 
 static void free_results(results *r)
@@ -119,7 +123,7 @@ static const char *const hooks[] = {"resid_pre.0", "attn_out.0", "mlp_out.0", "r
                                     "resid_pre.1", "attn_out.1", "mlp_out.1", "resid_post.1"};
 enum { HOOKS = sizeof hooks / sizeof hooks[0] };
 
-/* ---- tests ---------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 START_TEST(context_alone_is_the_same)
 {

@@ -28,7 +28,7 @@ static float weight(enum sae_lm_part p, int64_t layer, int64_t i)
     return (float)((int)(u % 127) - 63) / 128;
 }
 
-/* ---- writing -------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static void put(FILE *f, enum sae_lm_part p, int64_t layers)
 {
@@ -173,7 +173,7 @@ static const char *write_hf(char out[512], const char *name, const form *f, cons
     return out;
 }
 
-/* ---- reading --------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static void logits(const char *path, float out[CTX * VOCAB], lm_fixture *keep)
 {
@@ -263,7 +263,7 @@ START_TEST(facts)
 }
 END_TEST
 
-/* ---- refusals ------------------------------------------------------------------------------------ */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 static void refuse(const char *path, int code, const char *words)
 {

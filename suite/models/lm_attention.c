@@ -91,22 +91,34 @@ INLINE void scores(const span *a, int64_t n)
     }
 }
 
+/* s = value where the key comes after the query. */
+INLINE void fill_future(const span *a, int64_t i0, int64_t n, float value)
+{
+    float *s = (float *)a->s;
+    for (int64_t j = i0; j < n; j++)
+        for (int64_t l = 0; l < j - i0; l++)
+            s[j * LANES + l] = value;
+}
+
 /* s = exp(s - max over the keys a query may see), 0 for the others. */
 INLINE void exponentials(const span *a, int64_t i0, int64_t n)
 {
-    float *s = (float *)a->s, m[LANES];
-    for (int64_t j = i0; j < n; j++)
-        for (int64_t l = 0; l < j - i0; l++)
-            s[j * LANES + l] = -INFINITY;
+    float *s = (float *)a->s, m[4 * LANES]; /* four keys at a time hide the latency of a maximum */
+    fill_future(a, i0, n, -INFINITY);
     memcpy(m, s, sizeof m);
-    for (int64_t j = 1; j < n; j++)
+    for (int64_t j = 4; j < n; j += 4)
+#pragma omp simd
+        for (int l = 0; l < 4 * LANES; l++)
+            m[l] = s[j * LANES + l] > m[l] ? s[j * LANES + l] : m[l];
+    for (int k = 1; k < 4; k++)
 #pragma omp simd
         for (int l = 0; l < LANES; l++)
-            m[l] = s[j * LANES + l] > m[l] ? s[j * LANES + l] : m[l];
+            m[l] = m[k * LANES + l] > m[l] ? m[k * LANES + l] : m[l];
     for (int64_t j = 0; j < n; j++)
 #pragma omp simd
         for (int l = 0; l < LANES; l++)
             s[j * LANES + l] = sae_lm_exp(s[j * LANES + l] - m[l]);
+    fill_future(a, i0, n, 0);
 }
 
 /* o[c] = sum_j s[j] v[j, c] / sum_j s[j] */

@@ -19,13 +19,13 @@
 #endif
 
 /* e^x within 2 ulp, written so that loops over it vectorise: x = n ln 2 + r, Taylor series of
- * degree 7 (remainder below 6e-9 for |r| <= ln(2) / 2). 0 for x below -87, x above 88 counts as 88,
- * NaN stays NaN. */
+ * degree 7 (remainder below 6e-9 for |r| <= ln(2) / 2). x outside [-87, 88] counts as the bound it
+ * is beyond, NaN stays NaN. */
 static inline float sae_lm_exp(float x)
 {
     const float shift = 0x1.8p23f; /* adding it rounds to an integer in the low mantissa bits */
-    float y = x > 88.0f ? 88.0f : x;
-    y = y < -87.0f ? -87.0f : y;
+    float y = 88.0f < x ? 88.0f : x;
+    y = -87.0f > y ? -87.0f : y;
     float t = y * 1.44269504f + shift;
     float n = t - shift;
     float r = y - n * 0x1.62e4p-1f; /* ln 2 in two parts; the first times n is exact */
@@ -43,7 +43,7 @@ static inline float sae_lm_exp(float x)
     bits = (bits + 127u) << 23; /* the low bits of t hold n; shift's own bits leave at the top */
     float scale;
     memcpy(&scale, &bits, sizeof scale);
-    return x < -87.0f ? 0.0f : s * scale;
+    return s * scale;
 }
 
 /* out[r,:] = norm(x[r,:]); out may be x. */

@@ -52,6 +52,8 @@ void kern_fill(float *p, int64_t rows, int64_t cols, int64_t ld, enum data kind)
                 *o = of_run(run, c, base);
             else if (kind == INTEGERS)
                 *o = (float)((int)kern_random(7) - 3);
+            else if (kind == ZEROS)
+                *o = kern_random(2) ? 0.0f : -0.0f;
             else
                 *o = special();
         }

@@ -42,10 +42,10 @@ void *kern_out(size_t bytes); /* filled with a pattern */
 void *kern_temp(size_t bytes); /* plain, zeroed; for expectations */
 
 /* ---- data ---- */
-enum data { NORMAL, MIXTURE, INTEGERS, SPECIAL };
+enum data { NORMAL, MIXTURE, INTEGERS, SPECIAL, ZEROS };
 /* NORMAL: standard normal. MIXTURE: runs of zeros, ones, normals, huge, tiny, denormal, constant
  * and alternating values. INTEGERS: -3..3, so that sums are exact and ties abound. SPECIAL: few
- * distinct values with NaN, infinities, both zeros and denormals. */
+ * distinct values with NaN, infinities, both zeros and denormals. ZEROS: of both signs. */
 void kern_fill(float *p, int64_t rows, int64_t cols, int64_t ld, enum data kind);
 uint32_t kern_random(uint32_t below); /* for data: a stream per case */
 uint32_t kern_pick(uint32_t below);   /* for the choice of cases: not affected by --filter */

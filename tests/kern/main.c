@@ -22,7 +22,8 @@ enum { MAX_BUFS = 64, GUARD = 256, PATTERN = 0xAA, MAX_IMPLS = 4, TEAMS = 3 };
 static const int team_size[TEAMS] = {2, 3, 8};
 
 typedef struct buf {
-    unsigned char *base, *p, *start, *single;
+    unsigned char *base, *p;
+    unsigned char *start, *single, *fused; /* before a run; after one thread's; after AVX2's */
     size_t bytes;
     int out;
 } buf;
@@ -54,6 +55,7 @@ static void release(void)
         free(h.buf[i].base);
         free(h.buf[i].start);
         free(h.buf[i].single);
+        free(h.buf[i].fused);
     }
     for (int i = 0; i < h.temps; i++)
         free(h.temp[i]);
@@ -80,6 +82,7 @@ static void *take(size_t bytes, int out)
     b->p = b->base + GUARD + 8; /* malloc gives multiples of 16 */
     b->start = must(malloc(bytes + 1));
     b->single = must(malloc(bytes + 1));
+    b->fused = must(malloc(bytes + 1));
     return b->p;
 }
 
@@ -204,21 +207,53 @@ static int call(const kcase *c, const impl *im, const char *who)
     return 1;
 }
 
-static void check_teams(const kcase *c, int index)
+static void same_bytes(const char *who, const char *than, size_t member)
 {
+    for (int i = 0; i < h.bufs; i++) {
+        unsigned char *want;
+        memcpy(&want, (const char *)&h.buf[i] + member, sizeof want);
+        if (memcmp(h.buf[i].p, want, h.buf[i].bytes))
+            kern_fail("%s: buffer %d has other bits than with %s", who, i, than);
+    }
+}
+
+static int same_workspace(const sae_device *dev, const sae_ws *shared, const sae_ws *own)
+{
+    return !memcmp(dev->shared, shared, sizeof dev->shared) &&
+           !memcmp(dev->own[0], own, sizeof dev->own[0]);
+}
+
+/* Called again, the same device gives the same bits and allocates nothing; so do larger teams. */
+static void check_again(const kcase *c, int index)
+{
+    impl im = h.impl[index];
+    sae_ws shared[SAE_WS_SLOTS], own[SAE_WS_SLOTS];
+    char who[96];
     for (int i = 0; i < h.bufs; i++)
         memcpy(h.buf[i].single, h.buf[i].p, h.buf[i].bytes);
+    memcpy(shared, im.dev->shared, sizeof shared);
+    memcpy(own, im.dev->own[0], sizeof own);
+    if (!call(c, &im, im.name))
+        return;
+    same_bytes(im.name, "the first call", offsetof(buf, single));
+    if (!same_workspace(im.dev, shared, own))
+        kern_fail("%s: the second call allocated", im.name);
     for (int t = 0; t < TEAMS; t++) {
-        impl im = h.impl[index];
-        char who[96];
         snprintf(who, sizeof who, "%s, %d threads", im.name, team_size[t]);
         im.dev = h.team[index][t];
         if (!call(c, &im, who))
             return;
-        for (int i = 0; i < h.bufs && c->expect == SAE_OK; i++)
-            if (memcmp(h.buf[i].p, h.buf[i].single, h.buf[i].bytes))
-                kern_fail("%s: buffer %d has other bits than with one thread", who, i);
+        same_bytes(who, "one thread", offsetof(buf, single));
     }
+}
+
+/* AVX2 and AVX-512 compute the same chains of fused operations. */
+static void check_fused(const impl *im, int index)
+{
+    for (int i = 0; i < h.bufs && index == 1 + SAE_SIMD_AVX2; i++)
+        memcpy(h.buf[i].fused, h.buf[i].p, h.buf[i].bytes);
+    if (index == 1 + SAE_SIMD_AVX512)
+        same_bytes(im->name, "AVX2", offsetof(buf, fused));
 }
 
 static double now(void)
@@ -260,8 +295,10 @@ void kern_run(const kcase *c)
             c->check(im, c->ctx);
         if (h.failed_now > before)
             kern_fail("(with %s)", im->name);
-        if (!im->is_ref)
-            check_teams(c, i);
+        if (!im->is_ref && c->expect == SAE_OK) {
+            check_again(c, i);
+            check_fused(im, i);
+        }
         if (h.bench)
             time_case(c, im);
     }

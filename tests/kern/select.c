@@ -146,6 +146,7 @@ void test_select(void)
             one_select(rules[r], 60, 900, 7, (enum sae_key)key, NORMAL, 0); /* lists overflow */
             one_select(rules[r], 200, 300, 9, (enum sae_key)key, INTEGERS, 0);
         }
+        one_select(rules[r], 30, 200, 5, SAE_KEY_VALUE, ZEROS, 0); /* one rank */
         one_select(rules[r], 9, 40, 0, SAE_KEY_VALUE, SPECIAL, 0);
         one_select(rules[r], 0, 40, 3, SAE_KEY_VALUE, NORMAL, 0);
         one_select(rules[r], 9, 0, 3, SAE_KEY_VALUE, NORMAL, 0);

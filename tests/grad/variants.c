@@ -21,7 +21,7 @@ typedef struct pair {
 } pair;
 
 static const sae_probe_shape shapes[] = {{9, 8, 160}, {7, 12, 5}};
-enum { SHAPES = sizeof shapes / sizeof shapes[0], COORDINATES = 25, SEEDS = 3 };
+enum { SHAPES = sizeof shapes / sizeof shapes[0], COORDINATES = 25, SEEDS = 3, LARGEST = 160 * 160 };
 
 static sae_registry *reg;
 static sae_engine engine;
@@ -106,11 +106,14 @@ static void check_adds(pair *p, int tensor, const double *once)
 
 static void check_second_call(pair *p)
 {
-    static double once[SAE_MAX_TENSOR][4096];
+    static double once[SAE_MAX_TENSOR][LARGEST];
     sae_model *m = &p->held.model;
-    for (int i = 0; i < m->nt; i++)
-        for (int64_t k = 0; m->t[i].grad && k < m->t[i].rows * m->t[i].cols; k++)
+    for (int i = 0; i < m->nt; i++) {
+        int64_t count = m->t[i].grad ? m->t[i].rows * m->t[i].cols : 0;
+        ck_assert_int_le(count, LARGEST);
+        for (int64_t k = 0; k < count; k++)
             once[i][k] = (double)m->t[i].grad[k];
+    }
     ck_assert_ok(p->held.v->backward(m, &p->held.ctx, &p->held.batch, &p->held.tape),
                  p->held.err);
     for (int i = 0; i < m->nt; i++)

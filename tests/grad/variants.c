@@ -21,7 +21,8 @@ typedef struct pair {
 } pair;
 
 static const sae_probe_shape shapes[] = {{9, 8, 160}, {7, 12, 5}};
-enum { SHAPES = sizeof shapes / sizeof shapes[0], COORDINATES = 25, SEEDS = 3, LARGEST = 160 * 160 };
+enum { SHAPES = sizeof shapes / sizeof shapes[0], COORDINATES = 25, SEEDS = 3,
+       LARGEST = 160 * 160 };
 
 static sae_registry *reg;
 static sae_engine engine;

@@ -317,7 +317,8 @@ Suite *suite_contract(void)
 {
     Suite *s = suite_create("contract");
     TCase *t = tcase_create("variants");
-    int variants = 0, backends = 0, broken = (int)(sizeof broken_forward / sizeof broken_forward[0]);
+    int variants = 0, backends = 0;
+    int broken = (int)(sizeof broken_forward / sizeof broken_forward[0]);
     while (sae_list_variants[variants])
         variants++;
     while (sae_list_backends[backends])

@@ -323,7 +323,7 @@ int sae_c8_allocation(sae_check *k)
     return check_scratch(k);
 }
 
-/* ---- C9: codes ------------------------------------------------------------------------------ */
+/* ---- C9: codes ------------------------------------------------------------------------------- */
 
 static int check_values(sae_check *k, const sae_code *z, const sae_host_code *h)
 {

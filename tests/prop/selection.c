@@ -104,7 +104,7 @@ static const struct {
              {"abstopk:k=3.5,scope=batch", 0}};
 enum { CASES = sizeof cases / sizeof cases[0] };
 
-/* ---- symmetries ------------------------------------------------------------------------------------ */
+/* ---- symmetries ------------------------------------------------------------------------------ */
 
 /* A permutation of [0, m): multiplication by 5, coprime to the sizes used here. */
 static int64_t moved(int64_t i, int64_t m)
@@ -212,7 +212,7 @@ START_TEST(homogeneous)
 }
 END_TEST
 
-/* ---- how many ------------------------------------------------------------------------------------------ */
+/* ---- how many -------------------------------------------------------------------------------- */
 
 /* Active entries of the unselected encoder: positive ones, or all (an exact 0 does not occur). */
 static int64_t eligible(int64_t r, int absolute)
@@ -262,7 +262,7 @@ START_TEST(counts_of_batches)
 }
 END_TEST
 
-/* ---- known vectors: the proximal table of the AbsTopK paper ------------------------------------------------ */
+/* ---- known vectors: the proximal table of the AbsTopK paper ---------------------------------- */
 
 static void check_vector(const char *spec, const double *expected)
 {
@@ -308,7 +308,7 @@ START_TEST(relu_modes_agree)
 }
 END_TEST
 
-/* ---- threshold ----------------------------------------------------------------------------------------------- */
+/* ---- threshold ------------------------------------------------------------------------------- */
 
 static double smallest_active(const sae_code *z)
 {
@@ -341,7 +341,7 @@ START_TEST(threshold_follows_the_batch)
 }
 END_TEST
 
-/* ---- initialisation -------------------------------------------------------------------------------------------- */
+/* ---- initialisation -------------------------------------------------------------------------- */
 
 static double sum_of_distances(const sae_real *x, const double *b)
 {
@@ -409,7 +409,7 @@ START_TEST(bias_starts_at_mean_or_median)
 }
 END_TEST
 
-/* ---- options -------------------------------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 START_TEST(unit_rows_follow_the_option)
 {

@@ -1,0 +1,49 @@
+# Real language models: scores equal the float64 references; capture, train, splice, report.
+models=$data/stories260k
+text=$data/tinystories-sample/stories_0001_1800.txt
+# lm NAME WEIGHTS TOKENIZER: corpus CE over the first 50 stories, relative 1e-4; ablations 1e-3.
+lm() {
+    golden=$data/$1/golden.json
+    "$saemark" lm eval "$data/$1/$2" --tokenizer "$data/$3" --text "$text" \
+        --doc-separator '<|endoftext|>' --docs 50 --ablate resid_post.2=zero \
+        --ablate resid_post.2=mean --json >"$tmp/lm.json" 2>"$tmp/err" ||
+        bad "lm eval $1: $(cat "$tmp/err")"
+    want=$(tr -d ' \n' <"$golden" | sed 's/.*"mean_ce_nats":\([0-9.]*\).*/\1/')
+    zero=$(tr -d ' \n' <"$golden" | sed 's/.*"zero_ablation_ce_by_layer":\[[0-9.]*,[0-9.]*,\([0-9.]*\).*/\1/')
+    mean=$(tr -d ' \n' <"$golden" | sed 's/.*"mean_ablation_ce_by_layer":\[[0-9.]*,[0-9.]*,\([0-9.]*\).*/\1/')
+    got=$(sed -n 's/.*"ce_nats": \([0-9.]*\).*/\1/p' "$tmp/lm.json" | tr '\n' ' ')
+    printf '%s %s %s %s\n' "$got" "$want" "$zero" "$mean" | awk '
+        function off(a, b) { return (a > b ? a - b : b - a) / b }
+        { exit !(NF == 6 && off($1, $4) < 1e-4 && off($2, $5) < 1e-3 && off($3, $6) < 1e-3) }' &&
+        ok || bad "lm eval $1: got $got, expected $want $zero $mean"
+}
+if [ -r "$text" ] && [ -r "$models/stories260K.bin" ]; then
+    lm stories260k stories260K.bin stories260k/tok512.bin
+    lm babyllama105 model5000.bin babyllama105/tok105.bin
+    lm bitllama3m bitllama3m.f32.safetensors stories260k/tok512.bin
+    one_error "no such hook" "resid_post.9" "$saemark" lm eval "$models/stories260K.bin" \
+        --tokenizer "$models/tok512.bin" --text "$text" --ablate resid_post.9=zero
+    printf 'good \377 bad' >"$tmp/latin.txt"
+    one_error "invalid UTF-8" "latin.txt.*byte|UTF-8" "$saemark" lm eval "$models/stories260K.bin" \
+        --tokenizer "$models/tok512.bin" --text "$tmp/latin.txt"
+    head -c 5000 "$models/stories260K.bin" >"$tmp/cut.bin"
+    one_error "truncated weights" "cut.bin" "$saemark" lm eval "$tmp/cut.bin" \
+        --tokenizer "$models/tok512.bin" --text "$text"
+
+    expect 0 "capture" "$saemark" capture --model "$models/stories260K.bin" --text "$text" \
+        --tokenizer "$models/tok512.bin" --hook resid_post.2 --out "$tmp/acts" --docs 40 \
+        --doc-separator '<|endoftext|>'
+    [ -s "$tmp/acts/manifest.json" ] && ok || bad "capture wrote no manifest"
+    expect 0 "run on shards" "$saemark" run quickstart --set "dataset=shards:dir=$tmp/acts" \
+        --set steps=20 --set batch=256 --set eval_rows=512 --set seeds=0 --set saes=topk:k=8,n=4d \
+        --out "$tmp/shard-run" --no-report
+    grep -q 'reconstruction.fvu' "$tmp/shard-run/metrics.csv" && ok || bad "no metrics on shards"
+    expect 0 "run on a model" "$saemark" run lm --set model="$models/stories260K.bin" \
+        --set tokenizer="$models/tok512.bin" --set text="$text" --set docs=60 --set steps=60 \
+        --set batch=512 --set eval_rows=1000 --set seeds=0 --set saes=topk:k=32,n=8d --out "$tmp/lm"
+    awk -F'","|",|,"' '/downstream.loss_recovered_zero/ { found = 1 } END { exit !found }' \
+        "$tmp/lm/metrics.csv" && ok || bad "no downstream rows"
+    [ -s "$tmp/lm/plots/frontier.svg" ] && ok || bad "no plots of the model run"
+else
+    skip "$text or the models are not there (set SAEMARK_DATA)"
+fi

@@ -157,7 +157,9 @@ typedef struct sae_adam {
  * leaves g alone). Then *norm2 = |g|^2 in double, pairwise over rows. */
 #define SAE_DECL_project_rows(name)                                                                \
     int name(sae_device *dev, sae_cmat w, sae_mat g, double *norm2)
-/* w, m, v are updated, g is set to zero; all [rows x cols] with ld == cols. */
+/* w, m, v are updated, g is set to zero; all [rows x cols] with ld == cols. Moments that are not
+ * normal numbers become 0: those of a feature without gradient would stay denormal for ever, and
+ * arithmetic on denormals is slow. */
 #define SAE_DECL_adam_step(name)                                                                   \
     int name(sae_device *dev, const sae_adam *a, sae_mat w, sae_real *g, sae_real *m, sae_real *v)
 /* Scale every row to unit L2 norm; zero rows stay zero. */

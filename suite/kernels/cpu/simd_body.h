@@ -6,6 +6,8 @@
  */
 #include "cpu/simd_tile.h"
 
+#include <float.h>
+
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 static inline float coef(const sae_gather *g, int64_t i)
@@ -154,9 +156,9 @@ static void adam(const sae_adam_row *a, float *restrict w, float *restrict g, fl
         float grad = g[i] * s.grad_scale;
         float mean = s.beta1 * m[i] + s.rate1 * grad;
         float square = s.beta2 * v[i] + s.rate2 * grad * grad;
-        w[i] = s.keep * w[i] - s.step * mean / (sqrtf(square) * s.root + s.eps);
-        m[i] = mean;
-        v[i] = square;
+        w[i] = s.keep * w[i] - s.step * (mean / (sqrtf(square) * s.root + s.eps));
+        m[i] = fabsf(mean) < FLT_MIN ? 0 : mean;
+        v[i] = square < FLT_MIN ? 0 : square;
         g[i] = 0;
     }
 }

@@ -1,7 +1,14 @@
 /* suite/kernels/ref/optim.c - projection, Adam, unit rows, random normals. */
 #include "ref/ref.h"
 
+#include <float.h>
 #include <sae/rng.h>
+
+#ifdef SAE_REAL_IS_DOUBLE
+#define SMALLEST_NORMAL DBL_MIN
+#else
+#define SMALLEST_NORMAL FLT_MIN
+#endif
 
 SAE_DECL_project_rows(SAE_REF(project_rows))
 {
@@ -56,8 +63,8 @@ SAE_DECL_adam_step(SAE_REF(adam_step))
             double step = mi / fix1 / (sqrt(vi / fix2) + a->eps);
             double wi = (double)w.p[i];
             w.p[i] = (sae_real)(wi - a->lr * (step + a->weight_decay * wi));
-            m[i] = (sae_real)mi;
-            v[i] = (sae_real)vi;
+            m[i] = fabs(mi) < (double)SMALLEST_NORMAL ? 0 : (sae_real)mi;
+            v[i] = vi < (double)SMALLEST_NORMAL ? 0 : (sae_real)vi;
             g[i] = 0;
         }
         if (a->unit_rows)

@@ -5,10 +5,11 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/memory.h"
-#include "models/lm_math.h"
+#include "models/lm_model.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* ---- model in memory ------------------------------------------------------------------------- */
 
@@ -142,12 +143,15 @@ static int locate(const char *path, place *p, sae_err *err)
 {
     char *config = sae_path_join(path, "config.json");
     char *inside = sae_path_join(path, ".");
-    int has_config = config && sae_file_exists(config), is_dir = inside && sae_file_exists(inside);
+    int named = config && inside;
+    int has_config = named && sae_file_exists(config), is_dir = named && sae_file_exists(inside);
     sae_free(inside);
     if (has_config)
         p->config = config;
     else
         sae_free(config);
+    if (!named)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory");
     if (is_dir) {
         p->dir = sae_strdup(path);
         if (has_config)

@@ -59,7 +59,8 @@ void sae_lm_softmax_stats(int64_t n, const float *z, double *max, double *log_su
 double sae_lm_kl(int64_t n, const float *ref, const float *z, double max, double log_sum);
 
 /* Causal attention of every context of a group: qkv [rows x (heads + 2 kv_heads) head] before
- * rotation, out [rows x heads head]. own: sae_lm_attention_room floats per thread. */
+ * rotation, out [rows x heads head]. Works in m->work.own, which holds sae_lm_attention_room floats
+ * per thread. */
 void sae_lm_attention(const sae_lm_model *m, const sae_lm_group *g, const float *qkv, float *out);
 int64_t sae_lm_attention_room(const sae_lm_config *c, int64_t longest);
 

@@ -116,7 +116,7 @@ void sae_lm_weights_close(sae_lm_weights *w);
 
 /* Buffers of one call, for up to `rows` rows; grown on demand, kept between calls. */
 typedef struct sae_lm_work {
-    int64_t rows, longest, threads, logit_floats; /* what there is room for */
+    int64_t rows, longest, threads; /* what there is room for */
     float *x, *h, *delta; /* [rows x d] stream, normalised stream, what a half adds */
     float *wide, *mid;    /* [rows x ...] products of w_in; what goes into w_out */
     float *own;           /* attention's scratch, one slice per thread */

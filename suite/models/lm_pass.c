@@ -3,7 +3,6 @@
 #include "core/memory.h"
 #include "models/lm_math.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 /* Contexts are computed together until they have this many rows: enough for the matrix products,

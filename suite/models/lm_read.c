@@ -1,6 +1,5 @@
 /* suite/models/lm_read.c - one part of a model from a file. */
 #include "core/error.h"
-#include "core/memory.h"
 #include "models/lm_model.h"
 
 #include <math.h>

@@ -166,9 +166,10 @@ static int head(const shape *s, const char *text)
         fprintf(stderr, "train: %s\n", err.msg);
         return 1;
     }
-    printf("%s; %s; backend %s, %d threads\nd %lld, n %lld, B %lld, k %lld, medians of %lld rounds\n",
-           e.props.name, e.props.library, e.be->name, e.props.threads, (long long)s->d,
-           (long long)s->n, (long long)s->B, (long long)s->k, (long long)s->rounds);
+    printf(
+        "%s; %s; backend %s, %d threads\nd %lld, n %lld, B %lld, k %lld, medians of %lld rounds\n",
+        e.props.name, e.props.library, e.be->name, e.props.threads, (long long)s->d,
+        (long long)s->n, (long long)s->B, (long long)s->k, (long long)s->rounds);
     printf("%-24s %9s %9s %9s %8s %9s %9s\n", "variant", "step ms", "min ms", "sgemm ms", "/ sgemm",
            "peak MiB", "limit MiB");
     sae_engine_close(&e);
@@ -196,8 +197,12 @@ static int parse(int argc, char **argv, shape *s, int *at)
     const struct {
         const char *name;
         int64_t *value;
-    } option[] = {{"--d", &s->d}, {"--n", &s->n},             {"--B", &s->B},
-                  {"--k", &s->k}, {"--threads", &s->threads}, {"--rounds", &s->rounds}};
+    } option[] = {{"--d", &s->d},
+                  {"--n", &s->n},
+                  {"--B", &s->B},
+                  {"--k", &s->k},
+                  {"--threads", &s->threads},
+                  {"--rounds", &s->rounds}};
     const size_t count = sizeof option / sizeof option[0];
     for (*at = 1; *at < argc && argv[*at][0] == '-'; *at += 2) {
         size_t i = 0;
@@ -218,7 +223,7 @@ int main(int argc, char **argv)
     sae_err err = {0};
     if (!parse(argc, argv, &s, &at)) {
         fprintf(stderr, "usage: train [--d N] [--n N] [--B N] [--k N] [--threads N] [--rounds N] "
-                "[SPEC...]\n");
+                        "[SPEC...]\n");
         return 2;
     }
     if (sae_registry_open(&reg, &err) < 0 || apart(head, &s, NULL))

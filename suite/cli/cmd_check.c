@@ -1,4 +1,5 @@
-/* suite/cli/cmd_check.c - saemark check: the contract of variants, for plug-ins and in-tree ones. */
+/* suite/cli/cmd_check.c - saemark check: the contract of variants, for plug-ins and in-tree ones.
+ */
 #include "cli/open.h"
 #include "core/error.h"
 #include "core/memory.h"
@@ -20,9 +21,9 @@ static void on_clause(void *arg, const sae_clause *c)
     if (c->verdict == SAE_VERDICT_FAIL)
         json_array_append_new(t->failures,
                               json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "clause", c->id,
-                                        "what", c->what, "options", c->options, "detail",
-                                        c->detail, "B", (json_int_t)c->shape.B, "d",
-                                        (json_int_t)c->shape.d, "n", (json_int_t)c->shape.n));
+                                        "what", c->what, "options", c->options, "detail", c->detail,
+                                        "B", (json_int_t)c->shape.B, "d", (json_int_t)c->shape.d,
+                                        "n", (json_int_t)c->shape.n));
 }
 
 static void print_failures(const json_t *failures)
@@ -63,9 +64,8 @@ static int check_variant(const sae_variant *v, const sae_engine *e, json_t *all,
         return SAE_OK;
     }
     json_array_append_new(all, json_pack("{s:s, s:I, s:I, s:I, s:o}", "variant", v->name, "passed",
-                                         (json_int_t)t.passed, "failed", (json_int_t)bad,
-                                         "skipped", (json_int_t)t.skipped, "failures",
-                                         t.failures));
+                                         (json_int_t)t.passed, "failed", (json_int_t)bad, "skipped",
+                                         (json_int_t)t.skipped, "failures", t.failures));
     return SAE_OK;
 }
 

@@ -30,9 +30,10 @@ static int open_raw(matrix *m, const char *path, int64_t d, sae_err *err)
     if (m->raw.bytes == 0 || m->raw.bytes % ((size_t)d * 4)) {
         size_t bytes = m->raw.bytes;
         sae_map_close(&m->raw);
-        SAE_FAIL(err, SAE_EFORMAT,
-                 "%s: expected rows of %lld float32 values, found %zu bytes (not a multiple of %lld)",
-                 path, (long long)d, bytes, (long long)d * 4);
+        SAE_FAIL(
+            err, SAE_EFORMAT,
+            "%s: expected rows of %lld float32 values, found %zu bytes (not a multiple of %lld)",
+            path, (long long)d, bytes, (long long)d * 4);
     }
     m->dtype = SAE_ST_F32;
     m->data = m->raw.p;
@@ -48,8 +49,8 @@ static int open_matrix(matrix *m, const char *path, int64_t d, sae_err *err)
     if (len < 4 || strcmp(path + len - 4, ".npy"))
         return open_raw(m, path, d, err);
     SAE_TRY(sae_npy_open(&m->npy, path, err));
-    int is_float = m->npy.dtype == SAE_ST_F32 || m->npy.dtype == SAE_ST_F64 ||
-                   m->npy.dtype == SAE_ST_F16;
+    int is_float =
+        m->npy.dtype == SAE_ST_F32 || m->npy.dtype == SAE_ST_F64 || m->npy.dtype == SAE_ST_F16;
     if (m->npy.rank != 2 || !is_float || m->npy.count == 0) {
         int rank = m->npy.rank;
         const char *dtype = sae_st_dtype_name(m->npy.dtype);
@@ -65,8 +66,8 @@ static int open_matrix(matrix *m, const char *path, int64_t d, sae_err *err)
     return SAE_OK;
 }
 
-static int refuse_nonfinite(const char *path, const float *x, int64_t count, int64_t row0, int64_t d,
-                            sae_err *err)
+static int refuse_nonfinite(const char *path, const float *x, int64_t count, int64_t row0,
+                            int64_t d, sae_err *err)
 {
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(x[i]))

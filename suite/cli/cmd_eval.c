@@ -32,16 +32,15 @@ static int on_row(void *arg, const sae_result *r)
     const char *path = b->path[r->subject - b->subject];
     if (b->json)
         return json_array_append_new(
-            b->json,
-            json_pack("{s:s, s:s, s:s, s:o, s:o, s:I, s:s}", "sae", path, "spec", r->subject->spec,
-                      "metric", r->metric, "value", cli_json_real(r->row->value), "se",
-                      cli_json_real(r->row->se), "count", (json_int_t)r->row->count, "unit",
-                      r->row->unit));
+            b->json, json_pack("{s:s, s:s, s:s, s:o, s:o, s:I, s:s}", "sae", path, "spec",
+                               r->subject->spec, "metric", r->metric, "value",
+                               cli_json_real(r->row->value), "se", cli_json_real(r->row->se),
+                               "count", (json_int_t)r->row->count, "unit", r->row->unit));
     char se[40] = "";
     if (isfinite(r->row->se))
         snprintf(se, sizeof se, "%.3g", r->row->se);
-    printf("%-34s %-16.9g %-10s %10lld  %s", r->metric, r->row->value, se,
-           (long long)r->row->count, r->row->unit);
+    printf("%-34s %-16.9g %-10s %10lld  %s", r->metric, r->row->value, se, (long long)r->row->count,
+           r->row->unit);
     if (b->saes > 1)
         printf("  %s", path);
     printf("\n");

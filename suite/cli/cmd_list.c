@@ -46,9 +46,9 @@ static json_t *option_json(const sae_option *o)
     static const char *const types[] = {"int", "real", "bool", "enum", "string"};
     char def[64];
     default_text(o, def, sizeof def);
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "name", o->name, "type",
-                          types[o->type], "default", def, "unit", o->unit, "help", o->help,
-                          "schedule", (int)(o->flags & SAE_OPT_SCHED));
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "name", o->name, "type", types[o->type],
+                          "default", def, "unit", o->unit, "help", o->help, "schedule",
+                          (int)(o->flags & SAE_OPT_SCHED));
     if (o->type == SAE_OPT_INT || o->type == SAE_OPT_REAL) {
         json_object_set_new(j, "min", cli_json_real(o->lo));
         json_object_set_new(j, "max", cli_json_real(o->hi));
@@ -123,8 +123,8 @@ static int list_plans(int as_json, sae_err *err)
     return SAE_OK;
 }
 
-static int list_components(const sae_registry *reg, const char *kind, const char *only,
-                           int as_json, sae_err *err)
+static int list_components(const sae_registry *reg, const char *kind, const char *only, int as_json,
+                           sae_err *err)
 {
     json_t *all = json_array();
     int found = 0;

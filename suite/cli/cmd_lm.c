@@ -12,9 +12,8 @@
 
 static json_t *score_json(const sae_lm_score *s, const char *ablation, int64_t bytes)
 {
-    json_t *j = json_pack("{s:f, s:I, s:f, s:f}", "ce_nats", s->ce, "tokens",
-                          (json_int_t)s->tokens, "bits_per_byte",
-                          s->nats / log(2.0) / (double)bytes, "tokens_per_second",
+    json_t *j = json_pack("{s:f, s:I, s:f, s:f}", "ce_nats", s->ce, "tokens", (json_int_t)s->tokens,
+                          "bits_per_byte", s->nats / log(2.0) / (double)bytes, "tokens_per_second",
                           (double)s->rows / s->seconds);
     if (j && ablation)
         json_object_set_new(j, "ablate", json_string(ablation));
@@ -58,10 +57,10 @@ static int score_all(const cli_args *a, const sae_lm *lm, const sae_docs *docs, 
         json_decref(all);
         return rc;
     }
-    json_t *j = json_pack("{s:s, s:I, s:I, s:I, s:I, s:o}", "arch", lm->arch, "d",
-                          (json_int_t)lm->d, "layers", (json_int_t)lm->layers, "parameters",
-                          (json_int_t)lm->params, "documents", (json_int_t)docs->c.N, "scores",
-                          all);
+    json_t *j =
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:o}", "arch", lm->arch, "d", (json_int_t)lm->d,
+                  "layers", (json_int_t)lm->layers, "parameters", (json_int_t)lm->params,
+                  "documents", (json_int_t)docs->c.N, "scores", all);
     return cli_print_json(j, err);
 }
 

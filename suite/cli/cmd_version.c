@@ -10,8 +10,7 @@
 static json_t *parts_json(const sae_build_facts *f)
 {
     return json_pack("{s:s, s:s, s:s, s:s}", "openblas",
-                     strcmp(f->blas, "yes") ? "absent: built with the built-in product"
-                                            : "linked",
+                     strcmp(f->blas, "yes") ? "absent: built with the built-in product" : "linked",
                      "cuda",
                      strcmp(f->cuda, "yes") ? "absent: no CUDA compiler at build time"
                                             : "absent: this version has no CUDA backend",
@@ -25,8 +24,8 @@ static json_t *version_json(const sae_registry *reg)
     json_t *backends = json_array();
     for (int i = 0; sae_all_backends(reg)[i]; i++) {
         const sae_backend *b = sae_all_backends(reg)[i];
-        json_array_append_new(backends, json_pack("{s:s, s:b}", "name", b->name, "usable",
-                                                  b->score() > 0));
+        json_array_append_new(backends,
+                              json_pack("{s:s, s:b}", "name", b->name, "usable", b->score() > 0));
     }
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "version", f->version, "git",
                      f->git, "config", f->config, "compiler", f->compiler, "flags", f->flags,

@@ -43,9 +43,9 @@ static void on_log(void *arg, enum sae_level level, const char *component, const
     fprintf(stderr, "saemark %s: %s%s\n", component, name[level], message);
 }
 
-/* OpenMP's threads spin between parallel regions by default, which on a busy machine costs a factor of
- * ten (reports/baseline/README.md). The runtime reads its policy before main, so set it and start
- * over; a policy the user gave stays. */
+/* OpenMP's threads spin between parallel regions by default, which on a busy machine costs a factor
+ * of ten (reports/baseline/README.md). The runtime reads its policy before main, so set it and
+ * start over; a policy the user gave stays. */
 static void wait_quietly(char **argv)
 {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))

@@ -6,18 +6,18 @@
 
 typedef struct sae_config { /* one spec; its seeds are repetitions */
     const char *spec, *label, *variant;
-    char n[24]; /* dictionary size as text, "" when unknown */
+    char n[24];              /* dictionary size as text, "" when unknown */
     int variant_no, size_no; /* number of the variant; of the size among those of the variant */
     int rank;                /* among the specs of that variant and size */
 } sae_config;
 
 /* One metric of one spec. */
 typedef struct sae_cell {
-    int64_t seeds;        /* finite values behind it; 0: none */
+    int64_t seeds;          /* finite values behind it; 0: none */
     double mean, low, high; /* over the seeds */
-    double square;        /* sum of squared deviations from the mean (Welford) */
-    double se;            /* standard error of the last seed's value, NaN when not estimated */
-    int64_t count;        /* rows, tokens or features behind one value */
+    double square;          /* sum of squared deviations from the mean (Welford) */
+    double se;              /* standard error of the last seed's value, NaN when not estimated */
+    int64_t count;          /* rows, tokens or features behind one value */
     const char *unit;
 } sae_cell;
 
@@ -38,10 +38,10 @@ typedef struct sae_report_data { /* strings belong to the tables */
     int variants, sizes; /* different ones; sizes: the most of any variant */
     const char **metric; /* names in order of appearance */
     int64_t metric_count;
-    sae_cell *cell;      /* [configs x metric_count] */
+    sae_cell *cell; /* [configs x metric_count] */
     const char *dataset, *hook;
-    sae_points curve;    /* total loss over steps, by config and x */
-    sae_points density;  /* features per quarter decade of density, by config and x */
+    sae_points curve;   /* total loss over steps, by config and x */
+    sae_points density; /* features per quarter decade of density, by config and x */
 } sae_report_data;
 
 int sae_report_data_open(sae_report_data *d, const char *dir, sae_err *err);
@@ -49,8 +49,8 @@ void sae_report_data_close(sae_report_data *d);
 
 /* NULL when there is no such metric or the SAE has no finite value of it. */
 const sae_cell *sae_report_cell(const sae_report_data *d, int64_t config, const char *metric);
-/* The options in which a spec differs from the others of its variant, its label when in none; cut to
- * room - 1 bytes (room > 4). */
+/* The options in which a spec differs from the others of its variant, its label when in none; cut
+ * to room - 1 bytes (room > 4). */
 void sae_short_label(const sae_report_data *d, int64_t config, char *out, size_t room);
 /* Half width of one standard error: of the mean over seeds, or the row's own; NaN when unknown. */
 double sae_cell_error(const sae_cell *c);

@@ -30,18 +30,21 @@ static const struct column {
      "Mean number of features with a non-zero value per activation row."},
     {"reconstruction.fvu", "FVU", "", LOWER,
      "Fraction of variance unexplained: squared reconstruction error divided by the squared "
-     "distance of the activations from their mean, both summed over all rows. 0 is perfect, 1 is no "
+     "distance of the activations from their mean, both summed over all rows. 0 is perfect, 1 is "
+     "no "
      "better than the mean."},
     {"reconstruction.cosine", "cosine", "", HIGHER,
      "Mean cosine between an activation row and its reconstruction."},
     {"downstream.loss_recovered_zero", "CE recovered (zero)", "", HIGHER,
-     "(CE with the hook set to zero - CE with the reconstruction) / (CE with the hook set to zero - "
+     "(CE with the hook set to zero - CE with the reconstruction) / (CE with the hook set to zero "
+     "- "
      "CE of the unchanged model), CE being the next-token cross-entropy. 1 is perfect, 0 is zero "
      "ablation."},
     {"downstream.loss_recovered_mean", "CE recovered (mean)", "", HIGHER,
      "The same with the mean activation in place of zero."},
     {"downstream.ce_increase", "CE increase", "nats", LOWER,
-     "Cross-entropy with the reconstruction in place of the activation, minus that of the unchanged "
+     "Cross-entropy with the reconstruction in place of the activation, minus that of the "
+     "unchanged "
      "model, per predicted token."},
     {"downstream.kl_spliced", "KL", "nats", LOWER,
      "Kullback-Leibler divergence from the predictions of the unchanged model to those with the "
@@ -64,12 +67,23 @@ static void put_text(FILE *f, const char *s)
 {
     for (; *s; s++) {
         switch (*s) {
-        case '&': fputs("&amp;", f); break;
-        case '<': fputs("&lt;", f); break;
-        case '>': fputs("&gt;", f); break;
-        case '"': fputs("&quot;", f); break;
-        case '\'': fputs("&#39;", f); break;
-        default: fputc((unsigned char)*s < 0x20 && *s != '\n' ? ' ' : *s, f);
+        case '&':
+            fputs("&amp;", f);
+            break;
+        case '<':
+            fputs("&lt;", f);
+            break;
+        case '>':
+            fputs("&gt;", f);
+            break;
+        case '"':
+            fputs("&quot;", f);
+            break;
+        case '\'':
+            fputs("&#39;", f);
+            break;
+        default:
+            fputc((unsigned char)*s < 0x20 && *s != '\n' ? ' ' : *s, f);
         }
     }
 }
@@ -190,13 +204,16 @@ static void put_plots(const page *p)
     fputs("<div class=\"figures\">\n", p->f);
     for (int i = 0; i < p->figs->count; i++) {
         const sae_figure *g = &p->figs->f[i];
-        fprintf(p->f, "<figure><a href=\"plots/%s.svg\"><img src=\"plots/%s.svg\" alt=\"%s\" "
-                "loading=\"lazy\"></a>\n<figcaption>%s ", g->name, g->name, g->heading, g->note);
+        fprintf(p->f,
+                "<figure><a href=\"plots/%s.svg\"><img src=\"plots/%s.svg\" alt=\"%s\" "
+                "loading=\"lazy\"></a>\n<figcaption>%s ",
+                g->name, g->name, g->heading, g->note);
         if (g->hidden)
             fprintf(p->f, "%d more lines do not fit in. ", g->hidden);
-        fprintf(p->f, "<a href=\"plots/%s.png\">PNG</a>, <a href=\"plots/data/%s.dat\">data</a>, "
-                "<a href=\"plots/data/%s.gp\">gnuplot</a></figcaption></figure>\n", g->name,
-                g->name, g->name);
+        fprintf(p->f,
+                "<a href=\"plots/%s.png\">PNG</a>, <a href=\"plots/data/%s.dat\">data</a>, "
+                "<a href=\"plots/data/%s.gp\">gnuplot</a></figcaption></figure>\n",
+                g->name, g->name, g->name);
     }
     fputs("</div>\n", p->f);
     if (p->figs->left_out)
@@ -212,7 +229,8 @@ static void put_details(const page *p)
         fputs("</code></summary><p class=\"note\"><code>", p->f);
         put_text(p->f, d->config[i].spec);
         fputs("</code></p>\n<div class=\"scroll\"><table><thead><tr><th>metric</th><th>value</th>"
-              "<th>unit</th><th>count</th></tr></thead><tbody>\n", p->f);
+              "<th>unit</th><th>count</th></tr></thead><tbody>\n",
+              p->f);
         for (int64_t m = 0; m < d->metric_count; m++) {
             const sae_cell *c = &d->cell[i * d->metric_count + m];
             if (c->seeds == 0)
@@ -238,7 +256,8 @@ static void put_terms(const page *p)
                     columns[i].metric, columns[i].meaning, columns[i].unit[0] ? " In " : "",
                     columns[i].unit, columns[i].unit[0] ? "." : "");
     fputs("</dl>\n<p class=\"note\">Errors are standard errors. Every metric of saemark is defined "
-          "in the files metrics/*.md of its source.</p>\n", p->f);
+          "in the files metrics/*.md of its source.</p>\n",
+          p->f);
 }
 
 /* ---- run.json -------------------------------------------------------------------------------- */
@@ -299,16 +318,27 @@ static void put_subtitle(const page *p)
 
 static void put_facts(const page *p)
 {
-    static const char *const facts[][2] = {
-        {"plan", "Plan"}, {"command", "Command"}, {"dataset.spec", "Dataset"},
-        {"dataset.hash", "Dataset hash"}, {"eval_dataset.spec", "Measured on"}, {"hook", "Hook"},
-        {"dataset.d", "Activation width"}, {"steps", "Steps"}, {"batch", "Rows per step"},
-        {"eval_rows", "Rows measured (0: all)"}, {"norm.kind", "Normalisation"},
-        {"norm.scale", "Normalisation scale"}, {"determinism", "Determinism level"},
-        {"build.version", "saemark"}, {"build.git", "Source"}, {"build.compiler", "Compiler"},
-        {"build.flags", "Compiler flags"}, {"machine.processor", "Processor"},
-        {"machine.library", "Linear algebra"}, {"machine.backend", "Backend"},
-        {"machine.threads", "Threads"}};
+    static const char *const facts[][2] = {{"plan", "Plan"},
+                                           {"command", "Command"},
+                                           {"dataset.spec", "Dataset"},
+                                           {"dataset.hash", "Dataset hash"},
+                                           {"eval_dataset.spec", "Measured on"},
+                                           {"hook", "Hook"},
+                                           {"dataset.d", "Activation width"},
+                                           {"steps", "Steps"},
+                                           {"batch", "Rows per step"},
+                                           {"eval_rows", "Rows measured (0: all)"},
+                                           {"norm.kind", "Normalisation"},
+                                           {"norm.scale", "Normalisation scale"},
+                                           {"determinism", "Determinism level"},
+                                           {"build.version", "saemark"},
+                                           {"build.git", "Source"},
+                                           {"build.compiler", "Compiler"},
+                                           {"build.flags", "Compiler flags"},
+                                           {"machine.processor", "Processor"},
+                                           {"machine.library", "Linear algebra"},
+                                           {"machine.backend", "Backend"},
+                                           {"machine.threads", "Threads"}};
     if (!p->run) {
         fputs("<p class=\"note\">run.json is not there.</p>\n", p->f);
         return;
@@ -339,9 +369,9 @@ static const struct part {
     const char *mark;
     void (*put)(const page *p);
 } parts[] = {
-    {"@TITLE@", put_title}, {"@SUBTITLE@", put_subtitle}, {"@CSS@", put_css},
-    {"@SUMMARY@", put_summary}, {"@PLOTS@", put_plots}, {"@DETAILS@", put_details},
-    {"@TERMS@", put_terms}, {"@FACTS@", put_facts},
+    {"@TITLE@", put_title},     {"@SUBTITLE@", put_subtitle}, {"@CSS@", put_css},
+    {"@SUMMARY@", put_summary}, {"@PLOTS@", put_plots},       {"@DETAILS@", put_details},
+    {"@TERMS@", put_terms},     {"@FACTS@", put_facts},
 };
 
 static const struct part *part_at(const char *s, const char *end)

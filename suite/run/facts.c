@@ -73,14 +73,13 @@ int sae_facts_write(const sae_session *s, sae_err *err)
     time_t now = time(NULL);
     struct tm tm;
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o}",
-                          "plan", p->name, "title", p->title ? p->title : p->name, "command",
-                          s->o->command ? s->o->command : "", "finished", when, "steps",
-                          (json_int_t)p->steps, "batch", (json_int_t)p->batch, "eval_rows",
-                          (json_int_t)p->eval_rows, "determinism", "D1", "dataset",
-                          dataset_json(s->train_text, &s->train), "norm", norm_json(s), "saes",
-                          jobs_json(s), "metrics", metrics_json(s), "build", build_json(),
-                          "machine", machine_json(s));
+    json_t *j = json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "plan", p->name,
+        "title", p->title ? p->title : p->name, "command", s->o->command ? s->o->command : "",
+        "finished", when, "steps", (json_int_t)p->steps, "batch", (json_int_t)p->batch, "eval_rows",
+        (json_int_t)p->eval_rows, "determinism", "D1", "dataset",
+        dataset_json(s->train_text, &s->train), "norm", norm_json(s), "saes", jobs_json(s),
+        "metrics", metrics_json(s), "build", build_json(), "machine", machine_json(s));
     if (j && p->eval_dataset)
         json_object_set_new(j, "eval_dataset", dataset_json(s->eval_text, &s->eval));
     if (j && s->hook[0])

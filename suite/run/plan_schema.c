@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REAL_OPTIONAL(key) CYAML_FIELD_FLOAT_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, \
-                                                 sae_plan_sae, key)
+#define REAL_OPTIONAL(key)                                                                         \
+    CYAML_FIELD_FLOAT_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sae_plan_sae, key)
 #define TEXT(key, flags, type)                                                                     \
     CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | (flags), type, key, 0, CYAML_UNLIMITED)
 

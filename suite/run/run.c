@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the run directory ------------------------------------------------------------------------- */
+/* ---- the run directory -------------------------------------------------------------------------
+ */
 
 /* First line in which two identities differ, for the message. */
 static int identity_differs(const char *found, const char *expected, const char *dir, sae_err *err)
@@ -21,8 +22,8 @@ static int identity_differs(const char *found, const char *expected, const char 
         size_t f = strcspn(found, "\n"), x = strcspn(expected, "\n");
         if (f != x || memcmp(found, expected, f))
             SAE_FAIL(err, SAE_EINVAL,
-                     "--resume: %s belongs to another run: it has \"%.*s\", this plan \"%.*s\"", dir,
-                     (int)(f < 150 ? f : 150), found, (int)(x < 150 ? x : 150), expected);
+                     "--resume: %s belongs to another run: it has \"%.*s\", this plan \"%.*s\"",
+                     dir, (int)(f < 150 ? f : 150), found, (int)(x < 150 ? x : 150), expected);
         found += f + (found[f] == '\n');
         expected += x + (expected[x] == '\n');
     }
@@ -94,7 +95,8 @@ static int open_dir(sae_session *s, const char *identity, sae_err *err)
     return rc;
 }
 
-/* ---- one wave ------------------------------------------------------------------------------------- */
+/* ---- one wave
+ * ------------------------------------------------------------------------------------- */
 
 typedef struct wave {
     sae_learner *store;
@@ -216,7 +218,8 @@ static int run_wave(sae_session *s, int64_t number, sae_err *err)
     return rc;
 }
 
-/* ---- public ------------------------------------------------------------------------------------------ */
+/* ---- public
+ * ------------------------------------------------------------------------------------------ */
 
 static int finish(sae_session *s, sae_err *err)
 {
@@ -249,9 +252,10 @@ static int run_open(sae_session *s, sae_err *err)
     int rc = open_dir(s, identity, err);
     sae_free(identity);
     SAE_TRY(rc);
-    sae_log(SAE_LOG_INFO, "run", "%s: %lld SAEs in %lld pass%s over the data, %lld steps of %lld rows",
-            s->plan->name, (long long)s->grid.count, (long long)s->grid.waves,
-            s->grid.waves == 1 ? "" : "es", (long long)s->plan->steps, (long long)s->plan->batch);
+    sae_log(SAE_LOG_INFO, "run",
+            "%s: %lld SAEs in %lld pass%s over the data, %lld steps of %lld rows", s->plan->name,
+            (long long)s->grid.count, (long long)s->grid.waves, s->grid.waves == 1 ? "" : "es",
+            (long long)s->plan->steps, (long long)s->plan->batch);
     for (int64_t i = 0; i < s->grid.waves; i++)
         SAE_TRY(run_wave(s, i, err));
     return finish(s, err);

@@ -23,8 +23,8 @@ static int choose_backend(const sae_session *s, const sae_backend **be, sae_err 
     size_t used = 0;
     for (int i = 0; all[i] && used < sizeof known - 32; i++)
         if (all[i]->score() > 0)
-            used += (size_t)snprintf(known + used, sizeof known - used, "%s%.20s",
-                                     used ? ", " : "", all[i]->name);
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%.20s", used ? ", " : "",
+                                     all[i]->name);
     SAE_FAIL(err, SAE_EINVAL, "--device %s: not available here; usable: %s", s->o->device, known);
 }
 

@@ -1,5 +1,5 @@
-/* tests/fault/checkpoint.c - whatever write or allocation fails, the checkpoint before stays usable,
- * nothing leaks and nothing half-written stays. */
+/* tests/fault/checkpoint.c - whatever write or allocation fails, the checkpoint before stays
+ * usable, nothing leaks and nothing half-written stays. */
 #include "train/rig.h"
 
 #include "core/file.h"

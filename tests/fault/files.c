@@ -10,7 +10,8 @@
 
 #include <string.h>
 
-/* ---- things to do in a fresh directory; `out` is what must be whole or absent --------------------- */
+/* ---- things to do in a fresh directory; `out` is what must be whole or absent
+ * --------------------- */
 
 static int write_safetensors(const char *out, sae_err *err)
 {
@@ -91,9 +92,14 @@ static int capture(const char *out, sae_err *err)
     sae_docs *docs;
     sae_host host = stand_in_host(0);
     host.docs_open(&stand_in_lm, "a", "", 4, &docs, err);
-    sae_capture c = {.lm = &stand_in_lm, .hook = "resid_post.0", .docs = docs, .dir = out,
-                     .model = "m", .dtype = SAE_ST_F32,
-                     .rows_per_shard = 10, .batch = 20};
+    sae_capture c = {.lm = &stand_in_lm,
+                     .hook = "resid_post.0",
+                     .docs = docs,
+                     .dir = out,
+                     .model = "m",
+                     .dtype = SAE_ST_F32,
+                     .rows_per_shard = 10,
+                     .batch = 20};
     int64_t rows;
     char *text = sae_path_join(test_dir(), "text");
     int rc = text ? SAE_OK : SAE_ENOMEM;
@@ -117,7 +123,8 @@ static const struct {
 };
 enum { THINGS = sizeof things / sizeof things[0] };
 
-/* ---- the law ---------------------------------------------------------------------------------------- */
+/* ---- the law
+ * ---------------------------------------------------------------------------------------- */
 
 static void assert_nothing_left(const char *what, uint64_t i)
 {

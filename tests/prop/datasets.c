@@ -117,7 +117,8 @@ static void batch_close(batch *b)
 static void fill_at(source *o, batch *b, int64_t at, enum sae_split split, uint64_t row0, int64_t n)
 {
     sae_err err = {0};
-    sae_fill out = {.x = b->x + at * b->d, .g = b->g ? b->g + at * b->d : NULL,
+    sae_fill out = {.x = b->x + at * b->d,
+                    .g = b->g ? b->g + at * b->d : NULL,
                     .tok = b->tok ? b->tok + at : NULL};
     ck_assert_ok(o->ds->fill(o->s, split, row0, n, &out, &err), err);
 }
@@ -129,7 +130,8 @@ static void assert_same(const batch *a, const batch *b, int64_t rows, const char
     ck_assert_msg(!a->g || !memcmp(a->g, b->g, floats), "g: %s", what);
     for (int64_t r = 0; a->tok && r < rows; r++)
         ck_assert_msg(a->tok[r].doc == b->tok[r].doc && a->tok[r].pos == b->tok[r].pos &&
-                          a->tok[r].id == b->tok[r].id, "tok %d: %s", (int)r, what);
+                          a->tok[r].id == b->tok[r].id,
+                      "tok %d: %s", (int)r, what);
 }
 
 static const char *const specs[] = {
@@ -169,7 +171,7 @@ START_TEST(concatenation_and_purity)
             fill_at(&o, &whole, 0, (enum sae_split)split, row0, B);
             for (int64_t i = 0; i < B; i++) { /* one by one, in another order, via other rows */
                 int64_t r = (i * 17 + 3) % B;
-                fill_at(&o, &parts, r, (enum sae_split)!split, row0 + 1000, 1);
+                fill_at(&o, &parts, r, (enum sae_split) !split, row0 + 1000, 1);
                 fill_at(&o, &parts, r, (enum sae_split)split, row0 + (uint64_t)r, 1);
             }
             assert_same(&whole, &parts, B, "rows one by one");
@@ -283,8 +285,8 @@ static const struct {
     {"lm:model=m,text=a,hook=resid_post.0", "lm:model=m,text=a,hook=resid_post.0,docs=59", 5, 0},
     {"lm:model=m,text=a,hook=resid_post.0", "lm:model=m,text=a,hook=resid_post.0,eval=.2", 5, 0},
     {"lm:model=m,text=a,hook=resid_post.0", "lm:model=m,text=a,hook=resid_post.0,buffer=9", 5, 0},
-    {"lm:model=m,text=a,hook=resid_post.0", "lm:model=m,text=a,hook=resid_post.0,exclude=none",
-     5, 0},
+    {"lm:model=m,text=a,hook=resid_post.0", "lm:model=m,text=a,hook=resid_post.0,exclude=none", 5,
+     0},
 };
 
 /* The hash is equal exactly when the first rows of both splits are. */
@@ -344,7 +346,8 @@ START_TEST(lm_rows_are_activations)
         int64_t k = (int64_t)v.docs->doc[i], len = v.docs->c.start[i + 1] - v.docs->c.start[i];
         ck_assert_int_eq(sae_split_of(5, (uint64_t)k, 0.3), SAE_SPLIT_EVAL);
         ck_assert_int_eq(len, stand_in_docs.c.start[k + 1] - stand_in_docs.c.start[k]);
-        ck_assert_mem_eq(v.docs->c.tok + v.docs->c.start[i], stand_in_docs.c.tok + stand_in_docs.c.start[k],
+        ck_assert_mem_eq(v.docs->c.tok + v.docs->c.start[i],
+                         stand_in_docs.c.tok + stand_in_docs.c.start[k],
                          (size_t)len * sizeof(int32_t));
     }
     batch_close(&b);
@@ -354,8 +357,14 @@ END_TEST
 
 static sae_capture capture_of(const char *dir, const sae_docs *docs, const char *text)
 {
-    return (sae_capture){.lm = &stand_in_lm, .hook = "resid_post.0", .docs = docs, .dir = dir,
-                         .model = "m", .text = text, .dtype = SAE_ST_F32, .rows_per_shard = 30,
+    return (sae_capture){.lm = &stand_in_lm,
+                         .hook = "resid_post.0",
+                         .docs = docs,
+                         .dir = dir,
+                         .model = "m",
+                         .text = text,
+                         .dtype = SAE_ST_F32,
+                         .rows_per_shard = 30,
                          .batch = 25};
 }
 

@@ -26,8 +26,7 @@ START_TEST(messages)
 END_TEST
 
 /* What a progress of `total` units that began at `first` writes to a pipe after `age` seconds. */
-static ssize_t drawn(char *out, size_t room, double age, double first,
-                     double done, double total)
+static ssize_t drawn(char *out, size_t room, double age, double first, double done, double total)
 {
     int fd[2];
     ck_assert_int_eq(pipe(fd), 0);
@@ -61,7 +60,8 @@ START_TEST(progress)
     ck_assert_ptr_nonnull(strstr(text, "13m20s left"));
     ck_assert_int_gt(drawn(text, sizeof text, 10, 500, 700, 1000), 0); /* resumed at 500 */
     ck_assert_ptr_nonnull(strstr(text, "20/s, 15s left"));
-    ck_assert_int_eq(drawn(text, sizeof text, 10, 0, 5, 0), 0); /* an unknown total has no quarters */
+    ck_assert_int_eq(drawn(text, sizeof text, 10, 0, 5, 0),
+                     0); /* an unknown total has no quarters */
     sae_progress p;
     sae_progress_open(&p, "never", "x", 1); /* drawn nowhere by default */
     ck_assert(!p.active);

@@ -1,5 +1,5 @@
-/* tests/prop/synthetic.c - the synthetic source has the distribution it states, and its rows are the
- * codes it gives as truth.
+/* tests/prop/synthetic.c - the synthetic source has the distribution it states, and its rows are
+ * the codes it gives as truth.
  *
  * Bounds on sample means are six standard errors: a correct source fails one with probability below
  * 2e-9.
@@ -77,8 +77,8 @@ START_TEST(rows_are_codes)
                 sum += term;
                 size += fabs(term);
             }
-            ck_assert_msg(fabs((double)a.x[r * a.d + j] - sum) <= 2 * U * 1.001 * size,
-                          "row %d", (int)r);
+            ck_assert_msg(fabs((double)a.x[r * a.d + j] - sum) <= 2 * U * 1.001 * size, "row %d",
+                          (int)r);
         }
     for (int64_t r = 0; r < ROWS; r++)
         for (int64_t e = z->rowptr[r] + 1; e < z->rowptr[r + 1]; e++)
@@ -183,8 +183,7 @@ START_TEST(coefficients)
         sum += (double)a.t.code->val[e];
         least = fmin(least, (double)a.t.code->val[e]);
     }
-    assert_mean(sum, (double)a.t.code->nnz, laws[_i].mean, laws[_i].sd,
-                laws[_i].coef);
+    assert_mean(sum, (double)a.t.code->nnz, laws[_i].mean, laws[_i].sd, laws[_i].coef);
     ck_assert_msg(least >= laws[_i].least, "%s: %g", laws[_i].coef, least);
     done(&a);
     strcat(text, ",symmetric=1");

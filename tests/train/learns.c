@@ -1,9 +1,9 @@
 /* tests/train/learns.c - every registered variant learns a synthetic dictionary.
  *
- * Rows are sums of 3 of 24 unit vectors in 16 dimensions; 48 features, k = 3 where the variant has a k.
- * After 600 steps of 128 rows at ten times the variant's own learning rate, rows never trained on are
- * reconstructed with at least FLOOR of their variance explained. Predicting the mean gives 0; the
- * floor is where a variant counts as working, not a figure of merit.
+ * Rows are sums of 3 of 24 unit vectors in 16 dimensions; 48 features, k = 3 where the variant has
+ * a k. After 600 steps of 128 rows at ten times the variant's own learning rate, rows never trained
+ * on are reconstructed with at least FLOOR of their variance explained. Predicting the mean gives
+ * 0; the floor is where a variant counts as working, not a figure of merit.
  */
 #include "train/rig.h"
 
@@ -19,9 +19,17 @@ static double explained(rig *r, sae_learner *l)
     sae_tape t = {0};
     double error = 0, spread = 0, mean[RIG_D] = {0};
     sae_dims dim = l->model.dim;
-    sae_ctx c = {.size = sizeof c, .mode = SAE_EVAL, .step = l->step, .steps = l->cfg.steps,
-                 .seed = l->seed, .opt = sae_opts_base(l->spec.opts), .k = &r->e.k,
-                 .dev = r->e.dev, .be = r->e.be, .stats = &l->stats.view, .err = &r->err};
+    sae_ctx c = {.size = sizeof c,
+                 .mode = SAE_EVAL,
+                 .step = l->step,
+                 .steps = l->cfg.steps,
+                 .seed = l->seed,
+                 .opt = sae_opts_base(l->spec.opts),
+                 .k = &r->e.k,
+                 .dev = r->e.dev,
+                 .be = r->e.be,
+                 .stats = &l->stats.view,
+                 .err = &r->err};
     uint64_t needs = l->model.v->needs(c.opt, SAE_EVAL);
     ck_assert_ok(sae_stream_fill(&r->s, SAE_SPLIT_EVAL, 0, ROWS, needs, &b, &r->err), r->err);
     ck_assert_ok(sae_tape_open(&t, l->model.v, c.opt, &dim, ROWS, SAE_EVAL, &r->e, &r->err),

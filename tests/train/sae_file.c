@@ -36,15 +36,22 @@ static void evaluate(const sae_engine *e, const sae_model *m, const void *opt,
 {
     sae_err err = {0};
     sae_batch b = {.B = rows, .x = x, .y = x};
-    sae_ctx c = {.size = sizeof c, .mode = SAE_EVAL, .opt = opt, .k = &e->k, .dev = e->dev,
-                 .be = e->be, .stats = stats, .err = &err};
+    sae_ctx c = {.size = sizeof c,
+                 .mode = SAE_EVAL,
+                 .opt = opt,
+                 .k = &e->k,
+                 .dev = e->dev,
+                 .be = e->be,
+                 .stats = stats,
+                 .err = &err};
     ck_assert_ok(sae_tape_open(t, m->v, opt, &m->dim, rows, SAE_EVAL, e, &err), err);
     ck_assert_ok(sae_forward(m, &c, &b, t, e), err);
-    ck_assert_ok(m->v->decode(m, &c, &t->code, (sae_mat){t->xhat, rows, m->dim.d_out, m->dim.d_out}),
-                 err);
+    ck_assert_ok(
+        m->v->decode(m, &c, &t->code, (sae_mat){t->xhat, rows, m->dim.d_out, m->dim.d_out}), err);
 }
 
-/* ---- round trips --------------------------------------------------------------------------------------- */
+/* ---- round trips
+ * --------------------------------------------------------------------------------------- */
 
 START_TEST(exact_round_trip)
 {
@@ -192,7 +199,8 @@ START_TEST(saelens_reads_the_same)
             lens_open(&peer, in_dir("sae"));
             ck_assert_str_eq(peer.cfg.architecture, (*v)->saelens->architecture);
             ck_assert_ok(sae_file_remove(in_dir("sae/saemark.safetensors"), &r.err), r.err);
-            ck_assert_ok(sae_file_import(&s, in_dir("sae"), (*v)->name, r.reg, &r.e, &r.err), r.err);
+            ck_assert_ok(sae_file_import(&s, in_dir("sae"), (*v)->name, r.reg, &r.e, &r.err),
+                         r.err);
             ck_assert_ok(sae_stream_fill(&r.s, SAE_SPLIT_EVAL, 0, B, 0, &b, &r.err), r.err);
             evaluate(&r.e, &l.model, l.opt_now, &l.stats.view, b.x, B, &t);
             sae_stream_denorm(&r.s, (sae_mat){t.xhat, B, RIG_D, RIG_D});
@@ -243,7 +251,8 @@ START_TEST(architecture_chooses_the_variant)
 }
 END_TEST
 
-/* ---- a published SAE ------------------------------------------------------------------------------------ */
+/* ---- a published SAE
+ * ------------------------------------------------------------------------------------ */
 
 /* Figures of the collection's SOURCE.md: L0 above 1e-6 and mean |x - xhat| over 8192 rows. */
 START_TEST(published_figures)
@@ -292,7 +301,8 @@ START_TEST(published_figures)
 }
 END_TEST
 
-/* ---- what is refused ------------------------------------------------------------------------------------- */
+/* ---- what is refused
+ * ------------------------------------------------------------------------------------- */
 
 static const float zeros[256];
 
@@ -337,10 +347,10 @@ static void refused(const char *path, const char *variant, int code, const char 
 START_TEST(broken_weights_are_one_clear_line)
 {
     const char *path = in_dir("bare.safetensors");
-    const shape good[] = {{"W_enc", 2, 6, 4}, {"b_enc", 1, 6, 0}, {"W_dec", 2, 6, 4},
-                          {"b_dec", 1, 4, 0}, {0}};
-    const shape mixed[] = {{"W_enc", 2, 6, 4}, {"b_enc", 1, 6, 0}, {"W_dec", 2, 5, 4},
-                           {"b_dec", 1, 4, 0}, {0}};
+    const shape good[] = {
+        {"W_enc", 2, 6, 4}, {"b_enc", 1, 6, 0}, {"W_dec", 2, 6, 4}, {"b_dec", 1, 4, 0}, {0}};
+    const shape mixed[] = {
+        {"W_enc", 2, 6, 4}, {"b_enc", 1, 6, 0}, {"W_dec", 2, 5, 4}, {"b_dec", 1, 4, 0}, {0}};
     const shape no_bias[] = {{"W_enc", 2, 6, 4}, {"W_dec", 2, 6, 4}, {0}};
     const shape square[] = {{"W_enc", 2, 4, 4}, {"b_enc", 1, 4, 0}, {"W_dec", 2, 4, 4}, {0}};
     const shape no_enc[] = {{"b_enc", 1, 6, 0}, {"W_dec", 2, 6, 4}, {0}};
@@ -394,7 +404,8 @@ START_TEST(cfg_versions_and_hazards)
     } cases[] = {
         {"{\"d_in\":4,\"d_sae\":8,\"architecture\":\"topk\",\"k\":3}", NULL},
         {"{\"d_in\":4,\"d_sae\":8,\"activation_fn_str\":\"topk\","
-         "\"activation_fn_kwargs\":{\"k\":3}}", NULL},
+         "\"activation_fn_kwargs\":{\"k\":3}}",
+         NULL},
         {"{\"d_in\":4,\"d_sae\":8}", NULL},
         {"{\"d_in\":4,\"d_sae\":8,\"normalize_activations\":null}", NULL},
         {"{\"d_in\":4,\"d_sae\":8,\"architecture\":\"topk\"}", "\"k\""},
@@ -435,8 +446,8 @@ START_TEST(conventions_are_rewritten)
     } cases[] = {{"", 0.5, 2, 4},
                  {",\"apply_b_dec_to_input\":false", 0.5 + 2 * 3, 2, 4},
                  {",\"rescale_acts_by_decoder_norm\":true", 0.5 * 4, 2 * 4, 1}};
-    const shape list[] = {{"W_enc", 2, 1, 2}, {"b_enc", 1, 2, 0}, {"W_dec", 2, 2, 1},
-                          {"b_dec", 1, 1, 0}, {0}};
+    const shape list[] = {
+        {"W_enc", 2, 1, 2}, {"b_enc", 1, 2, 0}, {"W_dec", 2, 2, 1}, {"b_dec", 1, 1, 0}, {0}};
     const float values[] = {2, 2, 0.5F, 0.5F, 4, 4, 3};
     rig r;
     rig_open(&r, 1, SAE_NORM_NONE, RIG_GIVES, B);
@@ -445,8 +456,10 @@ START_TEST(conventions_are_rewritten)
         char cfg[256];
         sae_st_writer *w;
         sae_loaded s;
-        int len = snprintf(cfg, sizeof cfg, "{\"d_in\":1,\"d_sae\":2,\"architecture\":\"topk\","
-                           "\"k\":1%s}", cases[i].extra);
+        int len = snprintf(cfg, sizeof cfg,
+                           "{\"d_in\":1,\"d_sae\":2,\"architecture\":\"topk\","
+                           "\"k\":1%s}",
+                           cases[i].extra);
         ck_assert_ok(sae_file_write(in_dir("peer/cfg.json"), cfg, (size_t)len, &r.err), r.err);
         ck_assert_ok(sae_st_writer_open(&w, in_dir("peer/sae_weights.safetensors"), &r.err), r.err);
         for (const shape *t = list; t->name; t++)

@@ -195,12 +195,11 @@ int sae_spec_resolve(sae_spec *s, int64_t d, sae_err *err)
 char *sae_spec_print(const sae_spec *s, int canonical)
 {
     char n[32];
-    int with_n = s->variant && (canonical || s->n_per_d != DEFAULT_N_PER_D);
     if (s->n)
         snprintf(n, sizeof n, "%lld", (long long)s->n);
     else
         snprintf(n, sizeof n, "%lldd", (long long)s->n_per_d);
-    char *pairs = sae_opts_print_with(s->opts, canonical, with_n ? "n" : NULL, n);
+    char *pairs = sae_opts_print_with(s->opts, canonical, s->variant ? "n" : NULL, n);
     char *text = pairs ? sae_strfmt("%s%s%s", s->name, *pairs ? ":" : "", pairs) : NULL;
     sae_free(pairs);
     return text;

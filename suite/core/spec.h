@@ -32,7 +32,8 @@ void sae_spec_free(sae_spec *s);
 int sae_spec_resolve(sae_spec *s, int64_t d, sae_err *err);
 
 /* "name:key=value,...": every option, keys sorted, n included (canonical = 1; the identity of a
- * run), or without defaults (canonical = 0; for people). Caller frees; NULL when out of memory. */
+ * run), or n and the non-defaults (canonical = 0; for people). Caller frees; NULL when out of
+ * memory. */
 char *sae_spec_print(const sae_spec *s, int canonical);
 
 /* Expand {a,b} alternatives. *out is a NULL-terminated list; free with sae_spec_list_free. */

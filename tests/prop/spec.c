@@ -48,14 +48,14 @@ START_TEST(canonical)
 {
     expect("probe", 1, 0, "probe:fast=1,k=32,l1=0,label=\"\",lr=3e-4,mode=row,n=8d");
     expect("probe", 1, 768, "probe:fast=1,k=32,l1=0,label=\"\",lr=3e-4,mode=row,n=6144");
-    expect("probe", 0, 768, "probe");
-    expect("probe:n=8d", 0, 0, "probe");
+    expect("probe", 0, 768, "probe:n=6144");
+    expect("probe:n=8d", 0, 0, "probe:n=8d");
     expect("probe:n=16d", 0, 0, "probe:n=16d");
     expect("probe:n=16d", 0, 64, "probe:n=1024");
     expect("probe:n=6144", 0, 768, "probe:n=6144");
     expect("probe:n=1e4,k=8", 0, 0, "probe:k=8,n=10000");
     expect("probe:k=8,l1=lin(0,0.05,0,2000),fast=off", 0, 0,
-           "probe:fast=0,k=8,l1=lin(0,0.05,0,2e3)");
+           "probe:fast=0,k=8,l1=lin(0,0.05,0,2e3),n=8d");
 }
 END_TEST
 
@@ -63,9 +63,9 @@ START_TEST(golden)
 {
     expect("probe:mode=batch,k=64,lr=0.0003,l1=cos(1,0.10,5%,95.0%)", 1, 0,
            "probe:fast=1,k=64,l1=cos(1,0.1,5%,95%),label=\"\",lr=3e-4,mode=batch,n=8d");
-    expect("probe:label=\"a,b=\\\"{c}\\\\\"", 0, 0, "probe:label=\"a,b=\\\"{c}\\\\\"");
-    expect("probe:label=\"plain\"", 0, 0, "probe:label=plain");
-    expect("probe:label=a(b,c)d", 0, 0, "probe:label=\"a(b,c)d\"");
+    expect("probe:label=\"a,b=\\\"{c}\\\\\"", 0, 0, "probe:label=\"a,b=\\\"{c}\\\\\",n=8d");
+    expect("probe:label=\"plain\"", 0, 0, "probe:label=plain,n=8d");
+    expect("probe:label=a(b,c)d", 0, 0, "probe:label=\"a(b,c)d\",n=8d");
     char id[17];
     sae_spec_id("probe", id);
     ck_assert_uint_eq(strspn(id, "0123456789abcdef"), 16);
@@ -142,9 +142,10 @@ START_TEST(components)
 {
     sae_err err = {0};
     for (const sae_variant *const *v = sae_all_variants(reg); *v; v++) {
-        char *full = printed((*v)->name, 1, 0);
+        char *full = printed((*v)->name, 1, 0), brief[160];
+        snprintf(brief, sizeof brief, "%s:n=8d", (*v)->name);
         expect(full, 1, 0, full);
-        expect(full, 0, 0, (*v)->name);
+        expect(full, 0, 0, brief);
         sae_free(full);
     }
     for (const sae_metric *const *m = sae_all_metrics(reg); *m; m++) {

@@ -44,6 +44,8 @@ static int score(void)
 static int open_cpu(sae_device **dev, int index, int threads, sae_err *err)
 {
     (void)index;
+    if (threads > 0)
+        omp_set_num_threads(threads); /* loops outside the kernels follow: models, datasets */
     int rc = sae_host_open(dev, threads > 0 ? threads : omp_get_max_threads(), "", err);
     if (!rc)
         sae_cpu_force(*dev, SAE_SIMD_LEVELS);

@@ -8,6 +8,7 @@
 #include "cpu/pack.h"
 #include "cpu/pick.h"
 
+#include <math.h>
 #include <omp.h>
 #include <string.h>
 
@@ -82,17 +83,20 @@ static int64_t feature_at(const job *j, int64_t c)
     return j->e->subset ? j->e->subset[c] : c;
 }
 
-static void offer(const job *j, const panel *p, const sae_screen *s, int64_t c, int64_t local)
+/* One loop over all hits of a tile; `rows` has the bits of the rows that have any left. Hits are
+ * rare and unpredictable, so that leaving an inner loop would cost as much as a hit. */
+static void offer(const job *j, const panel *p, sae_screen *s, uint32_t rows, int64_t c,
+                  int64_t local)
 {
-    for (int h = 0; h < s->height; h++) {
-        int32_t feature = (int32_t)feature_at(j, c + h);
-        for (uint32_t hit = s->hit[h]; hit; hit &= hit - 1) {
-            int64_t r = local + __builtin_ctz(hit);
-            float v = p->tile[h * j->simd->width + __builtin_ctz(hit)];
-            float score = s->mask >> 31 || v > 0 ? v : -v;
-            if (score >= p->worker->lo[r]) /* the bound may have risen within the tile */
-                sae_pick_take(j->pick, p->worker, r, p->r0 + r, feature, v);
-        }
+    while (rows) {
+        int h = __builtin_ctz(rows), l = __builtin_ctz(s->hit[h]);
+        int64_t r = local + l;
+        float v = p->tile[h * j->simd->width + l];
+        float score = s->mask >> 31 ? v : fabsf(v);
+        s->hit[h] &= s->hit[h] - 1;
+        rows &= rows - (s->hit[h] == 0);
+        if (score >= p->worker->lo[r]) /* the bound may have risen within the tile */
+            sae_pick_take(j->pick, p->worker, r, p->r0 + r, (int32_t)feature_at(j, c + h), v);
     }
 }
 
@@ -135,8 +139,7 @@ static void run_tile(const job *j, const panel *p, int64_t c)
         sc.mask = j->pick->mask;
         sc.valid = live == 32 ? UINT32_MAX : (UINT32_C(1) << live) - 1;
         sc.lo_col = p->worker->lo + local;
-        if (s->screen(&sc, p->tile))
-            offer(j, p, &sc, c, local);
+        offer(j, p, &sc, s->screen(&sc, p->tile), c, local);
     }
     if (j->pick)
         p->worker->nan += sc.nan;

@@ -27,10 +27,18 @@ static float score_of_key(uint32_t key)
  * k-th largest key itself. 1 <= k <= n. */
 static uint32_t separate(const sae_simd *s, const uint32_t *key, int64_t n, int64_t k, int64_t *ge)
 {
-    uint32_t bound = 0;
+    uint32_t some = 0, every = UINT32_MAX;
+    for (int64_t i = 0; i < n; i++) {
+        some |= key[i];
+        every &= key[i];
+    }
+    /* Bits that all keys share need no search: they lead, above the first bit that differs. */
+    uint32_t bit = some ^ every;
+    bit = bit ? UINT32_C(1) << (31 - __builtin_clz(bit)) : 0;
+    uint32_t bound = bit ? every & ~(2 * bit - 1) : every;
     *ge = n;
-    for (int bit = 31; bit >= 0 && *ge != k; bit--) {
-        uint32_t trial = bound | UINT32_C(1) << bit;
+    for (; bit && *ge != k; bit >>= 1) {
+        uint32_t trial = bound | bit;
         int64_t c = s->count_ge(key, n, trial);
         if (c >= k) {
             bound = trial;
@@ -241,9 +249,8 @@ static void take_flat(sae_pick *p, sae_worker *w, sae_entry e)
     w->pool[w->count++] = e;
 }
 
-void sae_pick_take(sae_pick *p, sae_worker *w, int64_t local, int64_t row, int32_t j, float v)
+void sae_pick_take_any(sae_pick *p, sae_worker *w, int64_t local, sae_entry e)
 {
-    sae_entry e = {(int32_t)row, j, v};
     if (p->rule == SAE_PICK_ROWS) {
         take_row(p, w, local, e);
     } else if (p->rule == SAE_PICK_FLAT) {

@@ -51,8 +51,8 @@ int sae_pick_open(sae_pick *p, sae_device *dev, enum sae_rule rule, enum sae_key
 /* SAE_PICK_ABOVE: bounds of n features. */
 int sae_pick_bounds(sae_pick *p, double theta, const double *per_feature, int64_t n);
 void sae_pick_begin(const sae_pick *p, sae_worker *w, int64_t rows);
-/* Offer entry (row, j); `local` is the row's number among the rows held. */
-void sae_pick_take(sae_pick *p, sae_worker *w, int64_t local, int64_t row, int32_t j, float v);
+/* Offer an entry; `local` is its row's number among the rows held. */
+void sae_pick_take_any(sae_pick *p, sae_worker *w, int64_t local, sae_entry e);
 void sae_pick_end(sae_pick *p, sae_worker *w, int64_t rows);
 /* Join the workers and write the code. Values come from `value` when it is not NULL. */
 int sae_pick_write(sae_pick *p, const sae_cmat *value, sae_code *z);
@@ -63,5 +63,16 @@ int sae_code_begin(sae_code *z, int64_t rows, int64_t n);
  * kept reaches and, once k are kept, every later entry must reach to be among the k best. */
 int64_t sae_keep_best(const sae_pick *p, sae_entry *e, int64_t count, int64_t k, uint32_t *key,
                       float *lo);
+
+/* The same, the usual case inline. */
+static inline void sae_pick_take(sae_pick *p, sae_worker *w, int64_t local, int64_t row, int32_t j,
+                                 float v)
+{
+    sae_entry e = {(int32_t)row, j, v};
+    if (p->rule == SAE_PICK_ROWS && w->fill[local] < p->room)
+        w->list[local * p->room + w->fill[local]++] = e;
+    else
+        sae_pick_take_any(p, w, local, e);
+}
 
 #endif

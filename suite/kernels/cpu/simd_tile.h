@@ -93,7 +93,7 @@ static inline uint32_t at_least(vf score, vf lo)
     return SIMD_BITS(score, lo);
 }
 
-static int screen(sae_screen *s, float *tile)
+static uint32_t screen(sae_screen *s, float *tile)
 {
     vf lo0 = load(s->lo_col), lo1 = load(s->lo_col + VL);
     uint32_t any = 0;
@@ -109,9 +109,9 @@ static int screen(sae_screen *s, float *tile)
             hit &= at_least(s0, all(s->lo_row[h])) | at_least(s1, all(s->lo_row[h])) << VL;
         s->hit[h] = hit & s->valid;
         s->nan += __builtin_popcount(~number & s->valid);
-        any |= s->hit[h];
+        any |= (uint32_t)(s->hit[h] != 0) << h;
     }
-    return any != 0;
+    return any;
 }
 
 static uint64_t scan(const float *v, int count, uint32_t mask, const float *lo, int step,

@@ -85,7 +85,10 @@ FORCE:
 all: $(B)/saemark ## build the program (default)
 
 probes: ## print what was found on this machine
-	@printf '%-10s %-5s  override with make %s=yes|no\n' OpenBLAS $(BLAS) BLAS CUDA $(CUDA) CUDA MPI $(MPI) MPI seccomp $(SECCOMP) SECCOMP
+	@printf '%-9s %-10s override: make %s=yes|no\n' OpenBLAS $(call found,$(BLAS)) BLAS \
+	  CUDA $(call found,$(CUDA)) CUDA MPI $(call found,$(MPI)) MPI \
+	  seccomp $(call found,$(SECCOMP)) SECCOMP
+found = $(if $(filter yes,$(1)),'found','not found')
 
 # ---- generated: component list and embedded files -----------------------------------------------------
 names = $(basename $(notdir $(sort $(wildcard $(1)/*.c))))

@@ -167,9 +167,10 @@ def auxk(p, case, mode, pre, t):
         t["aux"].update({(r, j): v for r, j, v in best})
     ehat = decode(p, t["aux"], False)
     t["err"] = [[ehat[r][i] + t["resid"][r][i] for i in range(D)] for r in range(B)]
-    coef = V(case["alpha"])
     if case["auxk_norm"] == "residual":
-        coef = coef / variance(t["resid"])
+        coef = V(case["alpha"]) / variance(t["resid"])
+    else:
+        coef = V(case["alpha"]) * t["coef"][0]
     if case["auxk_scale"]:
         coef = coef * min(len(dead) / case["k_aux"], 1)
     t["loss"].append(mean_square(t["err"]))
@@ -272,7 +273,7 @@ CASES = [
      dict(variant="relu", how="all", key="relu", l1=0.5, free=True, mse="fvu")),
     ("topk:k={k}" + SHARED, dict(AUX, variant="topk", how="rows", key="relu", k=2, mse="row")),
     ("topk:k={k}" + SHARED, dict(AUX, variant="topk", how="rows", key="relu", k=3, mse="element",
-                                 auxk_norm="none", auxk_scale=1, auxk_detach=0, k_aux=7)),
+                                 auxk_norm="mse", auxk_scale=1, auxk_detach=0, k_aux=7)),
     ("topk:k={k}" + SHARED, dict(AUX, variant="topk", how="rows", key="relu", k=1, mse="fvu",
                                  auxk_detach=0)),
     ("batchtopk:k={k},theta_first={theta_first}" + SHARED,

@@ -8,8 +8,9 @@
  *
  * enters the total with the coefficient alpha * scale / norm, all three constants of the
  * derivative: norm = total variance of e over the batch (auxk_norm=residual; a variance of 0 gives
- * coefficient 0) or 1 (none); scale = min(|D| / k_aux, 1) (auxk_scale) or 1. e is a constant of the
- * derivative unless auxk_detach=0. D, the support of z_aux and e follow ctx->hold.
+ * coefficient 0) or what the reconstruction loss is divided by (mse: 1, d or Var y, stock_loss.h);
+ * scale = min(|D| / k_aux, 1) (auxk_scale) or 1. e is a constant of the derivative unless
+ * auxk_detach=0. D, the support of z_aux and e follow ctx->hold.
  *
  * Only the rows of W_enc in D are multiplied (sae_encoder.subset): cost |D| / n of the encoder.
  */
@@ -18,8 +19,8 @@
 
 #include "stock_loss.h"
 
-enum { STOCK_AUXK_NONE, STOCK_AUXK_RESIDUAL };
-static const char *const stock_auxk_norm_names[] = {"none", "residual", NULL};
+enum { STOCK_AUXK_MSE, STOCK_AUXK_RESIDUAL };
+static const char *const stock_auxk_norm_names[] = {"mse", "residual", NULL};
 
 typedef struct stock_auxk_opt {
     double alpha;
@@ -37,7 +38,7 @@ typedef struct stock_auxk_opt {
          "rows without activity after which a feature is dead"},                                   \
         {"auxk_norm", SAE_OPT_ENUM, 0, offsetof(T, m.norm), STOCK_AUXK_RESIDUAL, 0,                \
          STOCK_AUXK_RESIDUAL, stock_auxk_norm_names, NULL, "1",                                    \
-         "divide the dead-feature loss by the variance of the residual"},                          \
+         "divide the dead-feature loss by the residual's variance or as mse is"},                  \
         {"auxk_scale", SAE_OPT_BOOL, 0, offsetof(T, m.scale), 0, 0, 1, NULL, NULL, "1",            \
          "multiply the dead-feature loss by min(dead features / k_aux, 1)"},                       \
     {                                                                                              \
@@ -119,11 +120,13 @@ static inline int stock_auxk_coef(const sae_model *m, const sae_ctx *c, const sa
                                   const stock_auxk_opt *o, const stock_work *w, int64_t dead,
                                   double *coef)
 {
-    double variance = 1;
+    double variance = 0, per_norm = t->coef[0];
     int64_t k = stock_auxk_k(o, &m->dim);
-    if (o->norm == STOCK_AUXK_RESIDUAL)
+    if (o->norm == STOCK_AUXK_RESIDUAL) {
         SAE_TRY(stock_variance(c, stock_resid(m, t), w->mean, w->xc, w->row, &variance));
-    *coef = variance > 0 ? o->alpha / variance : 0;
+        per_norm = variance > 0 ? 1 / variance : 0;
+    }
+    *coef = o->alpha * per_norm;
     if (o->scale && dead < k)
         *coef *= (double)dead / (double)k;
     return SAE_OK;

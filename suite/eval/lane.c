@@ -185,7 +185,8 @@ int sae_lane_run(sae_lane *l, const sae_rows *in)
         if (l->g)
             SAE_TRY(copy(e, l->dev_g, l->g, bytes, SAE_COPY_H2D, l->ctx.err));
     }
-    sae_batch b = {in->B, l->dev_x, l->dev_x, l->dev_g, in->tok, in->row0};
+    const sae_token *tok = l->needs & SAE_NEED_TOKENS ? in->tok : NULL;
+    sae_batch b = {in->B, l->dev_x, l->dev_x, l->dev_g, tok, in->row0};
     SAE_TRY(sae_forward(l->s->model, &l->ctx, &b, &l->tape, e));
     if (!e->props.shares_host)
         SAE_TRY(copy(e, l->xhat, l->tape.xhat, bytes, SAE_COPY_D2H, l->ctx.err));

@@ -29,21 +29,26 @@ static double scale_of(enum sae_norm kind, double mean_sq, double mean_norm, int
 int sae_norm_estimate(sae_norm_const *n, const sae_dataset *ds, sae_source *src, sae_mat buf,
                       sae_err *err)
 {
-    int64_t d = buf.cols, have = ds->rows(src, SAE_SPLIT_TRAIN);
-    int64_t rows = have >= 0 && have < ESTIMATE_ROWS ? have : ESTIMATE_ROWS;
+    enum sae_split split = SAE_SPLIT_TRAIN;
+    int64_t d = buf.cols, have = ds->rows(src, split);
     double sum_sq = 0, sum_norm = 0;
+    if (have == 0 && n->kind == SAE_NORM_NONE) { /* a source that is held out as a whole */
+        split = SAE_SPLIT_EVAL;
+        have = ds->rows(src, split);
+    }
+    int64_t rows = have >= 0 && have < ESTIMATE_ROWS ? have : ESTIMATE_ROWS;
     if (rows == 0)
         SAE_FAIL(err, SAE_EINVAL, "dataset %s has no training rows", ds->name);
     memset(n->mean, 0, (size_t)d * sizeof *n->mean);
     for (int64_t row0 = 0; row0 < rows; row0 += buf.rows) {
         int64_t B = rows - row0 < buf.rows ? rows - row0 : buf.rows;
-        SAE_TRY(ds->fill(src, SAE_SPLIT_TRAIN, (uint64_t)row0, B, &(sae_fill){.x = buf.p}, err));
+        SAE_TRY(ds->fill(src, split, (uint64_t)row0, B, &(sae_fill){.x = buf.p}, err));
         for (int64_t r = 0; r < B; r++) {
             const sae_real *x = buf.p + r * d;
             double sq = row_sum_sq(x, d);
             if (!isfinite(sq))
-                SAE_FAIL(err, SAE_ENONFINITE, "dataset %s: training row %" PRId64 " is not finite",
-                         ds->name, row0 + r);
+                SAE_FAIL(err, SAE_ENONFINITE, "dataset %s: %s row %" PRId64 " is not finite",
+                         ds->name, split == SAE_SPLIT_TRAIN ? "training" : "evaluation", row0 + r);
             sum_sq += sq;
             sum_norm += sqrt(sq);
             for (int64_t i = 0; i < d; i++)

@@ -55,8 +55,9 @@ int sae_stream_fill(sae_stream *s, enum sae_split split, uint64_t row0, int64_t 
 void sae_stream_denorm(const sae_stream *s, sae_mat xhat);
 
 /* Estimate the constants from the first min(rows of TRAIN, 2^15) rows; n->kind is set, n->mean [d]
- * is written. buf [B x d] is overwritten. Sums run in double in row order, so the result does not
- * depend on B. SAE_ENONFINITE names the row. */
+ * is written. A source without TRAIN rows is for evaluation only: kind NONE takes its EVAL rows.
+ * buf [B x d] is overwritten. Sums run in double in row order, so the result does not depend on B.
+ * SAE_ENONFINITE names the row. */
 int sae_norm_estimate(sae_norm_const *n, const sae_dataset *ds, sae_source *src, sae_mat buf,
                       sae_err *err);
 /* Normalise raw rows given by the caller (LM activations of the runner); x may be raw. row_scale

@@ -113,6 +113,11 @@ static inline int run_zero(const sae_model *m, const sae_ctx *c, const sae_batch
 {
     return probe_run(m, c, b, t, 0);
 }
+/* Outputs its input if it sees no more than it declared: nothing. */
+static inline int run_alone(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
+{
+    return probe_run(m, c, b, t, !b->g && !b->tok && !c->lm);
+}
 /* Outputs the gradient it was given. */
 static inline int run_gradient(const sae_model *m, const sae_ctx *c, const sae_batch *b,
                                sae_tape *t)

@@ -144,6 +144,19 @@ START_TEST(gradients_in_model_units)
 }
 END_TEST
 
+/* One SAE's gradients are not shown to another. */
+START_TEST(undeclared_inputs_are_not_shown)
+{
+    g.ds.gives |= SAE_GIVES_GRAD;
+    g.src.g = grad;
+    rig_probe(&g, "gradient", run_gradient, gradient_needs, none);
+    rig_probe(&g, "alone", run_alone, NULL, none);
+    rig_metric(&g, "reconstruction");
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    ck_assert_double_eq(rig_value(&g, 1, "reconstruction.mse"), 0);
+}
+END_TEST
+
 static char logged[4096];
 static void keep_log(void *arg, enum sae_level level, const char *component, const char *message)
 {
@@ -338,6 +351,7 @@ Suite *suite_runner(void)
     tcase_add_test(t, rows_without_documents_are_independent);
     tcase_add_test(t, normalisation_is_undone);
     tcase_add_test(t, gradients_in_model_units);
+    tcase_add_test(t, undeclared_inputs_are_not_shown);
     tcase_add_test(t, unmet_needs_are_skipped);
     tcase_add_test(t, truth_reaches_recovery);
     tcase_add_test(t, training_statistics_reach_metrics);

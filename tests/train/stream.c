@@ -154,6 +154,39 @@ START_TEST(bad_rows_are_named)
 }
 END_TEST
 
+static int64_t no_training_rows(const sae_source *s, enum sae_split split)
+{
+    (void)s;
+    return split == SAE_SPLIT_TRAIN ? 0 : 77;
+}
+
+/* A source that is held out as a whole can be measured on, but not trained on. */
+START_TEST(evaluation_only)
+{
+    rig r;
+    double mean[RIG_D], want[RIG_D] = {0};
+    sae_real buf[B * RIG_D], x[RIG_D];
+    sae_err err = {0};
+    sae_norm_const n = {.kind = SAE_NORM_NONE, .mean = mean};
+    sae_mat m = {buf, B, RIG_D, RIG_D};
+    rig_open(&r, 1, SAE_NORM_NONE, RIG_GIVES, B);
+    r.ds.rows = no_training_rows;
+    ck_assert_ok(sae_norm_estimate(&n, &r.ds, r.s.src, m, &err), err);
+    ck_assert_int_eq(n.rows, 77);
+    for (uint64_t i = 0; i < 77; i++) {
+        rig_row((UINT64_C(1) << 40) + i, x);
+        for (int j = 0; j < RIG_D; j++)
+            want[j] += (double)x[j];
+    }
+    for (int j = 0; j < RIG_D; j++) /* the same sums in the same order */
+        ck_assert_double_eq(mean[j], want[j] / 77);
+    n.kind = SAE_NORM_MEAN_SQ1;
+    ck_assert_int_eq(sae_norm_estimate(&n, &r.ds, r.s.src, m, &err), SAE_EINVAL);
+    ck_assert_msg(strstr(err.msg, "no training rows") != NULL, "%s", err.msg);
+    rig_close(&r);
+}
+END_TEST
+
 Suite *suite_stream(void)
 {
     Suite *s = suite_create("stream");
@@ -163,6 +196,7 @@ Suite *suite_stream(void)
     tcase_add_test(t, batch_units);
     tcase_add_test(t, needs_and_edges);
     tcase_add_test(t, bad_rows_are_named);
+    tcase_add_test(t, evaluation_only);
     suite_add_tcase(s, t);
     return s;
 }

@@ -46,7 +46,7 @@ typedef struct sae_splice {
     const double *ce_clean;  /* [T] nats, unchanged model */
     const double *ce_splice; /* [T] hook rows replaced by xhat (excluded positions kept) */
     const double *ce_zero;   /* [T] the same rows replaced by 0 */
-    const double *ce_mean;   /* [T] the same rows replaced by the mean row of the training stream */
+    const double *ce_mean;   /* [T] the same rows replaced by the mean row of TRAIN */
     const double *kl_splice; /* [T] KL(clean || spliced), nats */
     const double *kl_zero;   /* [T] KL(clean || zero-ablated), nats */
 } sae_splice;

@@ -60,8 +60,11 @@ int sae_grid_open(sae_grid *g, const sae_plan *p, const sae_registry *reg, const
     *g = (sae_grid){0};
     for (unsigned i = 0; i < p->saes_count; i++) {
         char **specs = NULL;
-        SAE_GOTO(sae_spec_expand(p->saes[i].spec, &specs, err));
-        rc = add_entry(g, p, &p->saes[i], specs, err);
+        rc = sae_spec_expand(p->saes[i].spec, &specs, err);
+        if (rc < 0)
+            sae_fail_prefix(err, rc, "%s", p->saes[i].spec);
+        else
+            rc = add_entry(g, p, &p->saes[i], specs, err);
         sae_spec_list_free(&specs);
         if (rc < 0)
             goto fail;

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/text.h"
 #include "run/plan_schema.h"
 
 #include <errno.h>
@@ -140,63 +141,51 @@ static const sae_plan_var *find_var(const sae_plan *p, const char *name, size_t 
     return NULL;
 }
 
-/* *out = text with every ${name} replaced; malloc'd. */
-static int substitute(const sae_plan *p, const char *key, const char *text, char **out,
-                      sae_err *err)
+/* Replace every ${name} of *slot, the value of `key`. */
+static int substitute(const sae_plan *p, const char *key, char **slot, sae_err *err)
 {
-    size_t room = strlen(text) + 1;
-    for (unsigned i = 0; i < p->vars_count; i++)
-        room += p->vars[i].value ? strlen(p->vars[i].value) * strlen(text) / 4 : 0;
-    char *to = malloc(room);
-    if (!to)
-        SAE_FAIL(err, SAE_ENOMEM, "out of memory for plan key %s", key);
-    size_t used = 0;
+    sae_text out = {0};
+    int rc = SAE_OK;
+    const char *text = *slot ? *slot : "";
+    if (!strstr(text, "${"))
+        return SAE_OK;
     while (*text) {
         const char *end = text[0] == '$' && text[1] == '{' ? strchr(text, '}') : NULL;
         if (!end) {
-            to[used++] = *text++;
+            sae_text_putc(&out, *text++);
             continue;
         }
-        const sae_plan_var *v = find_var(p, text + 2, (size_t)(end - text - 2));
-        if (!v || !v->value) {
-            int len = (int)(end - text - 2);
-            free(to);
-            if (!v)
-                SAE_FAIL(err, SAE_EINVAL, "%s: no variable named '%.*s' in plan %s", key, len,
+        int len = (int)(end - text - 2);
+        const sae_plan_var *v = find_var(p, text + 2, (size_t)len);
+        if (!v)
+            rc = SAE_SET(err, SAE_EINVAL, "%s: no variable named '%.*s' in plan %s", key, len,
                          text + 2, p->name);
-            SAE_FAIL(err, SAE_EINVAL, "plan %s needs --set %s=VALUE (%s)", p->name, v->name,
-                     v->help ? v->help : "no description");
-        }
-        size_t len = strlen(v->value);
-        memcpy(to + used, v->value, len);
-        used += len;
+        else if (!v->value)
+            rc = SAE_SET(err, SAE_EINVAL, "plan %s needs --set %s=VALUE (%s)", p->name, v->name,
+                         v->help ? v->help : "no description");
+        if (rc < 0)
+            break;
+        sae_text_puts(&out, v->value);
         text = end + 1;
     }
-    to[used] = '\0';
-    *out = to;
-    return SAE_OK;
-}
-
-static int substitute_slot(const sae_plan *p, const char *key, char **slot, sae_err *err)
-{
-    if (!*slot || !strstr(*slot, "${"))
-        return SAE_OK;
-    char *out = NULL;
-    SAE_TRY(substitute(p, key, *slot, &out, err));
-    free(*slot);
-    *slot = out;
-    return SAE_OK;
+    char *done = sae_text_take(&out);
+    if (rc >= 0 && !done)
+        rc = SAE_SET(err, SAE_ENOMEM, "out of memory for plan key %s", key);
+    if (rc >= 0)
+        rc = replace_text(slot, done, err);
+    sae_free(done);
+    return rc;
 }
 
 static int substitute_all(sae_plan *p, sae_err *err)
 {
-    SAE_TRY(substitute_slot(p, "title", &p->title, err));
-    SAE_TRY(substitute_slot(p, "dataset", &p->dataset, err));
-    SAE_TRY(substitute_slot(p, "eval_dataset", &p->eval_dataset, err));
+    SAE_TRY(substitute(p, "title", &p->title, err));
+    SAE_TRY(substitute(p, "dataset", &p->dataset, err));
+    SAE_TRY(substitute(p, "eval_dataset", &p->eval_dataset, err));
     for (unsigned i = 0; i < p->saes_count; i++)
-        SAE_TRY(substitute_slot(p, "saes.spec", &p->saes[i].spec, err));
+        SAE_TRY(substitute(p, "saes.spec", &p->saes[i].spec, err));
     for (unsigned i = 0; i < p->metrics_count; i++)
-        SAE_TRY(substitute_slot(p, "metrics", &p->metrics[i], err));
+        SAE_TRY(substitute(p, "metrics", &p->metrics[i], err));
     return SAE_OK;
 }
 
@@ -224,6 +213,16 @@ static int range_real(const source *s, const char *key, const double *v, double 
         return SAE_OK;
     SAE_FAIL(err, SAE_EINVAL, "%s: line %d: %s: expected %g to %g, found %g", s->name,
              sae_plan_line_of(s->text, s->bytes, key, 0), key, lo, hi, *v);
+}
+
+/* CSV and JSON hold signed numbers. */
+static int range_seed(const source *s, const char *key, uint64_t v, sae_err *err)
+{
+    if (v <= INT64_MAX)
+        return SAE_OK;
+    SAE_FAIL(err, SAE_EINVAL, "%s: line %d: %s: expected 0 to %lld, found %llu", s->name,
+             sae_plan_line_of(s->text, s->bytes, key, 0), key, (long long)INT64_MAX,
+             (unsigned long long)v);
 }
 
 static int check_entry(const source *s, const sae_plan_sae *e, sae_err *err)
@@ -262,15 +261,18 @@ static int check_plan(const source *s, const sae_plan *p, sae_err *err)
     SAE_TRY(range_int(s, "eval_rows", p->eval_rows, 0, many, err));
     SAE_TRY(range_int(s, "log_every", p->log_every, 0, many, err));
     SAE_TRY(range_int(s, "checkpoint_every", p->checkpoint_every, 0, many, err));
+    SAE_TRY(range_seed(s, "data_seed", p->data_seed, err));
     SAE_TRY(check_norm(s, p, err));
     for (unsigned i = 0; i < p->saes_count; i++)
         SAE_TRY(check_entry(s, &p->saes[i], err));
-    for (unsigned i = 0; i < p->seeds_count; i++)
+    for (unsigned i = 0; i < p->seeds_count; i++) {
+        SAE_TRY(range_seed(s, "seeds", p->seeds[i], err));
         for (unsigned j = 0; j < i; j++)
             if (p->seeds[i] == p->seeds[j])
                 SAE_FAIL(err, SAE_EINVAL, "%s: line %d: seeds: %llu is listed twice", s->name,
                          sae_plan_line_of(s->text, s->bytes, "seeds", 0),
                          (unsigned long long)p->seeds[i]);
+    }
     return SAE_OK;
 }
 

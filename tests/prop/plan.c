@@ -75,6 +75,9 @@ static const struct {
     {"name: x\ndataset: y\nsteps: 0\nbatch: 8\nseeds: [0]\n" SAES, {"line 3", "steps", "found 0"}},
     {"name: x\ndataset: y\nsteps: 1\nbatch: 8\nseeds: [3, 3]\n" SAES, {"line 5", "seeds", "twice"}},
     {"name: x\ndataset: ${nix}\nsteps: 1\nbatch: 8\nseeds: [3]\n" SAES, {"dataset", "nix", NULL}},
+    {HEAD SAES "data_seed: 9223372036854775808\n", {"line 10", "data_seed", "expected 0 to"}},
+    {"name: x\ndataset: y\nsteps: 1\nbatch: 8\nseeds: [9223372036854775808]\n" SAES,
+     {"line 5", "seeds", "expected 0 to"}},
     {"", {"test.yaml", NULL, NULL}},
     {"name: [", {"test.yaml", NULL, NULL}},
     {"\tname: x\n", {"test.yaml", NULL, NULL}},
@@ -91,6 +94,19 @@ START_TEST(refuses_with_line_and_key)
         ck_assert_msg(strstr(err.msg, refused[_i].needle[i]) != NULL, "'%s' is not in: %s",
                       refused[_i].needle[i], err.msg);
     ck_assert_ptr_null(strchr(err.msg, '\n'));
+}
+END_TEST
+
+/* A reference may be shorter than "${a}": room for the result is counted, not guessed. */
+START_TEST(variable_without_a_name)
+{
+    sae_plan *p;
+    sae_err err = {0};
+    ck_assert_ok(parse(&p, "name: x\ndataset: \"${}${}${}\"\nsteps: 1\nbatch: 8\nseeds: [0]\n"
+                           "vars: [{name: \"\", value: 0123456789012345678901234567890123456789}]\n"
+                           SAES, NULL, &err), err);
+    ck_assert_uint_eq(strlen(p->dataset), 120);
+    sae_plan_free(&p);
 }
 END_TEST
 
@@ -162,6 +178,7 @@ Suite *suite_plan(void)
     tcase_add_test(t, overrides_and_variables);
     tcase_add_loop_test(t, refuses_with_line_and_key, 0,
                         (int)(sizeof refused / sizeof refused[0]));
+    tcase_add_test(t, variable_without_a_name);
     tcase_add_test(t, bad_overrides);
     tcase_add_test(t, grid_expands_and_cuts);
     tcase_add_test(t, built_in_plans_parse);

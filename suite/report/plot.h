@@ -22,8 +22,8 @@ typedef struct sae_figures {
 /* Write data and script of every figure whose metrics exist to dir/plots/data. */
 int sae_figures_write(const sae_report_data *d, const char *dir, sae_figures *out, sae_err *err);
 
-/* Run gnuplot on all of them. SAE_ENEEDS: there is no such program; SAE_EBACKEND: it failed or
- * complained, with its first message. */
+/* Run gnuplot on all of them. SAE_ENEEDS: there is no such program; SAE_EBACKEND: it failed,
+ * with its first message. What it says without failing is logged as a warning. */
 int sae_figures_draw(const sae_figures *figs, const char *dir, const char *program, sae_err *err);
 
 #endif

@@ -2,6 +2,7 @@
 #include "report/report.h"
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "report/html.h"
 
@@ -16,7 +17,9 @@ int sae_report_write(const char *run_dir, const sae_report_options *options, sae
     SAE_GOTO(sae_figures_write(&d, run_dir, figs, err));
     int drawn = sae_figures_draw(figs, run_dir, options ? options->gnuplot : NULL, &plots);
     SAE_GOTO(sae_html_write(&d, figs, drawn < 0 ? plots.msg : NULL, run_dir, err));
-    if (drawn < 0)
+    if (drawn == SAE_ENEEDS)
+        sae_log(SAE_LOG_WARN, "report", "%s; index.html has the tables only", plots.msg);
+    else if (drawn < 0)
         rc = SAE_SET(err, drawn, "%s; index.html has the tables only", plots.msg);
 fail:
     sae_free(figs);

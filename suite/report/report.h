@@ -12,8 +12,9 @@ typedef struct sae_report_options {
  * directory (reports/SCHEMA.md has the columns); write plots/NAME.svg, plots/NAME.png with their
  * data and scripts in plots/data/, and index.html. options may be NULL.
  *
- * SAE_EFORMAT names the file and column. Without gnuplot the tables are still written and the
- * answer is SAE_ENEEDS; when gnuplot fails it is SAE_EBACKEND with gnuplot's first message. */
+ * SAE_EFORMAT names the file and column. Without gnuplot the tables are written, index.html says
+ * why there are no plots, and a warning is logged. When gnuplot fails the tables are written too,
+ * and the answer is SAE_EBACKEND with gnuplot's first message. */
 int sae_report_write(const char *run_dir, const sae_report_options *options, sae_err *err);
 
 #endif

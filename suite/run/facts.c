@@ -66,20 +66,23 @@ static json_t *metrics_json(const sae_session *s)
     return all;
 }
 
-int sae_facts_write(const sae_session *s, sae_err *err)
+int sae_facts_write(const sae_session *s, const char *identity, sae_err *err)
 {
+    char id[17];
+    sae_spec_id(identity, id);
     const sae_plan *p = s->plan;
     char when[32];
     time_t now = time(NULL);
     struct tm tm;
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
     json_t *j = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "plan", p->name,
-        "title", p->title ? p->title : p->name, "command", s->o->command ? s->o->command : "",
-        "finished", when, "steps", (json_int_t)p->steps, "batch", (json_int_t)p->batch, "eval_rows",
-        (json_int_t)p->eval_rows, "determinism", "D1", "dataset",
-        dataset_json(s->train_text, &s->train), "norm", norm_json(s), "saes", jobs_json(s),
-        "metrics", metrics_json(s), "build", build_json(), "machine", machine_json(s));
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "identity",
+        id, "plan", p->name, "title", p->title ? p->title : p->name, "command",
+        s->o->command ? s->o->command : "", "finished", when, "steps", (json_int_t)p->steps,
+        "batch", (json_int_t)p->batch, "eval_rows", (json_int_t)p->eval_rows, "determinism", "D1",
+        "dataset", dataset_json(s->train_text, &s->train), "norm", norm_json(s), "saes",
+        jobs_json(s), "metrics", metrics_json(s), "build", build_json(), "machine",
+        machine_json(s));
     if (j && p->eval_dataset)
         json_object_set_new(j, "eval_dataset", dataset_json(s->eval_text, &s->eval));
     if (j && s->hook[0])
@@ -93,6 +96,31 @@ int sae_facts_write(const sae_session *s, sae_err *err)
     else
         sae_fail(err, rc, __FILE__, __LINE__, "out of memory writing run.json");
     free(text);
+    sae_free(path);
+    return rc;
+}
+
+int sae_facts_find(const sae_session *s, const char *identity, sae_err *err)
+{
+    char id[17];
+    json_error_t e;
+    char *path = sae_path_join(s->dir, "run.json");
+    if (!path)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory for a path");
+    int rc = SAE_OK;
+    if (sae_file_exists(path)) {
+        json_t *j = json_load_file(path, 0, &e);
+        const char *found = json_string_value(json_object_get(j, "identity"));
+        sae_spec_id(identity, id);
+        if (!j)
+            rc = SAE_SET(err, SAE_EFORMAT, "%s: line %d: %s", path, e.line, e.text);
+        else if (!found || strcmp(found, id))
+            rc = SAE_SET(err, SAE_EINVAL, "--resume: %s belongs to another run: it has identity "
+                         "%s, this plan %s", s->dir, found ? found : "(none)", id);
+        else
+            rc = SAE_DONE;
+        json_decref(j);
+    }
     sae_free(path);
     return rc;
 }

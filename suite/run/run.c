@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the run directory -------------------------------------------------------------------------
- */
+/* ---- the run directory ---------------------------------------------------------------------- */
 
 /* First line in which two identities differ, for the message. */
 static int identity_differs(const char *found, const char *expected, const char *dir, sae_err *err)
@@ -95,8 +94,7 @@ static int open_dir(sae_session *s, const char *identity, sae_err *err)
     return rc;
 }
 
-/* ---- one wave
- * ------------------------------------------------------------------------------------- */
+/* ---- one wave ------------------------------------------------------------------------------- */
 
 typedef struct wave {
     sae_learner *store;
@@ -218,47 +216,36 @@ static int run_wave(sae_session *s, int64_t number, sae_err *err)
     return rc;
 }
 
-/* ---- public
- * ------------------------------------------------------------------------------------------ */
+/* ---- public --------------------------------------------------------------------------------- */
 
-static int finish(sae_session *s, sae_err *err)
+static int run_waves(sae_session *s, const char *identity, sae_err *err)
 {
-    SAE_TRY(sae_record_join(s, err));
-    SAE_TRY(sae_facts_write(s, err));
-    SAE_TRY(sae_dir_remove(s->state, err));
-    if (s->o->no_report)
-        return SAE_OK;
-    return sae_report_write(s->dir, NULL, err);
-}
-
-/* A run that ended has its run.json and no state: nothing to continue but the drawing. */
-static int is_complete(const sae_session *s)
-{
-    char *finished = sae_path_join(s->dir, "run.json");
-    int yes = finished && sae_file_exists(finished) && !sae_file_exists(s->state);
-    sae_free(finished);
-    return yes;
-}
-
-static int run_open(sae_session *s, sae_err *err)
-{
-    if (s->o->resume && is_complete(s)) {
-        sae_log(SAE_LOG_INFO, "run", "%s is complete", s->dir);
-        return s->o->no_report ? SAE_OK : sae_report_write(s->dir, NULL, err);
-    }
-    char *identity = sae_session_identity(s);
-    if (!identity)
-        SAE_FAIL(err, SAE_ENOMEM, "out of memory describing the run");
-    int rc = open_dir(s, identity, err);
-    sae_free(identity);
-    SAE_TRY(rc);
+    SAE_TRY(open_dir(s, identity, err));
     sae_log(SAE_LOG_INFO, "run",
             "%s: %lld SAEs in %lld pass%s over the data, %lld steps of %lld rows", s->plan->name,
             (long long)s->grid.count, (long long)s->grid.waves, s->grid.waves == 1 ? "" : "es",
             (long long)s->plan->steps, (long long)s->plan->batch);
     for (int64_t i = 0; i < s->grid.waves; i++)
         SAE_TRY(run_wave(s, i, err));
-    return finish(s, err);
+    SAE_TRY(sae_record_join(s, err));
+    return sae_facts_write(s, identity, err);
+}
+
+/* A run with its run.json is complete: what remains is to clear its state and to draw. */
+static int run_open(sae_session *s, sae_err *err)
+{
+    char *identity = sae_session_identity(s);
+    if (!identity)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory describing the run");
+    int rc = s->o->resume ? sae_facts_find(s, identity, err) : SAE_OK;
+    if (rc == SAE_DONE)
+        sae_log(SAE_LOG_INFO, "run", "%s is complete", s->dir);
+    else if (rc >= 0)
+        rc = run_waves(s, identity, err);
+    sae_free(identity);
+    SAE_TRY(rc);
+    SAE_TRY(sae_dir_remove(s->state, err));
+    return s->o->no_report ? SAE_OK : sae_report_write(s->dir, NULL, err);
 }
 
 int sae_run(const sae_run_options *o, const sae_registry *reg, char **dir, sae_err *err)

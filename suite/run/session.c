@@ -164,9 +164,9 @@ char *sae_session_identity(const sae_session *s)
 {
     const sae_plan *p = s->plan;
     char *text = sae_strfmt(
-        "dataset: %s\ndataset hash: %s\neval dataset: %s\neval hash: %s\nnorm: %s\nsteps: %lld\n"
-        "batch: %lld\neval rows: %lld\n",
-        s->train_text, s->train.hash, s->eval_text ? s->eval_text : "",
+        "backend: %s\ndataset: %s\ndataset hash: %s\neval dataset: %s\neval hash: %s\nnorm: %s\n"
+        "steps: %lld\nbatch: %lld\neval rows: %lld\n",
+        s->e.be->name, s->train_text, s->train.hash, s->eval_text ? s->eval_text : "",
         p->eval_dataset ? s->eval.hash : "", p->norm, (long long)p->steps, (long long)p->batch,
         (long long)p->eval_rows);
     for (int64_t i = 0; text && i < s->metrics; i++) {

@@ -53,6 +53,9 @@ int sae_record_join(const sae_session *s, sae_err *err);
 
 /* ---- facts.c: run.json ----------------------------------------------------------------------- */
 
-int sae_facts_write(const sae_session *s, sae_err *err);
+int sae_facts_write(const sae_session *s, const char *identity, sae_err *err);
+/* SAE_DONE when the directory holds this run, finished; SAE_OK when it holds no finished run;
+ * SAE_EINVAL when it holds another one. */
+int sae_facts_find(const sae_session *s, const char *identity, sae_err *err);
 
 #endif

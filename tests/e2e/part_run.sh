@@ -33,7 +33,11 @@ expect 0 "resume" "$saemark" run quickstart $set_small --out "$tmp/k" --resume -
 for f in saes.csv loss.csv metrics.csv features.csv; do
     same "resuming changes $f" "$tmp/a/$f" "$tmp/k/$f"
 done
+mkdir "$tmp/k/state" # killed while it cleared its state
 expect 0 "resume of a finished run" "$saemark" run quickstart $set_small --out "$tmp/k" --resume
+[ -e "$tmp/k/state" ] && bad "a finished run keeps its state" || ok
+one_error "another plan is not that finished run" "belongs to another run" \
+    "$saemark" run quickstart $set_small --set steps=401 --out "$tmp/k" --resume
 
 # Ctrl-C: exit 1, one line, resumable.
 "$saemark" run quickstart $set_small --set steps=100000 --out "$tmp/c" --no-report >/dev/null 2>"$tmp/err" &
@@ -50,6 +54,12 @@ wait $pid
 rm -rf "$tmp/a/plots" "$tmp/a/index.html"
 expect 0 "report" "$saemark" report "$tmp/a"
 [ -s "$tmp/a/plots/frontier.svg" ] && [ -s "$tmp/a/index.html" ] && ok || bad "report draws nothing"
+
+# Without gnuplot: the tables, a warning, success.
+rm -rf "$tmp/a/plots" "$tmp/a/index.html"
+expect 0 "report without gnuplot" env PATH="$tmp" "$saemark" report "$tmp/a"
+grep -q 'warning: plots need gnuplot' "$tmp/err" && [ -s "$tmp/a/index.html" ] && ok ||
+    bad "without gnuplot: $(cat "$tmp/err")"
 
 # A trained SAE reads back and measures the same on the same rows.
 sae=$(ls -d "$tmp"/a/saes/* | head -n 1)

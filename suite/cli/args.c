@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "core/options.h"
+#include "models/tokenizer.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -65,7 +66,23 @@ static int take_option(const cli_command *c, int argc, char **argv, int *i, cli_
             SAE_FAIL(err, SAE_EINVAL, "%s: --%s needs %s", c->name, o->name, o->value);
         a->val[a->given] = argv[++*i];
     }
+    if (o->value && !*a->val[a->given])
+        SAE_FAIL(err, SAE_EINVAL, "%s: --%s needs %s, found nothing", c->name, o->name, o->value);
     a->given++;
+    return SAE_OK;
+}
+
+/* Arguments end up in JSON files, which hold UTF-8 only; an empty one is a variable that a script
+ * forgot to set. */
+static int check_words(const cli_command *c, int argc, char **argv, sae_err *err)
+{
+    for (int i = 1; i < argc; i++) {
+        int rc = sae_utf8_check(argv[i], strlen(argv[i]), err);
+        if (rc < 0)
+            return sae_fail_prefix(err, SAE_EINVAL, "%s: argument %d", c->name, i);
+        if (!*argv[i])
+            SAE_FAIL(err, SAE_EINVAL, "%s: argument %d is empty", c->name, i);
+    }
     return SAE_OK;
 }
 
@@ -78,6 +95,7 @@ int cli_parse(const cli_command *c, int argc, char **argv, cli_args *a, sae_err 
     a->val = sae_alloc(room * sizeof *a->val, "cli.args");
     if (!a->word || !a->key || !a->val)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory for the command line");
+    SAE_TRY(check_words(c, argc, argv, err));
     int only_words = 0;
     for (int i = 1; i < argc; i++) {
         if (!only_words && !strcmp(argv[i], "--")) {

@@ -107,20 +107,33 @@ static int plan_at(int i, char name[64], char summary[256])
     return 0;
 }
 
-static int list_plans(int as_json, sae_err *err)
+/* What the listing of a kind ends with; releases `all`. */
+static int finish(const char *kind, const char *only, int found, int as_json, json_t *all,
+                  sae_err *err)
+{
+    if (as_json && (!only || found))
+        return cli_print_json(all, err);
+    json_decref(all);
+    if (only && !found)
+        SAE_FAIL(err, SAE_EINVAL, "list %s: there is no %s", kind, only);
+    return SAE_OK;
+}
+
+static int list_plans(const char *only, int as_json, sae_err *err)
 {
     json_t *all = json_array();
+    int found = 0;
     char name[64], summary[256];
     for (int i = 0; plan_at(i, name, summary); i++) {
+        if (only && strcmp(only, name))
+            continue;
+        found++;
         if (as_json)
             json_array_append_new(all, json_pack("{s:s, s:s}", "name", name, "summary", summary));
         else
             printf("%-12s %s\n", name, summary);
     }
-    if (as_json)
-        return cli_print_json(all, err);
-    json_decref(all);
-    return SAE_OK;
+    return finish("plans", only, found, as_json, all, err);
 }
 
 static int list_components(const sae_registry *reg, const char *kind, const char *only, int as_json,
@@ -138,21 +151,14 @@ static int list_components(const sae_registry *reg, const char *kind, const char
         else
             print_entry(&e);
     }
-    if (only && !found) {
-        json_decref(all);
-        SAE_FAIL(err, SAE_EINVAL, "list %s: there is no %s", kind, only);
-    }
-    if (as_json)
-        return cli_print_json(all, err);
-    json_decref(all);
-    return SAE_OK;
+    return finish(kind, only, found, as_json, all, err);
 }
 
 static int run(const cli_args *a, sae_err *err)
 {
     static const char *const kinds[] = {"variants", "metrics", "datasets", "backends", NULL};
     if (!strcmp(a->word[0], "plans"))
-        return list_plans(cli_has(a, "json"), err);
+        return list_plans(a->word[1], cli_has(a, "json"), err);
     int known = 0;
     for (int i = 0; kinds[i]; i++)
         known |= !strcmp(kinds[i], a->word[0]);

@@ -9,6 +9,11 @@ one_error "unknown command" "no command 'fly'" "$saemark" fly
 one_error "unknown option" "did you mean --resume" "$saemark" run quickstart --resmue
 one_error "missing value" "needs DIR" "$saemark" run quickstart --out
 one_error "bad number" "--threads many: expected a whole number" "$saemark" run quickstart --threads many
+one_error "empty value" "--out needs DIR" "$saemark" run quickstart --out=
+one_error "empty argument" "argument 2 is empty" "$saemark" run quickstart ''
+one_error "an argument that is not UTF-8" "argument 3: .*UTF-8" \
+    "$saemark" run quickstart --out "$(printf '%s/\377' "$tmp")"
+one_error "unknown plan in a list" "list plans: there is no owl" "$saemark" list plans owl
 one_error "unknown list" "expected variants" "$saemark" list birds
 for kind in variants metrics datasets backends plans; do
     expect 0 "list $kind" "$saemark" list $kind --json

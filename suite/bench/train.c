@@ -44,7 +44,7 @@ static int open_batch(bench *b)
 {
     int64_t B = b->s.B, d = b->s.d;
     sae_real *x = reals(b, B * d), *g = b->l.needs & SAE_NEED_GRAD ? reals(b, B * d) : NULL;
-    sae_token *tok = sae_alloc((size_t)B * sizeof *tok, "bench.tok");
+    sae_token *tok = sae_alloc((size_t)B * sizeof *tok);
     if (!x || !tok || (b->l.needs & SAE_NEED_GRAD && !g))
         return SAE_ENOMEM;
     b->b = (sae_batch){.B = B, .x = x, .y = x, .g = g, .tok = tok};

@@ -90,9 +90,9 @@ int cli_parse(const cli_command *c, int argc, char **argv, cli_args *a, sae_err 
 {
     size_t room = (size_t)argc + 1;
     *a = (cli_args){.line = a->line};
-    a->word = sae_alloc(room * sizeof *a->word, "cli.args");
-    a->key = sae_alloc(room * sizeof *a->key, "cli.args");
-    a->val = sae_alloc(room * sizeof *a->val, "cli.args");
+    a->word = sae_alloc(room * sizeof *a->word);
+    a->key = sae_alloc(room * sizeof *a->key);
+    a->val = sae_alloc(room * sizeof *a->val);
     if (!a->word || !a->key || !a->val)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory for the command line");
     SAE_TRY(check_words(c, argc, argv, err));
@@ -141,7 +141,7 @@ int cli_has(const cli_args *a, const char *name)
 
 const char **cli_all(const cli_args *a, const char *name)
 {
-    const char **all = sae_alloc((size_t)(a->given + 1) * sizeof *all, "cli.args");
+    const char **all = sae_alloc((size_t)(a->given + 1) * sizeof *all);
     int n = 0;
     for (int i = 0; all && i < a->given; i++)
         if (!strcmp(a->key[i], name))

@@ -62,7 +62,7 @@ static int no_space(unsigned char c)
 
 static void *csv_grow(void *p, size_t bytes)
 {
-    return sae_realloc(p, bytes, "csv.field");
+    return sae_realloc(p, bytes);
 }
 
 static int parser_open(struct csv_parser *p, sae_err *err)

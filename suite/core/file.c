@@ -292,7 +292,7 @@ static int add_name(char ***names, size_t *count, size_t *cap, const char *name)
 {
     if (*count + 1 >= *cap) {
         size_t want = *cap ? 2 * *cap : 16;
-        char **grown = sae_realloc(*names, want * sizeof **names, "file.names");
+        char **grown = sae_realloc(*names, want * sizeof **names);
         if (!grown)
             return SAE_ENOMEM;
         *names = grown;

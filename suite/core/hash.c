@@ -1,11 +1,10 @@
-/* suite/core/hash.c - xxh128 through libxxhash, SHA-256 through libcrypto. */
+/* suite/core/hash.c - xxh128 through libxxhash. */
 #include "core/hash.h"
 
 #include "core/error.h"
 #include "core/file.h"
 #include "core/memory.h"
 
-#include <openssl/evp.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -74,19 +73,5 @@ int sae_hash_file(const char *path, char out[36], sae_err *err)
     SAE_TRY(sae_map_open(&m, path, err));
     sae_hash_bytes(m.p, m.bytes, out);
     sae_map_close(&m);
-    return SAE_OK;
-}
-
-int sae_sha256_file(const char *path, char out[65], sae_err *err)
-{
-    sae_map m;
-    SAE_TRY(sae_map_open(&m, path, err));
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    int ok = EVP_Digest(m.p, m.bytes, digest, &len, EVP_sha256(), NULL) == 1 && len == 32;
-    sae_map_close(&m);
-    if (!ok)
-        SAE_FAIL(err, SAE_EINVAL, "%s: libcrypto cannot compute SHA-256", path);
-    hex(digest, 32, out);
     return SAE_OK;
 }

@@ -1,4 +1,4 @@
-/* suite/core/hash.h - content keys (xxh128) and published checksums (SHA-256), in hexadecimal. */
+/* suite/core/hash.h - content keys (xxh128) in hexadecimal. */
 #ifndef SAE_CORE_HASH_H
 #define SAE_CORE_HASH_H
 
@@ -13,6 +13,5 @@ void sae_hasher_end(sae_hasher **h, char out[36]);  /* 32 digits; closes */
 
 void sae_hash_bytes(const void *p, size_t bytes, char out[36]);
 int sae_hash_file(const char *path, char out[36], sae_err *err);
-int sae_sha256_file(const char *path, char out[65], sae_err *err);
 
 #endif

@@ -1,7 +1,7 @@
-/* suite/core/memory.h - checked sizes, tagged allocation, arenas.
+/* suite/core/memory.h - checked sizes, counted allocation.
  *
- * All long-lived memory of the suite goes through sae_alloc, so that it can be counted by tag,
- * bounded, and made to fail on purpose by tests/fault.
+ * All long-lived memory of the suite goes through sae_alloc, so that it can be counted and made
+ * to fail on purpose by tests/fault.
  */
 #ifndef SAE_CORE_MEMORY_H
 #define SAE_CORE_MEMORY_H
@@ -13,27 +13,21 @@
 int sae_size_mul(size_t *out, int64_t a, int64_t b, sae_err *err);
 int sae_size_add(size_t *out, size_t a, size_t b, sae_err *err);
 
-/* Zeroed memory, 64-byte aligned; tag is a static string naming the purpose ("adam.m"). Returns
- * NULL only when out of memory. bytes == 0 gives a valid pointer. Free with sae_free. */
-void *sae_alloc(size_t bytes, const char *tag);
+/* Zeroed memory, 64-byte aligned. Returns NULL only when out of memory. bytes == 0 gives a valid
+ * pointer. Free with sae_free. */
+void *sae_alloc(size_t bytes);
 /* Grow or shrink, keeping the contents; new bytes are zero. p may be NULL. NULL leaves p valid. */
-void *sae_realloc(void *p, size_t bytes, const char *tag);
+void *sae_realloc(void *p, size_t bytes);
 void sae_free(void *p); /* NULL-safe */
 char *sae_strdup(const char *s);
 char *sae_strfmt(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* Allocate count * size bytes into *out or record SAE_ENOMEM naming the tag and the bytes. */
-int sae_new(void *out, int64_t count, size_t size, const char *tag, sae_err *err);
+/* Allocate count * size bytes into *out or record SAE_ENOMEM naming the bytes and what they are for
+ * ("adam.m"). */
+int sae_new(void *out, int64_t count, size_t size, const char *what, sae_err *err);
 
 size_t sae_alloc_live(void); /* bytes held now */
 size_t sae_alloc_peak(void);
-/* What is held now, by purpose: for run records and for naming leaks. Returns the entries used. */
-enum { SAE_ALLOC_TAGS = 128 };
-typedef struct sae_tag_use {
-    const char *tag;
-    size_t live; /* bytes, > 0 */
-} sae_tag_use;
-int sae_alloc_by_tag(sae_tag_use out[SAE_ALLOC_TAGS]);
 uint64_t sae_alloc_calls(void);      /* allocations since start: "steps 2..N do not allocate" */
 /* Make the i-th allocation from now on fail (1: the next); 0 switches off. For tests/fault. */
 void sae_alloc_fail_at(uint64_t i);
@@ -43,17 +37,5 @@ void sae_alloc_fail_at(uint64_t i);
 int sae_memory_check(size_t bytes, const char *what, sae_err *err);
 size_t sae_memory_available(void);
 size_t sae_memory_peak_rss(void); /* of this process, bytes */
-
-/* Bump allocator over one block: position-independent, freed as a whole. In ASan builds blocks are
- * separated by poisoned gaps. */
-typedef struct sae_arena {
-    unsigned char *base;
-    size_t size, used;
-} sae_arena;
-
-int sae_arena_open(sae_arena *a, size_t bytes, const char *tag, sae_err *err);
-void *sae_arena_take(sae_arena *a, size_t bytes); /* 64-byte aligned; NULL when exhausted */
-size_t sae_arena_room(size_t bytes);              /* what take() consumes for bytes */
-void sae_arena_close(sae_arena *a);
 
 #endif

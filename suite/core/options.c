@@ -85,25 +85,6 @@ fail:
     return rc;
 }
 
-int sae_opts_copy(sae_opts **out, const sae_opts *from, sae_err *err)
-{
-    sae_opts *o = NULL;
-    SAE_TRY(sae_opts_open(&o, from->table, from->opt_size, err));
-    for (int64_t i = 0; i < o->count; i++) {
-        o->given[i] = from->given[i];
-        if (o->table[i].type == SAE_OPT_REAL) {
-            put_sched(o, i, from->sched[i]);
-        } else if (o->table[i].type != SAE_OPT_STR) {
-            put_int(o, i, get_int(from, i));
-        } else if (put_text(o, i, from->text[i], err) < 0) {
-            sae_opts_close(&o);
-            return SAE_ENOMEM;
-        }
-    }
-    *out = o;
-    return SAE_OK;
-}
-
 void sae_opts_close(sae_opts **opts)
 {
     sae_opts *o = *opts;

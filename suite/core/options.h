@@ -17,7 +17,6 @@ typedef struct sae_opts sae_opts; /* one configured option struct with its sched
 
 /* All options at their defaults. */
 int sae_opts_open(sae_opts **o, const sae_option *table, size_t opt_size, sae_err *err);
-int sae_opts_copy(sae_opts **o, const sae_opts *from, sae_err *err);
 void sae_opts_close(sae_opts **o);
 
 /* Set one option from text. SAE_EINVAL: unknown key (message lists the known ones, nearest first),

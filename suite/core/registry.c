@@ -179,7 +179,7 @@ int sae_registry_plugin(sae_registry *reg, const char *path, const sae_plugin **
     void *object = NULL;
     const sae_plugin *p = NULL;
     /* Room for the handle first: nothing may fail once the components are in. */
-    void **grown = sae_realloc(reg->object, (size_t)(reg->objects + 1) * sizeof *grown, "registry");
+    void **grown = sae_realloc(reg->object, (size_t)(reg->objects + 1) * sizeof *grown);
     if (!grown)
         SAE_FAIL(err, SAE_ENOMEM, "%s: out of memory", path);
     reg->object = grown;

@@ -11,7 +11,7 @@ void sae_text_add(sae_text *t, const char *s, size_t len)
         return;
     if (t->len + len + 1 > t->cap) {
         size_t cap = (t->len + len + 1) * 2;
-        char *p = sae_realloc(t->p, cap, "text");
+        char *p = sae_realloc(t->p, cap);
         if (!p) {
             t->failed = 1;
             return;

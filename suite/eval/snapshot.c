@@ -11,7 +11,7 @@ static int make_room(sae_snapshot *s, size_t bytes, sae_err *err)
     if (s->bytes + bytes <= s->cap)
         return SAE_OK;
     size_t cap = 2 * (s->bytes + bytes);
-    unsigned char *p = sae_realloc(s->p, cap, "snapshot");
+    unsigned char *p = sae_realloc(s->p, cap);
     if (!p)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory: %zu bytes for a snapshot", cap);
     s->p = p;

@@ -36,9 +36,9 @@ static int reserve(store *s, int64_t ctx, sae_err *err)
 {
     if (s->contexts + 2 > s->context_cap) {
         int64_t cap = 2 * s->context_cap + 64;
-        int64_t *start = sae_realloc(s->start, (size_t)cap * sizeof *start, "docs.start");
+        int64_t *start = sae_realloc(s->start, (size_t)cap * sizeof *start);
         s->start = start ? start : s->start;
-        uint64_t *doc = sae_realloc(s->doc, (size_t)cap * sizeof *doc, "docs.number");
+        uint64_t *doc = sae_realloc(s->doc, (size_t)cap * sizeof *doc);
         s->doc = doc ? doc : s->doc;
         if (!start || !doc)
             SAE_FAIL(err, SAE_ENOMEM, "out of memory for %lld documents", (long long)cap);
@@ -46,7 +46,7 @@ static int reserve(store *s, int64_t ctx, sae_err *err)
     }
     if (s->tokens + ctx > s->token_cap) {
         int64_t cap = 2 * s->token_cap + ctx;
-        int32_t *tok = sae_realloc(s->tok, (size_t)cap * sizeof *tok, "docs.tokens");
+        int32_t *tok = sae_realloc(s->tok, (size_t)cap * sizeof *tok);
         if (!tok)
             SAE_FAIL(err, SAE_ENOMEM, "out of memory for %lld tokens", (long long)cap);
         s->tok = tok;

@@ -34,7 +34,7 @@ static char *unicode_spaces(const char *pattern)
 {
     static const char property[] = "\\p{White_Space}";
     size_t len = strlen(pattern), used = 0;
-    char *out = sae_alloc(len * (sizeof property / 2) + 1, "tokenizer.pattern");
+    char *out = sae_alloc(len * (sizeof property / 2) + 1);
     if (!out)
         return NULL;
     for (size_t i = 0; i < len; i++) {
@@ -168,7 +168,7 @@ static int encode_stretch(work *w, const char *p, size_t len)
 {
     if (!w->b->prefix_space || len == 0 || *p == ' ')
         return cut_by_stage(w, 0, p, len);
-    char *copy = sae_alloc(len + 1, "tokenizer.text");
+    char *copy = sae_alloc(len + 1);
     if (!copy)
         SAE_FAIL(w->err, SAE_ENOMEM, "out of memory");
     copy[0] = ' ';

@@ -29,7 +29,7 @@ static int add_entry(sae_grid *g, const sae_plan *p, const sae_plan_sae *e, char
 {
     for (int64_t i = 0; specs[i]; i++) {
         for (unsigned s = 0; s < p->seeds_count; s++) {
-            sae_job *more = sae_realloc(g->job, (size_t)(g->count + 1) * sizeof *more, "grid");
+            sae_job *more = sae_realloc(g->job, (size_t)(g->count + 1) * sizeof *more);
             if (!more)
                 SAE_FAIL(err, SAE_ENOMEM, "out of memory for the %lld-th SAE of the plan",
                          (long long)g->count + 1);

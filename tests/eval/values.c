@@ -383,7 +383,7 @@ END_TEST
 
 static sae_sample *sample_new(int64_t cap)
 {
-    sae_sample *s = sae_alloc(sae_sample_bytes(cap), "test sample");
+    sae_sample *s = sae_alloc(sae_sample_bytes(cap));
     ck_assert_ptr_nonnull(s);
     s->cap = cap;
     return s;

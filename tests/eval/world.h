@@ -208,7 +208,7 @@ static inline void bench_close(bench *b)
 
 static inline void *bench_begin(bench *b)
 {
-    void *state = sae_alloc(b->spec.metric->state_size(&b->r), "test state");
+    void *state = sae_alloc(b->spec.metric->state_size(&b->r));
     ck_assert_ptr_nonnull(state);
     ck_assert_ok(b->spec.metric->begin(&b->r, state), b->err);
     return state;

@@ -17,9 +17,6 @@ static int print_both(const sae_spec *s, sae_err *err)
             SAE_FAIL(err, SAE_ENOMEM, "no text");
         sae_free(text);
     }
-    sae_opts *copy = NULL;
-    SAE_TRY(sae_opts_copy(&copy, s->opts, err));
-    sae_opts_close(&copy);
     return SAE_OK;
 }
 

@@ -1,4 +1,4 @@
-/* tests/prop/memory.c - sizes, blocks, counters, arenas. */
+/* tests/prop/memory.c - sizes, blocks, counters. */
 #include "core/memory.h"
 #include "support/support.h"
 
@@ -32,26 +32,26 @@ START_TEST(blocks)
 {
     size_t before = sae_alloc_live();
     for (size_t bytes = 0; bytes < 5000; bytes = bytes * 2 + 1) {
-        unsigned char *p = sae_alloc(bytes, "test");
+        unsigned char *p = sae_alloc(bytes);
         ck_assert_ptr_nonnull(p);
         ck_assert_uint_eq((uintptr_t)p % 64, 0);
         ck_assert_uint_eq(sae_alloc_live(), before + bytes);
         for (size_t i = 0; i < bytes; i++)
             ck_assert_uint_eq(p[i], 0);
         memset(p, 0xAA, bytes);
-        p = sae_realloc(p, 3 * bytes + 7, "test");
+        p = sae_realloc(p, 3 * bytes + 7);
         ck_assert_ptr_nonnull(p);
         for (size_t i = 0; i < 3 * bytes + 7; i++)
             ck_assert_uint_eq(p[i], i < bytes ? 0xAA : 0);
-        p = sae_realloc(p, bytes / 2, "test");
+        p = sae_realloc(p, bytes / 2);
         for (size_t i = 0; i < bytes / 2; i++)
             ck_assert_uint_eq(p[i], 0xAA);
         sae_free(p);
         ck_assert_uint_eq(sae_alloc_live(), before);
     }
     ck_assert_uint_ge(sae_alloc_peak(), before + 3 * 4095 + 7);
-    ck_assert_ptr_null(sae_alloc(SIZE_MAX, "test"));
-    ck_assert_ptr_null(sae_alloc(PTRDIFF_MAX, "test"));
+    ck_assert_ptr_null(sae_alloc(SIZE_MAX));
+    ck_assert_ptr_null(sae_alloc(PTRDIFF_MAX));
     sae_free(NULL);
     char *s = sae_strfmt("%s-%d", "abc", 42);
     ck_assert_str_eq(s, "abc-42");
@@ -59,47 +59,6 @@ START_TEST(blocks)
     ck_assert_str_eq(t, s);
     sae_free(s);
     sae_free(t);
-}
-END_TEST
-
-static size_t held(const char *tag)
-{
-    sae_tag_use use[SAE_ALLOC_TAGS];
-    int count = sae_alloc_by_tag(use);
-    for (int i = 0; i < count; i++)
-        if (strcmp(use[i].tag, tag) == 0)
-            return use[i].live;
-    return 0;
-}
-
-START_TEST(tags)
-{
-    void *a = sae_alloc(100, "apples"), *b = sae_alloc(20, "pears"), *c = sae_alloc(3, "apples");
-    ck_assert_uint_eq(held("apples"), 103);
-    ck_assert_uint_eq(held("pears"), 20);
-    a = sae_realloc(a, 50, "apples");
-    ck_assert_uint_eq(held("apples"), 53);
-    sae_free(a);
-    sae_free(b);
-    sae_free(c);
-    ck_assert_uint_eq(held("apples") + held("pears"), 0);
-    /* More tags than entries: nothing is lost, the rest shares the last entry. */
-    static char name[2 * SAE_ALLOC_TAGS][16];
-    void *p[2 * SAE_ALLOC_TAGS];
-    size_t before = sae_alloc_live(), sum = 0;
-    for (int i = 0; i < 2 * SAE_ALLOC_TAGS; i++) {
-        snprintf(name[i], sizeof name[i], "t%d", i);
-        p[i] = sae_alloc(1, name[i]);
-    }
-    sae_tag_use use[SAE_ALLOC_TAGS];
-    int count = sae_alloc_by_tag(use);
-    ck_assert_int_eq(count, SAE_ALLOC_TAGS - 2); /* apples and pears keep their empty entries */
-    for (int i = 0; i < count; i++)
-        sum += use[i].live;
-    ck_assert_uint_eq(sum, sae_alloc_live());
-    for (int i = 0; i < 2 * SAE_ALLOC_TAGS; i++)
-        sae_free(p[i]);
-    ck_assert_uint_eq(sae_alloc_live(), before);
 }
 END_TEST
 
@@ -119,35 +78,15 @@ START_TEST(failing)
     ck_assert_ok(sae_new(&q, 10, 8, "third", &err), err);
     ck_assert_uint_eq(sae_alloc_calls(), calls + 3);
     sae_alloc_fail_at(1);
-    ck_assert_ptr_null(sae_realloc(p, 100, "kept"));
+    ck_assert_ptr_null(sae_realloc(p, 100));
     memset(p, 1, 80); /* still ours */
     sae_alloc_fail_at(1);
     sae_alloc_fail_at(0);
-    p = sae_realloc(p, 100, "grown");
+    p = sae_realloc(p, 100);
     ck_assert_ptr_nonnull(p);
     sae_free(p);
     sae_free(q);
     ck_assert_int_eq(sae_new(&p, -1, 8, "negative", NULL), SAE_ENOMEM);
-}
-END_TEST
-
-START_TEST(arenas)
-{
-    sae_err err = {0};
-    sae_arena a;
-    size_t need = sae_arena_room(1) + sae_arena_room(64) + sae_arena_room(65);
-    ck_assert_ok(sae_arena_open(&a, need, "test", &err), err);
-    char *x = sae_arena_take(&a, 1), *y = sae_arena_take(&a, 64), *z = sae_arena_take(&a, 65);
-    ck_assert_ptr_nonnull(x);
-    ck_assert_ptr_nonnull(y);
-    ck_assert_ptr_nonnull(z);
-    ck_assert_uint_eq(((uintptr_t)x | (uintptr_t)y | (uintptr_t)z) % 64, 0);
-    ck_assert(y >= x + 1 && z >= y + 64);
-    memset(z, 1, 65);
-    ck_assert_ptr_null(sae_arena_take(&a, 1));
-    ck_assert_ptr_null(sae_arena_take(&a, SIZE_MAX));
-    sae_arena_close(&a);
-    ck_assert_ptr_null(a.base);
 }
 END_TEST
 
@@ -163,7 +102,7 @@ START_TEST(system_memory)
     ck_assert_uint_gt(sae_memory_peak_rss(), 100000);
     /* A block costs memory when it is touched, not when it is taken. */
     size_t rss = sae_memory_peak_rss();
-    void *p = sae_alloc((size_t)1 << 30, "lazy");
+    void *p = sae_alloc((size_t)1 << 30);
     ck_assert_ptr_nonnull(p);
     ck_assert_uint_lt(sae_memory_peak_rss(), rss + ((size_t)1 << 29));
     sae_free(p);
@@ -176,9 +115,7 @@ Suite *suite_memory(void)
     TCase *c = tcase_create("memory");
     tcase_add_test(c, sizes);
     tcase_add_test(c, blocks);
-    tcase_add_test(c, tags);
     tcase_add_test(c, failing);
-    tcase_add_test(c, arenas);
     tcase_add_test(c, system_memory);
     suite_add_tcase(s, c);
     return s;

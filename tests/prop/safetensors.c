@@ -318,7 +318,7 @@ START_TEST(truncation)
     write_small(path);
     sae_map m;
     ck_assert_ok(sae_map_open(&m, path, &err), err);
-    unsigned char *more = sae_alloc(m.bytes + 1, "test");
+    unsigned char *more = sae_alloc(m.bytes + 1);
     memcpy(more, m.p, m.bytes);
     for (size_t n = 0; n <= m.bytes + 1; n++) {
         if (n == m.bytes)
@@ -346,7 +346,7 @@ START_TEST(foreign_file)
     ck_assert_int_gt(sae_st_count(st), 0);
     for (int64_t i = 0; i < sae_st_count(st); i++) {
         const sae_st_tensor *t = sae_st_at(st, i);
-        float *v = sae_alloc((size_t)t->count * sizeof *v, "test");
+        float *v = sae_alloc((size_t)t->count * sizeof *v);
         ck_assert_ok(sae_st_floats(st, t, 0, t->count, 1, v, &err), err);
         sae_free(v);
     }

@@ -29,19 +29,19 @@ static const sae_option options[] = {
 static const sae_tensor_spec tensors[] = {STOCK_TENSORS(SAE_T_UNIT_ROWS), STOCK_THETA_TENSOR, {0}};
 static const char *const losses[] = {"mse", "auxk", NULL};
 
-/* scope=batch is BatchTopK on magnitudes: a learned threshold takes over in evaluation. */
+/* scope=batch is BatchTopK on magnitudes. */
 static stock_sparse rule(const opt *o, enum sae_mode mode)
 {
-    enum stock_how batch = mode == SAE_TRAIN ? STOCK_FLAT : STOCK_THRESHOLD;
-    enum stock_how how = o->scope == SCOPE_ROW ? STOCK_ROWS : batch;
+    enum stock_how how = o->scope == SCOPE_ROW ? STOCK_ROWS : stock_theta_how(&o->theta, mode);
     stock_sparse s = {how, SAE_KEY_ABS, o->k, 0, o->mse, &o->auxk};
     return s;
 }
 
-static uint64_t caps_for(const void *o)
+static uint64_t caps_for(const void *opt_)
 {
+    const opt *o = opt_;
     uint64_t always = SAE_CAP_LINEAR_DEC | SAE_CAP_SIGNED;
-    return ((const opt *)o)->scope == SCOPE_BATCH ? always | SAE_CAP_BATCH_TRAIN : always;
+    return o->scope == SCOPE_BATCH ? always | stock_theta_caps(&o->theta) : always;
 }
 
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
@@ -91,7 +91,7 @@ const sae_variant sae_variant_abstopk = {
     .name = "abstopk",
     .summary = "the k pre-activations of largest magnitude, of either sign",
     .source = "Zhu, Khalili and Zhu 2025, AbsTopK (arXiv 2510.00404), section 3",
-    .caps = SAE_CAP_LINEAR_DEC | SAE_CAP_SIGNED | SAE_CAP_BATCH_TRAIN,
+    .caps = SAE_CAP_LINEAR_DEC | SAE_CAP_SIGNED | SAE_CAP_BATCH_TRAIN | SAE_CAP_BATCH_EVAL,
     .opt_size = sizeof(opt),
     .options = options,
     .tensors = tensors,

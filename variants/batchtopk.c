@@ -24,12 +24,16 @@ static const sae_option options[] = {
 static const sae_tensor_spec tensors[] = {STOCK_TENSORS(SAE_T_UNIT_ROWS), STOCK_THETA_TENSOR, {0}};
 static const char *const losses[] = {"mse", "auxk", NULL};
 
-/* Training selects from the batch; evaluation compares with the learned threshold. */
 static stock_sparse rule(const opt *o, enum sae_mode mode)
 {
-    enum stock_how how = mode == SAE_TRAIN ? STOCK_FLAT : STOCK_THRESHOLD;
+    enum stock_how how = stock_theta_how(&o->theta, mode);
     stock_sparse s = {how, SAE_KEY_RELU, o->k, 0, o->mse, &o->auxk};
     return s;
+}
+
+static uint64_t caps_for(const void *o)
+{
+    return SAE_CAP_LINEAR_DEC | stock_theta_caps(&((const opt *)o)->theta);
 }
 
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
@@ -79,7 +83,7 @@ const sae_variant sae_variant_batchtopk = {
     .name = "batchtopk",
     .summary = "the k B largest positive pre-activations of a batch; a threshold at inference",
     .source = "Bussmann, Leask and Nanda 2024, BatchTopK sparse autoencoders",
-    .caps = SAE_CAP_LINEAR_DEC | SAE_CAP_BATCH_TRAIN,
+    .caps = SAE_CAP_LINEAR_DEC | SAE_CAP_BATCH_TRAIN | SAE_CAP_BATCH_EVAL,
     .opt_size = sizeof(opt),
     .options = options,
     .tensors = tensors,
@@ -90,6 +94,7 @@ const sae_variant sae_variant_batchtopk = {
     .init = init,
     .forward = forward,
     .decode = stock_decode,
+    .caps_for = caps_for,
     .check = stock_check,
     .backward = backward,
     .adapt = adapt,

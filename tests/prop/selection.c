@@ -280,6 +280,32 @@ static void check_vector(const char *spec, const double *expected)
     close_subject(&s);
 }
 
+/* infer=batch: evaluation selects what training does, whatever theta is. */
+START_TEST(batch_selection_at_inference)
+{
+    static const char *const specs[] = {"batchtopk:k=3.5,infer=batch",
+                                        "abstopk:k=3.5,scope=batch,infer=batch"};
+    for (size_t i = 0; i < 2; i++) {
+        subject s;
+        sae_real train[B][N];
+        open_subject(&s, specs[i], shape, SAE_TRAIN);
+        ck_assert(s.p.v->caps_for(sae_opts_base(s.spec.opts)) & SAE_CAP_BATCH_EVAL);
+        forward(&s);
+        for (int64_t r = 0; r < B; r++)
+            for (int64_t j = 0; j < N; j++)
+                train[r][j] = entry(&s.t.code, r, j);
+        *(double *)sae_model_tensor(&s.p.model, "theta")->w = 1e9;
+        take_mode(&s, SAE_EVAL);
+        forward(&s);
+        ck_assert_int_eq(s.t.code.nnz, (int64_t)(3.5 * B));
+        for (int64_t r = 0; r < B; r++)
+            for (int64_t j = 0; j < N; j++)
+                ck_assert(entry(&s.t.code, r, j) == train[r][j]);
+        close_subject(&s);
+    }
+}
+END_TEST
+
 START_TEST(proximal_vectors)
 {
     check_vector("relu", (const double[]){0, 2, 0, 0.5});
@@ -467,6 +493,7 @@ Suite *suite_selection(void)
     tcase_add_loop_test(t, homogeneous, 0, CASES);
     tcase_add_test(t, counts_of_rows);
     tcase_add_test(t, counts_of_batches);
+    tcase_add_test(t, batch_selection_at_inference);
     tcase_add_test(t, proximal_vectors);
     tcase_add_test(t, relu_modes_agree);
     tcase_add_test(t, threshold_follows_the_batch);

@@ -5,6 +5,7 @@
  * starts from it and overrides what it does better.
  *
  * Rules for every entry
+ *   - Arrays are backend memory unless the entry says host; the structs that hold them are host's.
  *   - Outputs do not overlap inputs unless the entry says so. Sizes may be 0.
  *   - Result does not depend on the number of threads (level D1); every output element has one
  *     writer and reductions follow a fixed tree over fixed chunks.

@@ -133,10 +133,12 @@ enum { STOCK_THETA = STOCK_TENSOR_COUNT };
 
 enum { STOCK_THETA_SET, STOCK_THETA_ZERO };
 static const char *const stock_theta_names[] = {"set", "zero", NULL};
+enum { STOCK_INFER_THRESHOLD, STOCK_INFER_BATCH };
+static const char *const stock_infer_names[] = {"threshold", "batch", NULL};
 
 typedef struct stock_theta_opt {
     double rate;
-    int64_t start, first;
+    int64_t start, first, infer;
 } stock_theta_opt;
 
 #define STOCK_THETA_OPTIONS(T, m)                                                                  \
@@ -144,11 +146,27 @@ typedef struct stock_theta_opt {
      "rate of the threshold's moving average"},                                                    \
         {"theta_start", SAE_OPT_INT, 0, offsetof(T, m.start), 0, 0, 1e15, NULL, NULL, "steps",     \
          "first step that moves the threshold"},                                                   \
+        {"infer", SAE_OPT_ENUM, 0, offsetof(T, m.infer), STOCK_INFER_THRESHOLD, 0,                 \
+         STOCK_INFER_BATCH, stock_infer_names, NULL, "1",                                          \
+         "evaluation compares with the threshold, or selects from its batch"},                     \
     {                                                                                              \
         "theta_first", SAE_OPT_ENUM, 0, offsetof(T, m.first), STOCK_THETA_SET, 0,                  \
             STOCK_THETA_ZERO, stock_theta_names, NULL, "1",                                        \
             "the average starts at the first batch's value (set) or at 0 (zero)"                   \
     }
+
+/* Training selects from the batch; evaluation as `infer` says. */
+static inline enum stock_how stock_theta_how(const stock_theta_opt *o, enum sae_mode mode)
+{
+    return mode == SAE_TRAIN || o->infer == STOCK_INFER_BATCH ? STOCK_FLAT : STOCK_THRESHOLD;
+}
+
+/* The facts of a batch selection that depend on its options. */
+static inline uint64_t stock_theta_caps(const stock_theta_opt *o)
+{
+    uint64_t eval = o->infer == STOCK_INFER_BATCH ? SAE_CAP_BATCH_EVAL : 0;
+    return SAE_CAP_BATCH_TRAIN | eval;
+}
 
 static inline int stock_theta(const sae_model *m, const sae_ctx *c, double *theta)
 {

@@ -107,7 +107,8 @@ typedef struct sae_tape { /* everything forward produces and backward needs */
     void *scratch;             /* 64-byte aligned */
 } sae_tape;
 
-typedef struct sae_stats { /* owned by the trainer; state after the previous step */
+/* Owned by the trainer: the state after the previous step; in adapt, after this one. */
+typedef struct sae_stats {
     int64_t n;
     uint64_t tokens;            /* rows seen */
     const uint64_t *last_fired; /* [n] value of tokens when the feature last fired */

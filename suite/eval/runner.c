@@ -1,6 +1,7 @@
 /* suite/eval/runner.c - measure many SAEs in one pass over the evaluation split. */
 #include "eval/runner.h"
 
+#include "core/arena.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/memory.h"
@@ -34,6 +35,7 @@ typedef struct runner {
     sae_real *x, *g;    /* [B x d] */
     sae_token *tok;     /* [B] */
     int32_t *label;     /* [B] or NULL */
+    sae_arena memory;   /* of x, g, tok, label */
     sae_truth truth;
     sae_lm_view lm;
     sae_splicer splice;
@@ -156,22 +158,26 @@ static int open_splicer(runner *q)
     return SAE_OK;
 }
 
-static int open_rows(runner *q)
+static int wants_gradients(const runner *q)
 {
-    size_t cells;
-    SAE_TRY(sae_size_mul(&cells, q->B, q->d, q->err));
-    SAE_TRY(sae_new(&q->x, (int64_t)cells, sizeof *q->x, "evaluation rows", q->err));
-    SAE_TRY(sae_new(&q->tok, q->B, sizeof *q->tok, "evaluation tokens", q->err));
-    if (q->needs & SAE_MNEED_LABELS)
-        SAE_TRY(sae_new(&q->label, q->B, sizeof *q->label, "labels", q->err));
     int grad = (q->needs & SAE_MNEED_GRAD) != 0;
     for (int64_t i = 0; i < q->ev->count; i++) {
         const sae_model *m = q->ev->subject[i].model;
         grad |= (m->v->needs(m->opt, SAE_EVAL) & SAE_NEED_GRAD) != 0;
     }
-    if (grad && q->ev->stream->ds->gives & SAE_GIVES_GRAD)
-        SAE_TRY(sae_new(&q->g, (int64_t)cells, sizeof *q->g, "evaluation gradients", q->err));
-    return SAE_OK;
+    return grad && q->ev->stream->ds->gives & SAE_GIVES_GRAD;
+}
+
+static void lay_out_rows(sae_arena *a, void *arg)
+{
+    runner *q = arg;
+    size_t row = (size_t)q->d * sizeof *q->x;
+    q->x = sae_arena_take(a, q->B, row);
+    q->tok = sae_arena_take(a, q->B, sizeof *q->tok);
+    if (q->needs & SAE_MNEED_LABELS)
+        q->label = sae_arena_take(a, q->B, sizeof *q->label);
+    if (wants_gradients(q))
+        q->g = sae_arena_take(a, q->B, row);
 }
 
 static int open_lanes(runner *q)
@@ -235,10 +241,7 @@ static void close_all(runner *q)
     sae_free(q->cell);
     sae_free(q->lane);
     sae_free(q->metric);
-    sae_free(q->x);
-    sae_free(q->g);
-    sae_free(q->tok);
-    sae_free(q->label);
+    sae_arena_close(&q->memory);
 }
 
 /* ---- batches --------------------------------------------------------------------------------- */
@@ -358,7 +361,7 @@ int sae_evaluate(const sae_evaluation *ev, sae_err *err)
         SAE_GOTO(open_splicer(&q));
     else
         q.B = q.B < q.rows ? q.B : q.rows;
-    SAE_GOTO(open_rows(&q));
+    SAE_GOTO(sae_arena_open(&q.memory, lay_out_rows, &q, "evaluation rows", err));
     SAE_GOTO(open_lanes(&q));
     SAE_GOTO(open_cells(&q));
     sae_progress_open(&q.progress, "evaluate", "rows", (double)q.rows);

@@ -2,7 +2,6 @@
 #include "eval/splice.h"
 
 #include "core/error.h"
-#include "core/memory.h"
 
 #include <string.h>
 
@@ -29,10 +28,22 @@ static int64_t group_size(const sae_splicer *s, int64_t first)
     return count;
 }
 
+static void lay_out(sae_arena *a, void *arg)
+{
+    sae_splicer *s = arg;
+    s->start = sae_arena_take(a, s->v.docs->c.N + 1, sizeof *s->start);
+    s->kept_row = sae_arena_take(a, s->cap, sizeof *s->kept_row);
+    s->scored_row = sae_arena_take(a, s->cap, sizeof *s->scored_row);
+    s->scored = sae_arena_take(a, s->cap, sizeof *s->scored);
+    s->mix = sae_arena_take(a, s->cap, (size_t)s->d * sizeof *s->mix);
+    s->logprob = sae_arena_take(a, s->cap, (size_t)s->vocab * sizeof *s->logprob);
+    for (int i = 0; i < 6; i++)
+        s->loss[i] = sae_arena_take(a, s->cap, sizeof *s->loss[i]);
+}
+
 int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, int64_t d,
                      int64_t budget, sae_err *err)
 {
-    int rc = SAE_OK;
     memset(s, 0, sizeof *s);
     s->v = *v;
     s->mean = mean;
@@ -41,37 +52,17 @@ int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, i
     s->cap = least(budget, least(SAE_SPLICE_CELLS / s->vocab, rows_of(s, 0, v->docs->c.N)));
     for (int64_t i = 0; i < v->docs->c.N; i++)
         s->cap = rows_of(s, i, 1) > s->cap ? rows_of(s, i, 1) : s->cap;
-    size_t cells, logits;
-    SAE_GOTO(sae_size_mul(&cells, s->cap, d, err));
-    SAE_GOTO(sae_size_mul(&logits, s->cap, s->vocab, err));
-    SAE_GOTO(sae_new(&s->start, v->docs->c.N + 1, sizeof *s->start, "contexts", err));
-    SAE_GOTO(sae_new(&s->kept_row, s->cap, sizeof *s->kept_row, "kept rows", err));
-    SAE_GOTO(sae_new(&s->scored_row, s->cap, sizeof *s->scored_row, "scored rows", err));
-    SAE_GOTO(sae_new(&s->scored, s->cap, sizeof *s->scored, "scored tokens", err));
-    SAE_GOTO(sae_new(&s->mix, (int64_t)cells, sizeof *s->mix, "spliced rows", err));
-    SAE_GOTO(sae_new(&s->logprob, (int64_t)logits, sizeof *s->logprob, "log-probabilities", err));
-    for (int i = 0; i < 6; i++)
-        SAE_GOTO(sae_new(&s->loss[i], s->cap, sizeof *s->loss[i], "token losses", err));
+    SAE_TRY(sae_arena_open(&s->memory, lay_out, s, "language-model losses", err));
     s->out = (sae_splice){0, s->scored, s->loss[CLEAN], s->loss[SPLICE], s->loss[ZERO],
                           s->loss[MEAN], s->loss[KL_SPLICE], s->loss[KL_ZERO]};
     return SAE_OK;
-fail:
-    sae_splicer_close(s);
-    return rc;
 }
 
 void sae_splicer_close(sae_splicer *s)
 {
     if (s->pass)
         s->v.lm->end(&s->pass);
-    sae_free(s->start);
-    sae_free(s->kept_row);
-    sae_free(s->scored_row);
-    sae_free(s->scored);
-    sae_free(s->mix);
-    sae_free(s->logprob);
-    for (int i = 0; i < 6; i++)
-        sae_free(s->loss[i]);
+    sae_arena_close(&s->memory);
     memset(s, 0, sizeof *s);
 }
 

@@ -8,6 +8,7 @@
 #ifndef SAE_EVAL_SPLICE_H
 #define SAE_EVAL_SPLICE_H
 
+#include "core/arena.h"
 #include <sae/dataset.h>
 
 enum { SAE_SPLICE_CELLS = 1 << 24 }; /* rows x vocabulary kept per group, unless one document alone
@@ -26,6 +27,7 @@ typedef struct sae_splicer {
     float *logprob;      /* [cap x vocab] of the unchanged model */
     float *mix;          /* [cap x d] rows to go on from */
     double *loss[6];     /* [cap] in the order of sae_splice */
+    sae_arena memory;    /* of the arrays above */
     sae_lm_pass *pass;
     sae_splice out;      /* of this group */
 } sae_splicer;

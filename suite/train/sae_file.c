@@ -1,6 +1,7 @@
 /* suite/train/sae_file.c - write a trained SAE. */
 #include "train/sae_file.h"
 
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/memory.h"
@@ -232,6 +233,7 @@ static int write_dir(const char *dir, const sae_learner *l, const sae_stream *s,
     if (expressible(l))
         SAE_GOTO(write_weights(weights, l, fold_scale(s), err));
     SAE_GOTO(write_cfg(cfg, l, s, err));
+    SAE_GOTO(sae_sums_write(dir, err));
 fail:
     sae_free(exact);
     sae_free(weights);

@@ -2,6 +2,7 @@
  * files. */
 #include "train/sae_file.h"
 
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/memory.h"
@@ -399,6 +400,7 @@ int sae_file_import(sae_loaded *s, const char *path, const char *variant, const 
     char *json = sae_path_join(path, "cfg.json");
     if (!exact || !folded || !json)
         SAE_GOTO(SAE_SET(err, SAE_ENOMEM, "%s: out of memory", path));
+    SAE_GOTO(sae_sums_check(path, err));
     if (sae_file_exists(exact)) {
         SAE_GOTO(import_file(s, exact, NULL, variant, reg, e, err));
     } else if (sae_file_exists(json)) {

@@ -34,6 +34,11 @@ if [ -r "$text" ] && [ -r "$models/stories260K.bin" ]; then
         --tokenizer "$models/tok512.bin" --hook resid_post.2 --out "$tmp/acts" --docs 40 \
         --doc-separator '<|endoftext|>'
     [ -s "$tmp/acts/manifest.json" ] && ok || bad "capture wrote no manifest"
+    expect 0 "check of shards" "$saemark" check "$tmp/acts"
+    cp -r "$tmp/acts" "$tmp/acts2"
+    shard=$(ls "$tmp"/acts2/*.safetensors | head -n 1)
+    printf x | dd of="$shard" bs=1 seek=90000 conv=notrunc 2>/dev/null
+    one_error "a changed shard" "${shard##*/}" "$saemark" check "$tmp/acts2"
     expect 0 "run on shards" "$saemark" run quickstart --set "dataset=shards:dir=$tmp/acts" \
         --set steps=20 --set batch=256 --set eval_rows=512 --set seeds=0 --set saes=topk:k=8,n=4d \
         --out "$tmp/shard-run" --no-report

@@ -65,3 +65,7 @@ grep -q 'warning: plots need gnuplot' "$tmp/err" && [ -s "$tmp/a/index.html" ] &
 sae=$(ls -d "$tmp"/a/saes/* | head -n 1)
 expect 0 "eval of an export" "$saemark" eval "$sae" --dataset synthetic:d=64,features=256,l0=8 \
     --metric reconstruction --rows 2048
+
+# A changed byte in the weights is noticed.
+printf x | dd of="$sae/saemark.safetensors" bs=1 seek=5000 conv=notrunc 2>/dev/null
+one_error "changed weights" "SHA-256 expected" "$saemark" eval "$sae" --dataset synthetic:d=64

@@ -10,8 +10,8 @@ int sae_sha256_file(const char *path, char out[65], sae_err *err);
 
 /* Write DIR/SHA256SUMS over every regular file in it, sorted by name. */
 int sae_sums_write(const char *dir, sae_err *err);
-/* Verify the files that DIR/SHA256SUMS names and that are there: SAE_EFORMAT with the file, expected
- * and found. A directory without SHA256SUMS passes (SAE_DONE). */
+/* Verify the files that DIR/SHA256SUMS names and that are there: SAE_EFORMAT with the file,
+ * expected and found. A directory without SHA256SUMS passes (SAE_DONE). */
 int sae_sums_check(const char *dir, sae_err *err);
 
 #endif

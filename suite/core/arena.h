@@ -1,9 +1,9 @@
 /* suite/core/arena.h - many arrays in one block, sized before it is taken.
  *
- * A layout function takes every array in turn. It runs twice: once on an empty arena, which only
- * adds up sizes (takes return NULL), and once on the block, which hands out zeroed, 64-byte aligned
- * memory. So sizes are computed in one place, checked once, and freed as a whole. In builds with the
- * address sanitizer, arrays are separated by poisoned gaps.
+ * A layout function takes every array in turn. It runs twice: on an empty arena, which only adds up
+ * sizes (takes return NULL), then on the block, which hands out zeroed, 64-byte aligned memory. So
+ * sizes are computed in one place, checked once, and freed as a whole. In builds with the address
+ * sanitizer, arrays are separated by poisoned gaps.
  */
 #ifndef SAE_CORE_ARENA_H
 #define SAE_CORE_ARENA_H

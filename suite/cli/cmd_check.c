@@ -132,8 +132,9 @@ const cli_command cli_check = {
     .name = "check",
     .usage = "[PLUGIN.so|SHARDS]",
     .summary = "Test a plug-in's variants against the contract, or the hashes of shards",
-    .text = "Without an argument, tests the in-tree variants on the backend of this machine. The\n"
-            "contract is in suite/README.md. SHARDS is a directory written by capture or convert.\n",
+    .text =
+        "Without an argument, tests the in-tree variants on the backend of this machine. The\n"
+        "contract is in suite/README.md. SHARDS is a directory written by capture or convert.\n",
     .options = options,
     .min_words = 0,
     .max_words = 1,

@@ -192,6 +192,15 @@ static int64_t parameters(const sae_model *m)
     return sum;
 }
 
+/* The plan's own words name a SAE best: its spec as written, alternatives expanded. */
+static const char *label_of(const sae_session *s, int64_t wave, int64_t i)
+{
+    int64_t first = 0;
+    while (s->grid.job[first].wave != wave)
+        first++;
+    return s->grid.job[first + i].spec;
+}
+
 static int record_saes(sae_session *s, int64_t wave, sae_learner *const *l, int64_t count,
                        sae_err *err)
 {
@@ -201,9 +210,8 @@ static int record_saes(sae_session *s, int64_t wave, sae_learner *const *l, int6
     sae_free(path);
     SAE_TRY(rc);
     for (int64_t i = 0; i < count; i++) {
-        char *label = sae_spec_print(&l[i]->spec, 0);
         sae_csv_text(c, l[i]->canonical);
-        sae_csv_text(c, label);
+        sae_csv_text(c, label_of(s, wave, i));
         sae_csv_text(c, l[i]->id);
         sae_csv_text(c, l[i]->model.v->name);
         sae_csv_int(c, (int64_t)l[i]->seed);
@@ -214,7 +222,6 @@ static int record_saes(sae_session *s, int64_t wave, sae_learner *const *l, int6
         sae_csv_int(c, l[i]->step * l[i]->cfg.B);
         sae_csv_real(c, l[i]->cfg.lr);
         sae_csv_end_row(c);
-        sae_free(label);
     }
     return sae_csv_close(&c, err);
 }

@@ -267,19 +267,27 @@ fail:
     return rc;
 }
 
+/* A file of no rows; never a piece of a header, which a later append would refuse. */
+static int make_empty(const char *path, const char *header, sae_err *err)
+{
+    char *text = sae_strfmt("%s\n", header);
+    if (!text)
+        SAE_FAIL(err, SAE_ENOMEM, "%s: out of memory", path);
+    int rc = sae_file_write(path, text, strlen(text), err);
+    sae_free(text);
+    return rc;
+}
+
 int sae_csv_append(sae_csv **c, const char *path, const char *header, int64_t keep, sae_err *err)
 {
     *c = NULL;
     size_t at;
-    int fresh = keep == 0 && sae_file_size(path) <= 0, rc;
-    if (fresh) /* nothing to keep, but the name must exist for others to follow it */
-        SAE_TRY(sae_file_write(path, NULL, 0, err));
-    else
-        SAE_TRY(find_row(path, header, keep, &at, err));
+    int rc;
+    if (keep == 0 && sae_file_size(path) <= 0)
+        SAE_TRY(make_empty(path, header, err));
+    SAE_TRY(find_row(path, header, keep, &at, err));
     SAE_GOTO(writer_new(c, header, err));
-    SAE_GOTO(sae_out_append(&(*c)->out, path, fresh ? 0 : (int64_t)at, err));
-    if (fresh)
-        SAE_GOTO(write_header(*c, header, err));
+    SAE_GOTO(sae_out_append(&(*c)->out, path, (int64_t)at, err));
     return SAE_OK;
 fail:
     sae_csv_abandon(c);

@@ -60,8 +60,12 @@ static json_t *metrics_json(const sae_session *s)
     json_t *all = json_array();
     for (int64_t i = 0; i < s->metrics; i++) {
         char *text = sae_spec_print(&s->metric[i], 1);
-        json_array_append_new(all, json_string(text ? text : s->metric[i].name));
+        int lost = json_array_append_new(all, json_string(text));
         sae_free(text);
+        if (lost) {
+            json_decref(all);
+            return NULL;
+        }
     }
     return all;
 }

@@ -24,6 +24,11 @@ const char *const sae_record_headers[] = {
     NULL,
 };
 
+static int no_memory(const char *kind, sae_err *err)
+{
+    SAE_FAIL(err, SAE_ENOMEM, "out of memory for the name of %s.csv", kind);
+}
+
 char *sae_record_path(const sae_session *s, int64_t wave, const char *kind)
 {
     return sae_strfmt("%s/wave-%04lld.%s.csv", s->state, (long long)wave, kind);
@@ -100,6 +105,7 @@ typedef struct sink {
     sae_csv *metrics, *features;
     sae_learner *const *learner;
     const sae_subject *subject;
+    sae_err *err; /* of the caller; the rows' callbacks have none */
 } sink;
 
 /* Everything a row's value depends on, as 16 hexadecimal digits. */
@@ -125,7 +131,7 @@ static int on_row(void *arg, const sae_result *r)
 {
     sink *k = arg;
     char hash[17];
-    SAE_TRY(input_hash(k, r->subject, r->metric, hash, NULL));
+    SAE_TRY(input_hash(k, r->subject, r->metric, hash, k->err));
     sae_csv *c = k->metrics;
     put_identity(c, r->subject->spec, r->subject->model->v->name, r->subject->seed);
     sae_csv_text(c, k->s->eval_text ? k->s->eval_text : k->s->train_text);
@@ -206,7 +212,8 @@ static int record_saes(sae_session *s, int64_t wave, sae_learner *const *l, int6
 {
     sae_csv *c = NULL;
     char *path = sae_record_path(s, wave, "saes");
-    int rc = path ? sae_csv_open(&c, path, sae_record_headers[KIND_SAES], err) : SAE_ENOMEM;
+    int rc = path ? sae_csv_open(&c, path, sae_record_headers[KIND_SAES], err)
+                  : no_memory("saes", err);
     sae_free(path);
     SAE_TRY(rc);
     for (int64_t i = 0; i < count; i++) {
@@ -229,12 +236,12 @@ static int record_saes(sae_session *s, int64_t wave, sae_learner *const *l, int6
 int sae_record_wave(sae_session *s, int64_t wave, sae_learner *const *l, int64_t count,
                     sae_err *err)
 {
-    sink k = {.s = s, .learner = l};
+    sink k = {.s = s, .learner = l, .err = err};
     char *metrics = sae_record_path(s, wave, "metrics");
     char *features = sae_record_path(s, wave, "features");
-    int rc = SAE_ENOMEM;
+    int rc;
     if (!metrics || !features)
-        goto fail;
+        SAE_GOTO(no_memory("metrics", err));
     SAE_GOTO(sae_csv_open(&k.metrics, metrics, sae_record_headers[KIND_METRICS], err));
     SAE_GOTO(sae_csv_open(&k.features, features, sae_record_headers[KIND_FEATURES], err));
     SAE_GOTO(measure(&k, count, err));
@@ -275,12 +282,12 @@ static int join_kind(const sae_session *s, int kind, sae_err *err)
 {
     sae_out out = {0};
     char *path = sae_strfmt("%s/%s.csv", s->dir, sae_record_kinds[kind]);
-    int rc = path ? sae_out_open(&out, path, err) : SAE_ENOMEM;
+    int rc = path ? sae_out_open(&out, path, err) : no_memory(sae_record_kinds[kind], err);
     sae_free(path);
     SAE_TRY(rc);
     for (int64_t w = 0; w < s->grid.waves; w++) {
         path = sae_record_path(s, w, sae_record_kinds[kind]);
-        rc = path ? append_file(&out, path, w > 0, err) : SAE_ENOMEM;
+        rc = path ? append_file(&out, path, w > 0, err) : no_memory(sae_record_kinds[kind], err);
         sae_free(path);
         if (rc < 0)
             goto fail;

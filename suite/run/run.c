@@ -101,6 +101,7 @@ typedef struct wave {
     sae_learner **l; /* [count] pointers into store, as the trainer takes them */
     int64_t count, first;
     sae_csv *loss;
+    sae_err *err; /* of the caller; the trainer's callbacks have none */
 } wave;
 
 static int wave_on_loss(void *arg, const sae_learner *l, double lr)
@@ -111,8 +112,9 @@ static int wave_on_loss(void *arg, const sae_learner *l, double lr)
 
 static int wave_on_checkpoint(void *arg, int64_t step)
 {
+    const wave *w = arg;
     (void)step;
-    return sae_csv_flush(((wave *)arg)->loss, NULL);
+    return sae_csv_flush(w->loss, w->err);
 }
 
 static int open_job(sae_session *s, const sae_job *j, sae_learner *l, sae_err *err)
@@ -202,7 +204,7 @@ static int run_wave(sae_session *s, int64_t number, sae_err *err)
 {
     if (sae_record_done(s, number))
         return SAE_OK;
-    wave w = {0};
+    wave w = {.err = err};
     int rc = open_wave(s, number, &w, err);
     if (rc >= 0)
         rc = train_wave(s, number, &w, err);

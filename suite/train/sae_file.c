@@ -186,24 +186,31 @@ static json_t *our_keys(const sae_learner *l, const sae_stream *s)
                      (json_int_t)l->cfg.steps, "batch", (json_int_t)l->cfg.B);
 }
 
+static int add_k(json_t *root, const sae_learner *l)
+{
+    int64_t k = 0;
+    char *text = sae_opts_get(l->spec.opts, "k");
+    int rc = !text || sae_int_parse(text, &k) < 0 ||
+             json_object_set_new(root, "k", json_integer(k)) ||
+             json_object_set_new(root, "rescale_acts_by_decoder_norm", json_false());
+    sae_free(text);
+    return rc ? SAE_ENOMEM : SAE_OK;
+}
+
 static json_t *make_cfg(const sae_learner *l, const sae_stream *s)
 {
     const sae_saelens *how = expressible(l) ? l->model.v->saelens : NULL;
     const char *norm = s->norm.kind == SAE_NORM_UNIT_ROW ? "constant_norm_rescale" : "none";
-    int64_t k = 0;
-    char *text = sae_opts_get(l->spec.opts, "k");
     json_t *root = json_pack(
         "{s:s, s:I, s:I, s:s, s:s, s:b, s:s, s:s, s:{}, s:o}", "architecture",
         how ? how->architecture : l->model.v->name, "d_in", (json_int_t)l->model.dim.d_in,
         "d_sae", (json_int_t)l->model.dim.n, "dtype", "float32", "device", "cpu",
         "apply_b_dec_to_input", 1, "normalize_activations", norm, "reshape_activations", "none",
         "metadata", "saemark", our_keys(l, s));
-    if (root && how && strcmp(how->architecture, "topk") == 0 && text &&
-        sae_int_parse(text, &k) == 0) {
-        json_object_set_new(root, "k", json_integer(k));
-        json_object_set_new(root, "rescale_acts_by_decoder_norm", json_false());
+    if (root && how && strcmp(how->architecture, "topk") == 0 && add_k(root, l) < 0) {
+        json_decref(root);
+        return NULL;
     }
-    sae_free(text);
     return root;
 }
 

@@ -267,8 +267,10 @@ int sae_dir_rename(const char *from, const char *to, sae_err *err)
     char *old = sae_strfmt("%s.tmp.%ld.old", to, (long)getpid());
     if (!old)
         SAE_FAIL(err, SAE_ENOMEM, "%s: out of memory", to);
-    int rc = SAE_OK, aside = sae_file_exists(to);
-    if (aside && (io_fault() || rename(to, old)))
+    int rc = sae_dir_remove(old, err), aside = sae_file_exists(to); /* of a failed removal */
+    if (rc < 0)
+        sae_fail_prefix(err, rc, "%s: cannot replace", to);
+    else if (aside && (io_fault() || rename(to, old)))
         rc = SAE_SET(err, SAE_EIO, "%s: cannot replace: %s", to, strerror(errno));
     else if (io_fault() || rename(from, to)) {
         rc = SAE_SET(err, SAE_EIO, "%s: cannot rename to %s: %s", from, to, strerror(errno));

@@ -315,7 +315,7 @@ int sae_st_floats(const sae_st *st, const sae_st_tensor *t, int64_t first, int64
     sae_st_to_f32(t->dtype, src + (size_t)first * dtypes[t->dtype].size, count, out);
     for (int64_t i = 0; finite && i < count; i++)
         if (!isfinite(out[i]))
-            SAE_FAIL(err, SAE_ENONFINITE,
+            SAE_FAIL(err, SAE_EFORMAT,
                      "%s: tensor \"%.80s\": expected finite values, found %g at element %lld",
                      st->path, t->name, (double)out[i], (long long)(first + i));
     return SAE_OK;

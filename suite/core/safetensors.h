@@ -39,7 +39,7 @@ const char *sae_st_meta(const sae_st *st, const char *key); /* __metadata__ entr
 int sae_st_need(const sae_st *st, const char *name, int rank, const int64_t *shape,
                 const sae_st_tensor **out, sae_err *err);
 /* count elements from `first` on as float, from F32, F64, F16, BF16; SAE_EFORMAT for other dtypes;
- * SAE_ENONFINITE naming the tensor and index if `finite` is set and a value is NaN or Inf. */
+ * SAE_EFORMAT naming the tensor and index if `finite` is set and a value is NaN or Inf. */
 int sae_st_floats(const sae_st *st, const sae_st_tensor *t, int64_t first, int64_t count,
                   int finite, float *out, sae_err *err);
 

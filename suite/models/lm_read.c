@@ -44,7 +44,7 @@ int sae_lm_read_bin(void *bin, const sae_lm_config *c, enum sae_lm_part p, int64
     memcpy(out, f->p + at, (size_t)count * sizeof *out);
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(out[i]))
-            SAE_FAIL(err, SAE_ENONFINITE, "%s of layer %lld, index %lld: expected a finite number",
+            SAE_FAIL(err, SAE_EFORMAT, "%s of layer %lld, index %lld: expected a finite number",
                      part_names[p], (long long)layer, (long long)i);
     return SAE_OK;
 }

@@ -35,8 +35,8 @@ typedef struct sae_loaded {
 } sae_loaded;
 
 /* variant: spec string to interpret files of other tools with ("relu"), NULL to take it from
- * cfg.json; its n is the file's. SAE_EFORMAT and SAE_ENONFINITE name file, tensor or key, expected
- * and found. */
+ * cfg.json; its n is the file's. SAE_EFORMAT names file, tensor or key, expected and
+ * found. */
 int sae_file_import(sae_loaded *s, const char *path, const char *variant, const sae_registry *reg,
                     const sae_engine *e, sae_err *err);
 void sae_loaded_close(sae_loaded *s, const sae_engine *e);

@@ -317,11 +317,11 @@ START_TEST(broken_weights)
            "model.layers.0.self_attn.k_proj.weight");
     f.skip = SAE_LM_PARTS;
     f.nan = 1;
-    refuse(write_hf(path, "hf", &f, "{" CONFIG "}"), SAE_ENONFINITE,
+    refuse(write_hf(path, "hf", &f, "{" CONFIG "}"), SAE_EFORMAT,
            "model.layers.1.mlp.down_proj.weight");
     f.names = meta;
     write_safetensors(join(path, "bare.safetensors"), &f);
-    refuse(path, SAE_ENONFINITE, "layers.1.feed_forward.w2.weight");
+    refuse(path, SAE_EFORMAT, "layers.1.feed_forward.w2.weight");
     write_bin(join(path, "model.bin"), 0, 4);
     refuse(path, SAE_EFORMAT, "the header asks for");
     refuse(join(path, "absent.bin"), SAE_EIO, "absent.bin");
@@ -360,7 +360,7 @@ START_TEST(broken_bin)
     memcpy(copy, map.p, bytes);
     memcpy(copy + bytes - tail - 4 * (D * HIDDEN) + 8, &inf, 4);
     ck_assert_int_eq(sae_file_write(join(path, "bad.bin"), copy, bytes, NULL), SAE_OK);
-    refuse(path, SAE_ENONFINITE, "w3 of layer 1, index 2");
+    refuse(path, SAE_EFORMAT, "w3 of layer 1, index 2");
     sae_map_close(&map);
     free(copy);
 }

@@ -210,7 +210,7 @@ $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(B
 # Plug-ins are built as a user would build them: against the public headers alone.
 PLUGINS := $(patsubst %,$(B)/tests/plugin/%.so,$(call names,tests/plugin))
 $(B)/tests/plugin/%.so: tests/plugin/%.c $(B)/gen/flags.txt
-	$(Q)mkdir -p $(dir $@) && $(CC) -std=c11 -shared -fPIC $(OPT) $(WARN) $(INC_ABI) -MMD -MP -o $@ $<
+	$(Q)mkdir -p $(dir $@) && $(CC) -std=c11 -shared -fPIC -O2 -g $(WARN) $(INC_ABI) -MMD -MP -o $@ $<
 
 check: all $(TESTS) $(PLUGINS) ## build and run every test; ends with "N passed, N failed"
 	@tests/run $(B) $(CONFIG)

@@ -46,50 +46,61 @@ static int check_identity(const sae_session *s, const char *path, const char *id
 }
 
 /* Waves are cut by the memory free when the run began; a resumed run keeps that cut. */
-static int cut_waves(sae_session *s, int resuming, sae_err *err)
+static int saved_memory(const char *path, size_t *bytes, sae_err *err)
 {
-    char *path = sae_path_join(s->state, "memory");
     char text[32];
+    sae_map m;
+    SAE_TRY(sae_map_open(&m, path, err));
+    snprintf(text, sizeof text, "%.*s", (int)m.bytes, (const char *)m.p);
+    *bytes = (size_t)strtoull(text, NULL, 10);
+    sae_map_close(&m);
+    return SAE_OK;
+}
+
+static int save_memory(const char *path, size_t bytes, sae_err *err)
+{
+    char text[32];
+    int len = snprintf(text, sizeof text, "%zu\n", bytes);
+    return sae_file_write(path, text, (size_t)len, err);
+}
+
+/* The first files of a new run. A plan that does not fit is refused before anything is written; the
+ * identity comes last, it says that the state can be continued. */
+static int begin_state(sae_session *s, const char *memory, const char *path, const char *identity,
+                       sae_err *err)
+{
     size_t bytes = sae_memory_available() / 4 * 3;
-    int rc = path ? SAE_OK : SAE_SET(err, SAE_ENOMEM, "out of memory for a path");
-    if (rc >= 0 && resuming) {
-        sae_map m;
-        rc = sae_map_open(&m, path, err);
-        if (rc >= 0) {
-            snprintf(text, sizeof text, "%.*s", (int)m.bytes, (const char *)m.p);
-            bytes = (size_t)strtoull(text, NULL, 10);
-            sae_map_close(&m);
-        }
-    } else if (rc >= 0) {
-        int len = snprintf(text, sizeof text, "%zu\n", bytes);
-        rc = sae_file_write(path, text, (size_t)len, err);
-    }
-    sae_free(path);
-    return rc < 0 ? rc : sae_grid_waves(&s->grid, bytes, err);
+    SAE_TRY(sae_grid_waves(&s->grid, bytes, err));
+    SAE_TRY(sae_dir_make(s->state, err));
+    SAE_TRY(save_memory(memory, bytes, err));
+    return sae_file_write(path, identity, strlen(identity), err);
+}
+
+static int continue_state(sae_session *s, const char *memory, const char *path,
+                          const char *identity, sae_err *err)
+{
+    size_t bytes = 0;
+    SAE_TRY(check_identity(s, path, identity, err));
+    SAE_TRY(saved_memory(memory, &bytes, err));
+    return sae_grid_waves(&s->grid, bytes, err);
 }
 
 static int open_dir(sae_session *s, const char *identity, sae_err *err)
 {
-    char *path = sae_path_join(s->state, "identity");
+    char *path = sae_path_join(s->state, "identity"), *memory = sae_path_join(s->state, "memory");
     char *finished = sae_path_join(s->dir, "run.json");
-    int rc = path && finished ? SAE_OK : SAE_SET(err, SAE_ENOMEM, "out of memory for a path");
+    int rc = path && memory && finished ? SAE_OK
+                                        : SAE_SET(err, SAE_ENOMEM, "out of memory for a path");
     int resuming = rc >= 0 && sae_file_exists(path);
     if (rc >= 0 && !s->o->resume && (resuming || sae_file_exists(finished)))
         rc = SAE_SET(err, SAE_EINVAL,
                      "%s holds a run already; give --resume to continue it or another --out",
                      s->dir);
-    if (rc >= 0 && resuming)
-        rc = check_identity(s, path, identity, err);
-    if (rc >= 0 && !resuming) {
-        rc = sae_dir_make(s->state, err);
-        if (rc >= 0)
-            rc = cut_waves(s, 0, err);
-        if (rc >= 0)
-            rc = sae_file_write(path, identity, strlen(identity), err);
-    } else if (rc >= 0) {
-        rc = cut_waves(s, 1, err);
-    }
+    if (rc >= 0)
+        rc = resuming ? continue_state(s, memory, path, identity, err)
+                      : begin_state(s, memory, path, identity, err);
     sae_free(path);
+    sae_free(memory);
     sae_free(finished);
     return rc;
 }

@@ -25,7 +25,7 @@ one_error "dictionary too large for memory" "MiB|GiB" \
 one_error "no such hook or model" "no-model" \
     "$saemark" run lm --set model=no-model --set text=no-text --out "$tmp/bad"
 one_error "required variable" "needs --set model" "$saemark" run lm --out "$tmp/bad"
-[ -e "$tmp/bad/metrics.csv" ] && bad "a refused plan left files" || ok
+[ -e "$tmp/bad" ] && bad "a refused plan left files" || ok
 
 : >"$tmp/file"
 one_error "unwritable directory" "$tmp/file" \

@@ -1,5 +1,5 @@
-/* tests/fault/run.c - a small run from plan to exported SAEs, whatever allocation or write fails: an
- * error with a message, no leak, no temporary file, nothing half-written under a final name; and
+/* tests/fault/run.c - a small run from plan to exported SAEs, whatever allocation or write fails:
+ * an error with a message, no leak, no temporary file, nothing half-written under a final name; and
  * --resume then ends with the bytes of a run that was not disturbed. */
 #include "run/run.h"
 

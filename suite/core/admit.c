@@ -17,7 +17,7 @@ _Static_assert(sizeof(char *) == MEMBER, "option offsets assume 64-bit pointers"
 
 /* What is being checked, for messages. */
 typedef struct subject {
-    const char *kind, *name; /* "variant", "topk" */
+    const char *kind, *name; /* "variant" and its name */
     sae_err *err;
 } subject;
 

@@ -186,10 +186,10 @@ static json_t *our_keys(const sae_learner *l, const sae_stream *s)
                      (json_int_t)l->cfg.steps, "batch", (json_int_t)l->cfg.B);
 }
 
-static int add_k(json_t *root, const sae_learner *l)
+static int add_k(json_t *root, const sae_learner *l, const char *option)
 {
     int64_t k = 0;
-    char *text = sae_opts_get(l->spec.opts, "k");
+    char *text = sae_opts_get(l->spec.opts, option);
     int rc = !text || sae_int_parse(text, &k) < 0 ||
              json_object_set_new(root, "k", json_integer(k)) ||
              json_object_set_new(root, "rescale_acts_by_decoder_norm", json_false());
@@ -207,7 +207,7 @@ static json_t *make_cfg(const sae_learner *l, const sae_stream *s)
         "d_sae", (json_int_t)l->model.dim.n, "dtype", "float32", "device", "cpu",
         "apply_b_dec_to_input", 1, "normalize_activations", norm, "reshape_activations", "none",
         "metadata", "saemark", our_keys(l, s));
-    if (root && how && strcmp(how->architecture, "topk") == 0 && add_k(root, l) < 0) {
+    if (root && how && how->k && add_k(root, l, how->k) < 0) {
         json_decref(root);
         return NULL;
     }

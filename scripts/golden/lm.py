@@ -10,7 +10,7 @@ random weights of a fixed seed, rounded to the stored type and written as a Hugg
 float64 with eager attention, and what it computes goes to golden.safetensors (tests/golden/data/lm/
 README.md lists its tensors). The library does parts of a forward pass in float32 whatever the
 type of the model (norms, rotary angles, softmax); these casts are turned off. A second forward
-pass, written here from the equations, has to agree to 1e-12 in logits and every gradient.
+pass, written here from the equations, has to agree to 1e-12 in every value and gradient.
 """
 import json
 import math
@@ -298,16 +298,24 @@ def slides(c, l):
 
 
 class Plain:
-    """One forward pass; w maps names in the file to float64 tensors."""
+    """One forward pass; w maps names in the file to float64 tensors. Fills seen[hook]; `zero` names
+    a hook whose values become zero in all rows but the first."""
 
-    def __init__(self, c, w):
-        self.c, self.w, self.kind = c, w, c["model_type"]
+    def __init__(self, c, w, zero=None):
+        self.c, self.w, self.kind, self.zero = c, w, c["model_type"], zero
+        self.seen = {}
         gpt2 = self.kind == "gpt2"
         self.heads = c["n_head" if gpt2 else "num_attention_heads"]
         self.layers = c["n_layer" if gpt2 else "num_hidden_layers"]
         self.h = c.get("head_dim", c["n_embd" if gpt2 else "hidden_size"] // self.heads)
         self.eps = c["layer_norm_epsilon" if gpt2 else
                      "layer_norm_eps" if self.kind == "gpt_neox" else "rms_norm_eps"]
+
+    def at(self, hook, x):
+        if hook == self.zero:
+            x = torch.cat((x[:1], torch.zeros_like(x[1:])))
+        self.seen[hook] = x
+        return x
 
     def linear(self, x, name):
         w, b = self.w[name + ".weight"], self.w.get(name + ".bias")
@@ -352,17 +360,20 @@ class Plain:
             hidden |= back >= self.c["sliding_window"]
         z = (s.masked_fill(hidden, -math.inf).softmax(-1) @ v).transpose(0, 1).flatten(1)
         names = {"gpt2": "attn.c_proj", "gpt_neox": "attention.dense"}
-        return self.linear(z, p + names.get(self.kind, "self_attn.o_proj"))
+        return self.linear(self.at(f"attn_z.{l}", z), p + names.get(self.kind, "self_attn.o_proj"))
 
-    def mlp(self, x, p):
+    def mlp(self, x, p, l):
+        out = "mlp.down_proj"
         if self.kind == "gpt2":
-            return self.linear(self.gelu_tanh(self.linear(x, p + "mlp.c_fc")), p + "mlp.c_proj")
-        if self.kind == "gpt_neox":
-            y = self.linear(x, p + "mlp.dense_h_to_4h")
-            return self.linear(y * (1 + torch.erf(y / math.sqrt(2))) / 2, p + "mlp.dense_4h_to_h")
-        g = self.linear(x, p + "mlp.gate_proj")
-        g = self.gelu_tanh(g) if is_gemma(self.c) else g / (1 + torch.exp(-g))
-        return self.linear(g * self.linear(x, p + "mlp.up_proj"), p + "mlp.down_proj")
+            y, out = self.gelu_tanh(self.linear(x, p + "mlp.c_fc")), "mlp.c_proj"
+        elif self.kind == "gpt_neox":
+            y, out = self.linear(x, p + "mlp.dense_h_to_4h"), "mlp.dense_4h_to_h"
+            y = y * (1 + torch.erf(y / math.sqrt(2))) / 2
+        else:
+            g = self.linear(x, p + "mlp.gate_proj")
+            g = self.gelu_tanh(g) if is_gemma(self.c) else g / (1 + torch.exp(-g))
+            y = g * self.linear(x, p + "mlp.up_proj")
+        return self.linear(self.at(f"mlp_act.{l}", y), p + out)
 
     @staticmethod
     def gelu_tanh(x):
@@ -373,19 +384,22 @@ class Plain:
         return x if cap is None else cap * torch.tanh(x / cap)
 
     def block(self, x, l):
-        if self.kind == "gpt2":
-            p = f"h.{l}."
-            x = x + self.attention(self.norm(x, p + "ln_1"), p, l)
-            return x + self.mlp(self.norm(x, p + "ln_2"), p)
-        p = ("gpt_neox" if self.kind == "gpt_neox" else "model") + f".layers.{l}."
-        a = self.attention(self.norm(x, p + "input_layernorm"), p, l)
-        if is_gemma(self.c):
-            x = x + self.norm(a, p + "post_attention_layernorm")
-            m = self.mlp(self.norm(x, p + "pre_feedforward_layernorm"), p)
-            return x + self.norm(m, p + "post_feedforward_layernorm")
-        y = x if self.c.get("use_parallel_residual") else x + a
-        m = self.mlp(self.norm(y, p + "post_attention_layernorm"), p)
-        return x + a + m
+        gpt2, gemma = self.kind == "gpt2", is_gemma(self.c)
+        p = f"h.{l}." if gpt2 else \
+            ("gpt_neox" if self.kind == "gpt_neox" else "model") + f".layers.{l}."
+        first, second = ("ln_1", "ln_2") if gpt2 else (
+            "input_layernorm",
+            "pre_feedforward_layernorm" if gemma else "post_attention_layernorm")
+        a = self.attention(self.norm(x, p + first), p, l)
+        if gemma:
+            a = self.norm(a, p + "post_attention_layernorm")
+        a = self.at(f"attn_out.{l}", a)
+        y = x if self.c.get("use_parallel_residual") else self.at(f"resid_mid.{l}", x + a)
+        m = self.mlp(self.norm(y, p + second), p, l)
+        if gemma:
+            m = self.norm(m, p + "post_feedforward_layernorm")
+        m = self.at(f"mlp_out.{l}", m)
+        return self.at(f"resid_post.{l}", x + a + m if y is x else y + m)
 
     def logits(self, tok):
         w = self.w
@@ -398,20 +412,39 @@ class Plain:
             x = x + w["wpe.weight"][:len(tok)]
         if is_gemma(self.c):
             x = x * math.sqrt(self.c["hidden_size"])
+        x = self.at("resid_pre.0", x)
         for l in range(self.layers):
             x = self.block(x, l)
         out = w[(head if head + ".weight" in w else embed) + ".weight"]
         return self.cap(self.norm(x, norm) @ out.T, "final_logit_softcapping")
 
 
-def check(name, c, weights, contexts, values):
+def plain_values(c, weights, contexts):
     w = {n: t.clone().requires_grad_() for n, t in weights.items()}
-    logits = [Plain(c, w).logits(tok) for tok in contexts]
-    sum(losses(z, tok).sum() for z, tok in zip(logits, contexts)).backward()
-    pairs = {"logits": (torch.cat(logits), values["logits"])}
-    pairs |= {n: (t.grad, values["gradw." + n]) for n, t in w.items()}
-    for n, (a, b) in pairs.items():
-        off = ((a - b).abs().max() / b.abs().max()).item()
+    passes = [Plain(c, w) for _ in contexts]
+    logits = [p.logits(tok) for p, tok in zip(passes, contexts)]
+    for p in passes:
+        for x in p.seen.values():
+            x.retain_grad()
+    ce = [losses(z, tok) for z, tok in zip(logits, contexts)]
+    sum(x.sum() for x in ce).backward()
+    out = {"logits": torch.cat(logits), "ce": torch.cat([F.pad(x, (0, 1)) for x in ce])}
+    for hook in passes[0].seen:
+        out[hook] = torch.cat([p.seen[hook] for p in passes])
+        out["grad." + hook] = torch.cat([p.seen[hook].grad for p in passes])
+    return {n: x.detach() for n, x in out.items()} | {"gradw." + n: t.grad for n, t in w.items()}
+
+
+def ablated_losses(c, weights, contexts, hooks):
+    """Losses with a hook's values zero, but for the first row of a context, which stays."""
+    return {"zero." + hook: torch.cat([F.pad(losses(Plain(c, weights, hook).logits(tok), tok),
+                                             (0, 1)) for tok in contexts]) for hook in hooks}
+
+
+def check(name, values, plain):
+    assert values.keys() == plain.keys(), values.keys() ^ plain.keys()
+    for n, a in values.items():
+        off = ((a - plain[n]).abs().max() / a.abs().max()).item()
         assert off < 1e-12, f"{name}: {n} differs by {off:.2g} of its largest value"
 
 
@@ -432,7 +465,9 @@ def make(out, name):
     # every context begins with BOS; id 0 pads, and the library gives padding no gradient
     contexts = [torch.tensor([c["bos_token_id"], *rng.randint(1, VOCAB, n - 1)]) for n in LENGTHS]
     values = library_values(path, c, contexts)
-    check(name, c, weights, contexts, values)
+    check(name, values, plain_values(c, weights, contexts))
+    hooks = [n[5:] for n in values if n.startswith("grad.")]
+    values |= ablated_losses(c, weights, contexts, hooks)
     golden = {n: v.numpy().astype("float32") for n, v in values.items()}
     golden["tok"] = torch.cat(contexts).numpy().astype("int32")
     golden["start"] = np.cumsum([0, *LENGTHS]).astype("int32")

@@ -72,7 +72,7 @@ KHOST := $(call src,suite/kernels/shared)
 KCPU  := $(call src,suite/kernels/cpu)
 CORE  := $(call src,suite/core)
 COMPONENTS := $(call src,variants metrics datasets)
-LIB   := $(CORE) $(KREF) $(KHOST) $(KCPU) $(COMPONENTS) $(call src,suite/models suite/train suite/eval suite/run suite/report)
+LIB   := $(CORE) $(KREF) $(KHOST) $(KCPU) $(COMPONENTS) $(call src,suite/models suite/models/arch suite/train suite/eval suite/run suite/report)
 CLI   := $(call src,suite/cli)
 ASSETS := $(sort $(wildcard suite/plans/*.yaml reports/*.gp reports/*.html reports/*.css))
 LIBOBJ := $(call obj,$(LIB),$(B)) $(B)/gen/list.o $(B)/gen/assets.o
@@ -140,7 +140,7 @@ $(B)/gen/git.txt: FORCE
 $(B)/obj/suite/bench/%.o: suite/bench/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_suite) $(BLAS_CFLAGS))
 # The loops of the language model carry their own run-time dispatch.
-$(B)/obj/suite/models/lm_math.o $(B)/obj/suite/models/lm_attention.o: \
+$(foreach d,$(B) $(B)/f64,$(addprefix $(d)/obj/suite/models/,lm_math.o lm_position.o lm_attention.o lm_attention_back.o)): \
   CFLAGS_BUILD = $(if $(filter debug asan,$(CONFIG)),,-O3) -ffp-contract=fast
 $(B)/obj/suite/%.o: suite/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_suite) $(CFLAGS_BUILD))
@@ -153,9 +153,9 @@ $(B)/saemark: $(call obj,$(CLI),$(B)) $(B)/libsaemark.a
 	$(Q)$(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
 
 # ---- the same sources with sae_real = double: gradients by finite differences ---------------------------
-# Only what needs no float BLAS: core, reference kernels, components.
+# Only what needs no float BLAS: core, reference kernels, components, language models.
 B64 := $(B)/f64
-SRC64 := $(CORE) $(KREF) $(KHOST) $(COMPONENTS)
+SRC64 := $(CORE) $(KREF) $(KHOST) $(COMPONENTS) $(filter-out %/capture.c,$(call src,suite/models)) $(call src,suite/models/arch)
 OBJ64 := $(call obj,$(SRC64),$(B64)) $(B64)/gen/list64.o $(B64)/gen/assets.o
 DOUBLE := -DSAE_REAL_IS_DOUBLE=1
 $(B64)/libsaemark.a: $(OBJ64)

@@ -34,7 +34,7 @@ typedef struct block { /* rows [first, first + rows) of an epoch of a split, in 
     int split, valid, has_grad;
     uint64_t epoch;
     int64_t first, rows;
-    float *x, *g;    /* [buffer x d]; g is made when first asked for */
+    sae_real *x, *g;  /* [buffer x d]; g is made when first asked for */
     sae_token *tok;  /* [buffer] */
 } block;
 
@@ -99,12 +99,12 @@ static int64_t rows(const sae_source *s, enum sae_split split)
 
 /* Copy the shown rows of a context that lie in the block; `at` is its first row in the epoch, acts
  * and grad its activations. */
-static void keep_rows(sae_source *s, int64_t context, int64_t at, const float *acts,
-                      const float *grad)
+static void keep_rows(sae_source *s, int64_t context, int64_t at, const sae_real *acts,
+                      const sae_real *grad)
 {
     const sae_contexts *c = &s->docs->c;
     block *b = &s->b;
-    size_t bytes = (size_t)s->d * sizeof(float);
+    size_t bytes = (size_t)s->d * sizeof(sae_real);
     int64_t length = c->start[context + 1] - c->start[context];
     for (int64_t pos = 0; pos < length; pos++) {
         int32_t id = c->tok[c->start[context] + pos];
@@ -121,7 +121,7 @@ static void keep_rows(sae_source *s, int64_t context, int64_t at, const float *a
 }
 
 /* One forward pass over turns [first, last) of the order, and backward when grad is not NULL. */
-static int run_pass(sae_source *s, const order *q, int64_t first, int64_t last, float *grad,
+static int run_pass(sae_source *s, const order *q, int64_t first, int64_t last, sae_real *grad,
                     sae_err *err)
 {
     const sae_contexts *c = &s->docs->c;
@@ -172,7 +172,7 @@ static int compute_block(sae_source *s, int want_grad, sae_err *err)
 {
     block *b = &s->b;
     const order *q = &s->split[b->split];
-    float *grad = NULL;
+    sae_real *grad = NULL;
     if (want_grad && !b->g)
         b->g = calloc((size_t)s->o.buffer, (size_t)s->d * sizeof *b->g);
     if (want_grad)

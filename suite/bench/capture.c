@@ -123,7 +123,7 @@ static int measure_file(bench *b, const char *root, const char *name, const char
 
 /* Normal weights of variance 1 / columns; norms of one. */
 static int random_part(void *self, const sae_lm_config *c, enum sae_lm_part p, int64_t layer,
-                       float *out, sae_err *err)
+                       sae_real *out, sae_err *err)
 {
     (void)self, (void)err;
     int64_t rows, cols;
@@ -141,8 +141,8 @@ static int measure_random(bench *b)
     sae_lm_config c = {
         .arch = "llama", .d = 512, .hidden = 1376, .layers = 8, .vocab = 4096, .ctx = 512,
         .heads = 8, .kv_heads = 8, .head = 64, .norm_in = SAE_LM_NORM_RMS,
-        .norm_final = SAE_LM_NORM_RMS, .rope = SAE_LM_ROPE_HALVES, .rope_theta = 10000, .eps = 1e-5,
-        .tied = 1, .bos = -1, .eos = -1,
+        .norm_final = SAE_LM_NORM_RMS, .rope = {{.theta = 10000}}, .rotary = 64, .gated = 1,
+        .eps = 1e-5, .tied = 1, .bos = -1, .eos = -1,
     };
     sae_lm_source src = {NULL, random_part};
     sae_lm_model *m = NULL;

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int32_t largest(int64_t n, const float *z)
+static int32_t largest(int64_t n, const sae_real *z)
 {
     int64_t best = 0;
     for (int64_t i = 1; i < n; i++)
@@ -20,7 +20,7 @@ int sae_lm_greedy(const sae_lm *lm, const int32_t *prompt, int64_t n, int64_t co
 {
     int rc = SAE_OK;
     int32_t *ids = NULL;
-    float *logits = NULL;
+    sae_real *logits = NULL;
     char hook[32];
     snprintf(hook, sizeof hook, "resid_post.%lld", (long long)lm->layers - 1);
     if (n < 1 || count < 0 || n + count > lm->ctx)

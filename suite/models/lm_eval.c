@@ -29,10 +29,10 @@ typedef struct scorer {
     const char *hook;
     int64_t d, rows;      /* width of the hook, rows of the largest batch */
     int64_t *start;       /* [N + 1] of the batch, from 0 */
-    float *x;             /* [rows x d] replaced activations */
+    sae_real *x;             /* [rows x d] replaced activations */
     double *ce, *sum;     /* [rows]; [d] column sums of the activations */
     int64_t summed;       /* rows in sum */
-    float *fill;          /* [d] what replaces, NULL: nothing */
+    sae_real *fill;          /* [d] what replaces, NULL: nothing */
     sae_lm_score *out;
 } scorer;
 
@@ -50,7 +50,7 @@ static int64_t batch_at(const scorer *s, int64_t i0, sae_contexts *c)
 }
 
 /* Add the activations of positions >= 1 that predict a token to the column sums. */
-static void add_columns(scorer *s, const sae_contexts *c, const float *x)
+static void add_columns(scorer *s, const sae_contexts *c, const sae_real *x)
 {
     for (int64_t k = 0; k < c->N; k++)
         for (int64_t r = c->start[k] + 1; r + 1 < c->start[k + 1]; r++) {
@@ -61,7 +61,7 @@ static void add_columns(scorer *s, const sae_contexts *c, const float *x)
 }
 
 /* s->x = x with positions >= 1 replaced. */
-static void replace(scorer *s, const sae_contexts *c, const float *x)
+static void replace(scorer *s, const sae_contexts *c, const sae_real *x)
 {
     size_t row = (size_t)s->d * sizeof *x;
     for (int64_t k = 0; k < c->N; k++)

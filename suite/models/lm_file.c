@@ -5,9 +5,8 @@
 #include "core/file.h"
 #include "core/hash.h"
 #include "core/memory.h"
-#include "models/lm_model.h"
+#include "models/lm_tape.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,22 +29,6 @@ static const char *piece(void *self, int32_t id, size_t *len)
     return m->tok ? sae_tokenizer_piece(m->tok, id, len) : "";
 }
 
-/* Angle of pair i at position t: t theta^(-2 i / head). */
-static int open_rope(sae_lm_model *m, sae_err *err)
-{
-    const sae_lm_config *c = &m->cfg;
-    int64_t half = c->head / 2;
-    SAE_TRY(sae_new(&m->rope, c->ctx * c->head, sizeof *m->rope, "lm.rope", err));
-    for (int64_t i = 0; i < half; i++) {
-        double frequency = pow(c->rope_theta, -2.0 * (double)i / (double)c->head);
-        for (int64_t t = 0; t < c->ctx; t++) {
-            m->rope[t * c->head + i] = (float)cos((double)t * frequency);
-            m->rope[t * c->head + half + i] = (float)sin((double)t * frequency);
-        }
-    }
-    return SAE_OK;
-}
-
 int sae_lm_model_open(sae_lm_model **out, const sae_lm_config *c, const sae_lm_source *src,
                       const sae_kernels *k, sae_device *dev, sae_err *err)
 {
@@ -57,8 +40,8 @@ int sae_lm_model_open(sae_lm_model **out, const sae_lm_config *c, const sae_lm_s
     m->cfg = *c;
     m->k = k;
     m->dev = dev;
+    m->tape_bytes = SAE_LM_TAPE_BYTES;
     SAE_GOTO(sae_lm_weights_open(&m->w, c, src, err));
-    SAE_GOTO(open_rope(m, err));
     m->api = (sae_lm){
         .abi = SAE_LM_ABI,
         .size = sizeof(sae_lm),
@@ -95,7 +78,7 @@ void sae_lm_model_close(sae_lm_model **out)
     sae_lm_work_close(&m->work);
     sae_lm_weights_close(&m->w);
     sae_tokenizer_close(&m->tok);
-    sae_free(m->rope);
+    sae_lm_tape_close(&m->tape);
     sae_free(m);
 }
 
@@ -129,45 +112,38 @@ static int only_file(const char *dir, const char *begin, const char *end, char *
 
 /* What a path leads to. */
 typedef struct place {
-    char *dir, *weights, *config; /* owned; config NULL: the weights describe themselves */
+    char *dir;     /* owned; where a tokenizer may lie */
+    char *weights; /* owned; one file that describes itself, NULL: a Hugging Face directory */
 } place;
 
 static void forget(place *p)
 {
     sae_free(p->dir);
     sae_free(p->weights);
-    sae_free(p->config);
 }
 
 static int locate(const char *path, place *p, sae_err *err)
 {
-    char *config = sae_path_join(path, "config.json");
-    char *inside = sae_path_join(path, ".");
-    int named = config && inside;
-    int has_config = named && sae_file_exists(config), is_dir = named && sae_file_exists(inside);
+    char *config = sae_path_join(path, "config.json"), *inside = sae_path_join(path, ".");
+    int ok = config && inside, rc = SAE_OK;
+    int has_config = ok && sae_file_exists(config), is_dir = ok && sae_file_exists(inside);
+    sae_free(config);
     sae_free(inside);
-    if (has_config)
-        p->config = config;
-    else
-        sae_free(config);
-    if (!named)
-        SAE_FAIL(err, SAE_ENOMEM, "out of memory");
     if (is_dir) {
         p->dir = sae_strdup(path);
-        if (has_config)
-            p->weights = sae_path_join(path, "model.safetensors");
-        else
-            SAE_TRY(only_file(path, "", ".safetensors", &p->weights, err));
-        if (p->dir && !p->weights)
-            SAE_FAIL(err, SAE_EIO,
-                     "expected config.json and model.safetensors, or one .safetensors file, in "
-                     "this directory");
+        if (!has_config)
+            rc = only_file(path, "", ".safetensors", &p->weights, err);
+        if (rc >= 0 && !has_config && !p->weights)
+            SAE_FAIL(err, SAE_EIO, "expected config.json with its weights, or one .safetensors "
+                                   "file, in this directory");
     } else {
         const char *slash = strrchr(path, '/');
         p->dir = slash ? sae_strfmt("%.*s", (int)(slash - path + 1), path) : sae_strdup(".");
         p->weights = sae_strdup(path);
+        ok = ok && p->weights;
     }
-    if (!p->dir || !p->weights)
+    SAE_TRY(rc);
+    if (!ok || !p->dir)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory");
     return SAE_OK;
 }
@@ -184,10 +160,12 @@ static int open_bin(sae_lm_model **m, const char *path, const sae_kernels *k, sa
     if (rc >= 0)
         rc = sae_lm_model_open(m, &c, &src, k, dev, err);
     sae_map_close(&map);
+    if (rc >= 0)
+        rc = sae_hash_file(path, (*m)->api.weights_hash, err);
     return rc;
 }
 
-static int config_file(sae_lm_config *c, const char *path, sae_err *err)
+int sae_lm_config_file(sae_lm_config *c, const char *path, sae_err *err)
 {
     sae_map map;
     SAE_TRY(sae_map_open(&map, path, err));
@@ -196,17 +174,40 @@ static int config_file(sae_lm_config *c, const char *path, sae_err *err)
     return rc < 0 ? sae_fail_prefix(err, rc, "config.json") : rc;
 }
 
-static int open_safetensors(sae_lm_model **m, const place *at, const sae_kernels *k,
-                            sae_device *dev, sae_err *err)
+/* A model whose tensors lie in a store. */
+static int open_named(sae_lm_model **m, const sae_lm_config *c, const sae_lm_named *named,
+                      const sae_kernels *k, sae_device *dev, sae_err *err)
 {
-    sae_st *st = NULL;
+    sae_lm_source src = {(void *)(uintptr_t)named, sae_lm_read_named};
+    SAE_TRY(sae_lm_model_open(m, c, &src, k, dev, err));
+    return sae_lm_store_hash(named->store, (*m)->api.weights_hash, err);
+}
+
+static int open_directory(sae_lm_model **m, const char *dir, const sae_kernels *k,
+                          sae_device *dev, sae_err *err)
+{
     sae_lm_config c;
-    SAE_TRY(sae_st_open(&st, at->weights, err));
-    sae_lm_source src = {st, at->config ? sae_lm_read_hf : sae_lm_read_meta};
-    int rc = at->config ? config_file(&c, at->config, err) : sae_lm_config_meta(&c, st, err);
+    sae_lm_store store = {0};
+    char *path = sae_path_join(dir, "config.json");
+    int rc = path ? sae_lm_config_file(&c, path, err) : SAE_SET(err, SAE_ENOMEM, "out of memory");
+    sae_free(path);
+    SAE_TRY(rc);
+    SAE_TRY(sae_lm_store_open(&store, dir, err));
+    rc = open_named(m, &c, &(sae_lm_named){&store, c.files->names, c.files->prefix}, k, dev, err);
+    sae_lm_store_close(&store);
+    return rc;
+}
+
+static int open_bare(sae_lm_model **m, const char *path, const sae_kernels *k, sae_device *dev,
+                     sae_err *err)
+{
+    sae_lm_config c;
+    sae_lm_store store = {0};
+    SAE_TRY(sae_lm_store_open_file(&store, path, err));
+    int rc = sae_lm_config_meta(&c, store.st[0], err);
     if (rc >= 0)
-        rc = sae_lm_model_open(m, &c, &src, k, dev, err);
-    sae_st_close(&st);
+        rc = open_named(m, &c, &(sae_lm_named){&store, sae_lm_names_meta, NULL}, k, dev, err);
+    sae_lm_store_close(&store);
     return rc;
 }
 
@@ -243,11 +244,12 @@ int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, const sae_
     place at = {0};
     *lm = NULL;
     SAE_GOTO(locate(path, &at, err));
-    if (ends_with(at.weights, ".safetensors"))
-        SAE_GOTO(open_safetensors(&m, &at, k, dev, err));
+    if (!at.weights)
+        SAE_GOTO(open_directory(&m, at.dir, k, dev, err));
+    else if (ends_with(at.weights, ".safetensors"))
+        SAE_GOTO(open_bare(&m, at.weights, k, dev, err));
     else
         SAE_GOTO(open_bin(&m, at.weights, k, dev, err));
-    SAE_GOTO(sae_hash_file(at.weights, m->api.weights_hash, err));
     SAE_GOTO(open_tokenizer(m, tokenizer, at.dir, err));
     forget(&at);
     *lm = &m->api;

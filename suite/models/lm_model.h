@@ -1,137 +1,44 @@
-/* suite/models/lm_model.h - inside a language model: description, weights, forward pass.
+/* suite/models/lm_model.h - inside a language model: its state and the passes over it.
  *
- * An architecture is a table of extents and choices (sae_lm_config); readers fill it and hand over
- * the weights part by part; there is one forward pass for all of them. A block is two halves of the
- * same shape, attention and MLP, each
- *
- *     delta = W_out norm_mid(mix(W_in norm_in(x)));   x = x + delta
- *
- * so a point of the residual stream is a number p in [0, 2 layers]: the stream before half p.
+ * A block is two halves of the same shape, attention and MLP (lm_config.h), so a place in the model
+ * is a number p in [0, 2 layers]: the stream before half p. In a parallel block both halves read
+ * the stream before the first of them.
  */
 #ifndef SAE_MODELS_LM_MODEL_H
 #define SAE_MODELS_LM_MODEL_H
 
-#include "core/safetensors.h"
+#include "models/lm_weights.h"
 #include "models/tokenizer.h"
 #include <sae/kernels.h>
 #include <sae/lm.h>
 
-/* ---- description ----------------------------------------------------------------------------- */
-
-enum sae_lm_norm {
-    SAE_LM_NORM_NONE, /* x                                                     */
-    SAE_LM_NORM_RMS,  /* x / sqrt(mean(x^2) + eps) * w                          */
-    SAE_LM_NORM_UNIT  /* x / max(|x|, 1e-12) / sqrt(width), without a weight    */
-};
-/* Which pairs of a head's components rotary positions turn. Readers store what the file has;
- * loading permutes the rows of q and k, so that the forward pass knows half-split only. */
-enum sae_lm_rope { SAE_LM_ROPE_ADJACENT, SAE_LM_ROPE_HALVES };
-
-typedef struct sae_lm_config {
-    const char *arch; /* static string */
-    int64_t d, hidden, layers, vocab, ctx;
-    int64_t heads, kv_heads, head; /* query heads, key/value heads, width of a head */
-    enum sae_lm_norm norm_in, norm_mid, norm_final;
-    enum sae_lm_rope rope;
-    double rope_theta, eps;
-    int tied; /* the output matrix is the embedding */
-    int32_t bos, eos;
-} sae_lm_config;
-
-/* Check extents and their relations: SAE_EFORMAT naming the field. Every reader calls it. */
-int sae_lm_config_check(const sae_lm_config *c, sae_err *err);
-/* The header of a llama2.c version 0 file of `bytes` bytes, checked against that size. */
-int sae_lm_config_bin(sae_lm_config *c, const void *p, size_t bytes, sae_err *err);
-/* The text of a Hugging Face config.json. */
-int sae_lm_config_json(sae_lm_config *c, const char *text, size_t bytes, sae_err *err);
-/* The metadata of a safetensors file with llama's own tensor names. Without block norms among the
- * tensors, the input of every matrix is normalised without a weight (bitllama). */
-int sae_lm_config_meta(sae_lm_config *c, const sae_st *st, sae_err *err);
-
-/* ---- weights --------------------------------------------------------------------------------- */
-
-enum sae_lm_part {
-    SAE_LM_EMBED, /* the first three once per model, the others once per layer */
-    SAE_LM_NORM_FINAL,
-    SAE_LM_HEAD,
-    SAE_LM_NORM_ATTN,
-    SAE_LM_Q,
-    SAE_LM_K,
-    SAE_LM_V,
-    SAE_LM_O,
-    SAE_LM_NORM_MLP,
-    SAE_LM_GATE,
-    SAE_LM_UP,
-    SAE_LM_DOWN,
-    SAE_LM_PARTS
-};
-static inline int sae_lm_part_in_layer(enum sae_lm_part p)
-{
-    return p >= SAE_LM_NORM_ATTN;
-}
-/* Shape of a part, matrices (out, in); 0 x 0 when the architecture has no such part. */
-void sae_lm_part_shape(const sae_lm_config *c, enum sae_lm_part p, int64_t *rows, int64_t *cols);
-
-/* Where weights come from: write one part, finite, into out (NULL: only check that it is there in
- * the right shape, which is asked for all parts before any is read). `layer` is 0 for model-wide
- * parts. */
-typedef struct sae_lm_source {
-    void *self;
-    int (*read)(void *self, const sae_lm_config *c, enum sae_lm_part p, int64_t layer, float *out,
-                sae_err *err);
-} sae_lm_source;
-
-typedef struct sae_lm_bin { /* a mapped llama2.c file */
-    const unsigned char *p;
-    size_t bytes;
-} sae_lm_bin;
-int sae_lm_read_bin(void *bin, const sae_lm_config *c, enum sae_lm_part p, int64_t layer,
-                    float *out, sae_err *err);
-/* self is a sae_st. Tensor names as in Hugging Face checkpoints, or as in Meta's. */
-int sae_lm_read_hf(void *st, const sae_lm_config *c, enum sae_lm_part p, int64_t layer, float *out,
-                   sae_err *err);
-int sae_lm_read_meta(void *st, const sae_lm_config *c, enum sae_lm_part p, int64_t layer,
-                     float *out, sae_err *err);
-
-/* One half of a block: w_in is q, k, v (or gate, up) stacked. */
-typedef struct sae_lm_half {
-    const float *norm;  /* [d] or NULL */
-    const float *w_in;  /* [in x d] */
-    const float *w_out; /* [d x mid] */
-} sae_lm_half;
-
-typedef struct sae_lm_weights {
-    float *base; /* owns all of them */
-    sae_lm_half *half; /* [2 layers] */
-    const float *embed, *head; /* [vocab x d] */
-    const float *norm_final;   /* [d] */
-    uint64_t params;
-} sae_lm_weights;
-
-int sae_lm_weights_open(sae_lm_weights *w, const sae_lm_config *c, const sae_lm_source *src,
-                        sae_err *err);
-void sae_lm_weights_close(sae_lm_weights *w);
-
-/* ---- state ----------------------------------------------------------------------------------- */
-
-/* Buffers of one call, for up to `rows` rows; grown on demand, kept between calls. */
+/* Buffers of one call, for up to `rows` rows and contexts up to `longest` positions; grown on
+ * demand, kept between calls. */
 typedef struct sae_lm_work {
     int64_t rows, longest, threads; /* what there is room for */
-    float *x, *h, *delta; /* [rows x d] stream, normalised stream, what a half adds */
-    float *wide, *mid;    /* [rows x ...] products of w_in; what goes into w_out */
-    float *own;           /* attention's scratch, one slice per thread */
-    float *logits;
+    sae_real *x, *h;      /* [rows x d] stream, normalised stream */
+    sae_real *delta[2];   /* [rows x d] what attention and MLP add */
+    sae_real *wide, *mid; /* [rows x ...] products of w_in; what goes into w_out */
+    sae_real *mid_normed; /* the same behind norm_mid, where there is one */
+    sae_real *own;        /* attention's scratch, one slice per thread */
+    sae_real *logits;
+    sae_real *rope[2];    /* [longest x rotary] cosines of the rotary / 2 angles, then sines */
+    int32_t *pos;         /* [rows] position of every row of the current group */
 } sae_lm_work;
+
+#define SAE_LM_TAPE_BYTES ((int64_t)512 << 20)
+typedef struct sae_lm_tape sae_lm_tape; /* what a backward pass needs; see lm_tape.h */
 
 typedef struct sae_lm_model {
     sae_lm api; /* what callers hold; api.self is this struct */
     sae_lm_config cfg;
     sae_lm_weights w;
-    float *rope; /* [ctx x head] cosines of the head / 2 angles, then their sines */
     const sae_kernels *k;
     sae_device *dev;
     sae_tokenizer *tok; /* NULL: none */
     sae_lm_work work;
+    sae_lm_tape *tape;  /* made by the first backward pass */
+    int64_t tape_bytes; /* what it may keep of a group; SAE_LM_TAPE_BYTES until changed */
     struct sae_lm_pass *spare; /* an ended pass whose buffers the next one takes over */
 } sae_lm_model;
 
@@ -148,26 +55,89 @@ typedef struct sae_lm_group {
     const int32_t *tok;
 } sae_lm_group;
 
+/* The group that begins with context c0: as many contexts as have at most `most` rows together, at
+ * least one. */
+sae_lm_group sae_lm_group_at(const sae_contexts *c, int64_t c0, int64_t most);
+/* Rows of the largest group and positions of the longest context. */
+void sae_lm_largest_group(const sae_contexts *c, int64_t most, int64_t *rows, int64_t *longest);
+/* Room for every group of these contexts. */
+int sae_lm_reserve_groups(sae_lm_model *m, const sae_contexts *c, int64_t most, sae_err *err);
 int sae_lm_work_reserve(sae_lm_model *m, int64_t rows, int64_t longest, sae_err *err);
 void sae_lm_work_close(sae_lm_work *w);
-void sae_lm_embed(const sae_lm_model *m, const sae_lm_group *g, float *x);
-/* delta [g->rows x d] = what half p adds to the stream x. */
-int sae_lm_half_forward(sae_lm_model *m, const sae_lm_group *g, int64_t p, const float *x,
-                        float *delta, sae_err *err);
-/* x += delta of halves [p, end). */
-int sae_lm_halves(sae_lm_model *m, const sae_lm_group *g, int64_t p, int64_t end, float *x,
+/* Make g the group that the functions below work on: the positions of its rows. */
+void sae_lm_group_use(sae_lm_model *m, const sae_lm_group *g);
+
+/* ---- parts of the forward pass --------------------------------------------------------------- */
+
+/* What a half computes on its way. Inference: the buffers of work, turned == wide, pre NULL. */
+typedef struct sae_lm_frame {
+    sae_real *wide;   /* W_in norm_in(x) + b_in */
+    sae_real *turned; /* attention: the same with queries and keys normalised and turned */
+    sae_real *mid;    /* what goes into norm_mid and W_out */
+    sae_real *pre;    /* what goes into the post norm; NULL: not kept */
+} sae_lm_frame;
+
+static inline int64_t sae_lm_qkv_width(const sae_lm_config *c)
+{
+    return (c->heads + 2 * c->kv_heads) * c->head;
+}
+/* Width of `wide` and of `mid` in half p. */
+static inline int64_t sae_lm_in_width(const sae_lm_config *c, int64_t p)
+{
+    return p % 2 == 0 ? sae_lm_qkv_width(c) : c->gated ? 2 * c->hidden : c->hidden;
+}
+static inline int64_t sae_lm_mid_width(const sae_lm_config *c, int64_t p)
+{
+    return p % 2 ? c->hidden : c->heads * c->head;
+}
+
+sae_lm_frame sae_lm_work_frame(const sae_lm_model *m);
+/* c = alpha op(a) op(b) + beta c with the model's kernels, failures named. */
+int sae_lm_gemm(const sae_lm_model *m, int ta, int tb, sae_cmat a, sae_cmat b, sae_real beta,
+                sae_mat c, sae_err *err);
+/* x [g->rows x d]: the stream at p = 0. */
+void sae_lm_embed(const sae_lm_model *m, const sae_lm_group *g, sae_real *x);
+/* f->mid of half p on the stream x. */
+int sae_lm_half_mid(sae_lm_model *m, const sae_lm_group *g, int64_t p, const sae_real *x,
+                    const sae_lm_frame *f, sae_err *err);
+/* delta [g->rows x d] = what half p adds when `mid` goes into its output matrix. */
+int sae_lm_half_out(sae_lm_model *m, const sae_lm_group *g, int64_t p, const sae_real *mid,
+                    const sae_lm_frame *f, sae_real *delta, sae_err *err);
+/* Both, with the buffers of work. */
+int sae_lm_half_forward(sae_lm_model *m, const sae_lm_group *g, int64_t p, const sae_real *x,
+                        sae_real *delta, sae_err *err);
+/* The stream x at p becomes the stream at `end`; in parallel blocks p and end are even. */
+int sae_lm_halves(sae_lm_model *m, const sae_lm_group *g, int64_t p, int64_t end, sae_real *x,
                   sae_err *err);
-/* Final norm, logits and everything asked for of the rows of a group. */
-int sae_lm_head_forward(sae_lm_model *m, const sae_lm_group *g, const float *x,
-                        const sae_lm_out *out, sae_err *err);
+
+/* Rows of logits computed at a time. */
+int64_t sae_lm_head_rows(const sae_lm_config *c);
+/* z [rows x vocab] = logits of the normalised stream h. */
+int sae_lm_logits(const sae_lm_model *m, int64_t rows, const sae_real *h, sae_real *z,
+                  sae_err *err);
+/* The token that a row of the pass predicts: the next of its context; -1: none. */
+int32_t sae_lm_next_token(const sae_lm_group *g, int64_t row);
+/* What the head gives to a backward pass. */
+typedef struct sae_lm_head_back {
+    sae_real *dh;   /* [g->rows x d] d(sum of ce)/d(output of the final norm) */
+    sae_real *grad; /* [w.count] receives the gradients of the head's parameters; NULL: none */
+} sae_lm_head_back;
+/* Final norm, logits and everything asked for of the rows of a group; `back` may be NULL. */
+int sae_lm_head_forward(sae_lm_model *m, const sae_lm_group *g, const sae_real *x,
+                        const sae_lm_out *out, const sae_lm_head_back *back, sae_err *err);
+
+/* ---- passes ---------------------------------------------------------------------------------- */
+
+/* SAE_EINVAL for contexts that the model cannot take. */
+int sae_lm_check_contexts(const sae_lm_model *m, const sae_contexts *c, sae_err *err);
 
 /* The sae_lm methods of a pass. */
 int sae_lm_hook(void *self, const char *name, int64_t *d_hook, sae_err *err);
 int sae_lm_begin(void *self, const char *hook, const sae_contexts *c, sae_lm_pass **pass,
                  sae_err *err);
-const float *sae_lm_acts(const sae_lm_pass *pass);
-int sae_lm_finish(sae_lm_pass *pass, const float *x, const sae_lm_out *out, sae_err *err);
+const sae_real *sae_lm_acts(const sae_lm_pass *pass);
+int sae_lm_finish(sae_lm_pass *pass, const sae_real *x, const sae_lm_out *out, sae_err *err);
 void sae_lm_end(sae_lm_pass **pass);
-void sae_lm_pass_free(sae_lm_pass *pass);
+void sae_lm_pass_free(struct sae_lm_pass *pass);
 
 #endif

@@ -2,6 +2,7 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "models/lm_math.h"
+#include "models/lm_tape.h"
 
 #include <stdlib.h>
 
@@ -9,10 +10,12 @@
  * few enough that a group's buffers stay in the caches. */
 enum { GROUP_ROWS = 2048 };
 
-/* A hook is the stream before half p, or what half p adds to it. */
+/* What a hook shows: the stream before half p, what half p puts into its output matrix, or what it
+ * adds to the stream. */
+enum kind { STREAM, MID, DELTA };
 typedef struct hook {
     int64_t p;
-    int delta;
+    enum kind kind;
 } hook;
 
 struct sae_lm_pass {
@@ -21,53 +24,74 @@ struct sae_lm_pass {
     int64_t N;
     int64_t *start; /* [N + 1] */
     int32_t *tok;   /* [rows] */
-    float *x;       /* [rows x d] stream before half at.p */
-    float *delta;   /* [rows x d] what half at.p adds; used when at.delta */
-    int64_t cap_N, cap_rows; /* what there is room for */
+    sae_real *x;    /* [rows x d] the stream that the hook's half reads, or the hook's own */
+    sae_real *acts; /* [rows x width] MID and DELTA */
+    int64_t width;
+    int64_t cap_N, cap_rows, cap_acts; /* what there is room for */
 };
 
 /* ---- hooks ----------------------------------------------------------------------------------- */
 
 static const struct {
-    const char *name, *other; /* ours and TransformerLens': "NAME.L", "blocks.L.hook_NAME" */
+    const char *name, *other; /* ours and TransformerLens': "NAME.L", "blocks.L.NAME" */
     int64_t p;                /* 2 L + p */
-    int delta;
+    enum kind kind;
 } hook_kinds[] = {
-    {"resid_pre", "hook_resid_pre", 0, 0},
-    {"resid_post", "hook_resid_post", 2, 0},
-    {"attn_out", "hook_attn_out", 0, 1},
-    {"mlp_out", "hook_mlp_out", 1, 1},
+    {"resid_pre", "hook_resid_pre", 0, STREAM},
+    {"resid_mid", "hook_resid_mid", 1, STREAM},
+    {"resid_post", "hook_resid_post", 2, STREAM},
+    {"attn_z", "attn.hook_z", 0, MID},
+    {"attn_out", "hook_attn_out", 0, DELTA},
+    {"mlp_act", "mlp.hook_post", 1, MID},
+    {"mlp_out", "hook_mlp_out", 1, DELTA},
 };
 
-/* The layer number at text, which ends at `stop`; -1 if it is none. */
-static int64_t layer_number(const char *text, const char *stop)
+/* The number that text begins with, up to `stop`; -1 if it is none. */
+static int64_t layer_number(const char *text, const char **stop)
 {
     char *end;
     if (*text < '0' || *text > '9')
         return -1;
     long long v = strtoll(text, &end, 10);
-    return end == stop ? v : -1;
+    *stop = end;
+    return v;
+}
+
+/* The layer that a name gives to hook kind i, -1: it is another hook. */
+static int64_t layer_of(const char *name, size_t i)
+{
+    size_t len = strlen(hook_kinds[i].name);
+    const char *stop = name;
+    int64_t layer = -1;
+    if (strncmp(name, hook_kinds[i].name, len) == 0 && name[len] == '.') {
+        layer = layer_number(name + len + 1, &stop);
+        return *stop ? -1 : layer;
+    }
+    if (strncmp(name, "blocks.", 7) == 0)
+        layer = layer_number(name + 7, &stop);
+    return layer >= 0 && *stop == '.' && strcmp(stop + 1, hook_kinds[i].other) == 0 ? layer : -1;
 }
 
 static int find_hook(const sae_lm_model *m, const char *name, hook *out, sae_err *err)
 {
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof hook_kinds / sizeof hook_kinds[0]; i++) {
-        size_t len = strlen(hook_kinds[i].name);
-        int64_t layer = -1;
-        if ((size_t)(dot - name) == len && strncmp(name, hook_kinds[i].name, len) == 0)
-            layer = layer_number(dot + 1, name + strlen(name));
-        else if (strncmp(name, "blocks.", 7) == 0 && strcmp(dot + 1, hook_kinds[i].other) == 0)
-            layer = layer_number(name + 7, dot);
-        if (layer >= 0 && layer < m->cfg.layers) {
-            *out = (hook){2 * layer + hook_kinds[i].p, hook_kinds[i].delta};
+    int parallel = m->cfg.parallel;
+    for (size_t i = 0; i < sizeof hook_kinds / sizeof hook_kinds[0]; i++) {
+        int64_t layer = layer_of(name, i);
+        int odd_stream = hook_kinds[i].kind == STREAM && hook_kinds[i].p == 1;
+        if (layer >= 0 && layer < m->cfg.layers && !(parallel && odd_stream)) {
+            *out = (hook){2 * layer + hook_kinds[i].p, hook_kinds[i].kind};
             return SAE_OK;
         }
     }
     SAE_FAIL(err, SAE_EINVAL,
-             "hook \"%.80s\" does not exist: expected resid_pre.L, resid_post.L, attn_out.L or "
-             "mlp_out.L with L from 0 to %lld",
-             name, (long long)m->cfg.layers - 1);
+             "hook \"%.80s\" does not exist: expected resid_pre.L, %sresid_post.L, attn_z.L, "
+             "attn_out.L, mlp_act.L or mlp_out.L with L from 0 to %lld",
+             name, parallel ? "" : "resid_mid.L, ", (long long)m->cfg.layers - 1);
+}
+
+static int64_t hook_width(const sae_lm_model *m, hook h)
+{
+    return h.kind == MID ? sae_lm_mid_width(&m->cfg, h.p) : m->cfg.d;
 }
 
 int sae_lm_hook(void *self, const char *name, int64_t *d_hook, sae_err *err)
@@ -75,13 +99,13 @@ int sae_lm_hook(void *self, const char *name, int64_t *d_hook, sae_err *err)
     const sae_lm_model *m = self;
     hook h;
     SAE_TRY(find_hook(m, name, &h, err));
-    *d_hook = m->cfg.d;
+    *d_hook = hook_width(m, h);
     return SAE_OK;
 }
 
 /* ---- contexts -------------------------------------------------------------------------------- */
 
-static int check_contexts(const sae_lm_model *m, const sae_contexts *c, sae_err *err)
+int sae_lm_check_contexts(const sae_lm_model *m, const sae_contexts *c, sae_err *err)
 {
     if (c->N < 0 || c->start[0] != 0)
         SAE_FAIL(err, SAE_EINVAL, "contexts: expected N >= 0 and start[0] = 0, found %lld and %lld",
@@ -99,29 +123,9 @@ static int check_contexts(const sae_lm_model *m, const sae_contexts *c, sae_err 
     return SAE_OK;
 }
 
-/* The group of contexts that begins with context c0. */
-static sae_lm_group group_at(const sae_lm_pass *s, int64_t c0)
+static sae_contexts contexts_of(const sae_lm_pass *s)
 {
-    sae_lm_group g = {.c0 = c0, .c1 = c0 + 1, .start = s->start, .tok = s->tok};
-    g.row0 = s->start[c0];
-    while (g.c1 < s->N && s->start[g.c1 + 1] - g.row0 <= GROUP_ROWS)
-        g.c1++;
-    g.rows = s->start[g.c1] - g.row0;
-    return g;
-}
-
-/* Room for the largest group and the longest context of the pass. */
-static int reserve(const sae_lm_pass *s, sae_err *err)
-{
-    int64_t rows = 0, longest = 0;
-    for (int64_t c = 0; c < s->N;) {
-        sae_lm_group g = group_at(s, c);
-        rows = g.rows > rows ? g.rows : rows;
-        for (; c < g.c1; c++)
-            longest = s->start[c + 1] - s->start[c] > longest ? s->start[c + 1] - s->start[c]
-                                                              : longest;
-    }
-    return sae_lm_work_reserve(s->m, rows, longest, err);
+    return (sae_contexts){s->N, s->start, s->tok};
 }
 
 /* ---- passes ---------------------------------------------------------------------------------- */
@@ -133,7 +137,7 @@ void sae_lm_pass_free(sae_lm_pass *s)
     sae_free(s->start);
     sae_free(s->tok);
     sae_free(s->x);
-    sae_free(s->delta);
+    sae_free(s->acts);
     sae_free(s);
 }
 
@@ -147,6 +151,20 @@ static int new_pass(sae_lm_model *m, int64_t N, int64_t rows, sae_lm_pass **pass
     SAE_TRY(sae_new(&s->start, N + 1, sizeof *s->start, "lm.pass", err));
     SAE_TRY(sae_new(&s->tok, rows, sizeof *s->tok, "lm.pass", err));
     return sae_new(&s->x, rows * m->cfg.d, sizeof *s->x, "lm.pass", err);
+}
+
+/* Room for the hook's own activations, where they are not the stream. */
+static int reserve_acts(sae_lm_pass *s, sae_err *err)
+{
+    int64_t need = s->cap_rows * s->width;
+    if (s->at.kind == STREAM || s->cap_acts >= need)
+        return SAE_OK;
+    sae_free(s->acts);
+    s->acts = NULL;
+    s->cap_acts = 0;
+    SAE_TRY(sae_new(&s->acts, need, sizeof *s->acts, "lm.pass", err));
+    s->cap_acts = need;
+    return SAE_OK;
 }
 
 /* A pass with room for c, the ended one if it fits, and a copy of c. */
@@ -163,14 +181,37 @@ static int open_pass(sae_lm_model *m, hook at, const sae_contexts *c, sae_lm_pas
     if (!*pass)
         SAE_TRY(new_pass(m, c->N, rows, pass, err));
     sae_lm_pass *s = *pass;
-    if (at.delta && !s->delta)
-        SAE_TRY(sae_new(&s->delta, s->cap_rows * m->cfg.d, sizeof *s->delta, "lm.pass", err));
     s->at = at;
+    s->width = hook_width(m, at);
+    SAE_TRY(reserve_acts(s, err));
     s->N = c->N;
     memcpy(s->start, c->start, (size_t)(c->N + 1) * sizeof *s->start);
     if (rows > 0)
         memcpy(s->tok, c->tok, (size_t)rows * sizeof *s->tok);
-    return reserve(s, err);
+    return sae_lm_reserve_groups(m, c, GROUP_ROWS, err);
+}
+
+/* Where the stream that the hook needs is: before its half, in a parallel block before both. */
+static int64_t stream_place(const sae_lm_pass *s)
+{
+    return s->m->cfg.parallel && s->at.kind != STREAM ? s->at.p / 2 * 2 : s->at.p;
+}
+
+static int run_to_hook(sae_lm_pass *s, const sae_lm_group *g, sae_err *err)
+{
+    sae_lm_model *m = s->m;
+    sae_lm_frame f = sae_lm_work_frame(m);
+    sae_real *x = s->x + g->row0 * m->cfg.d;
+    sae_lm_group_use(m, g);
+    sae_lm_embed(m, g, x);
+    SAE_TRY(sae_lm_halves(m, g, 0, stream_place(s), x, err));
+    if (s->at.kind == STREAM)
+        return SAE_OK;
+    sae_real *acts = s->acts + g->row0 * s->width;
+    if (s->at.kind == DELTA)
+        return sae_lm_half_forward(m, g, s->at.p, x, acts, err);
+    f.mid = acts;
+    return sae_lm_half_mid(m, g, s->at.p, x, &f, err);
 }
 
 int sae_lm_begin(void *self, const char *name, const sae_contexts *c, sae_lm_pass **pass,
@@ -181,16 +222,11 @@ int sae_lm_begin(void *self, const char *name, const sae_contexts *c, sae_lm_pas
     hook at;
     *pass = NULL;
     SAE_GOTO(find_hook(m, name, &at, err));
-    SAE_GOTO(check_contexts(m, c, err));
+    SAE_GOTO(sae_lm_check_contexts(m, c, err));
     SAE_GOTO(open_pass(m, at, c, pass, err));
-    sae_lm_pass *s = *pass;
-    for (int64_t i = 0; i < s->N;) {
-        sae_lm_group g = group_at(s, i);
-        float *x = s->x + g.row0 * m->cfg.d;
-        sae_lm_embed(m, &g, x);
-        SAE_GOTO(sae_lm_halves(m, &g, 0, at.p, x, err));
-        if (at.delta)
-            SAE_GOTO(sae_lm_half_forward(m, &g, at.p, x, s->delta + g.row0 * m->cfg.d, err));
+    for (int64_t i = 0; i < c->N;) {
+        sae_lm_group g = sae_lm_group_at(c, i, GROUP_ROWS);
+        SAE_GOTO(run_to_hook(*pass, &g, err));
         i = g.c1;
     }
     return SAE_OK;
@@ -200,41 +236,85 @@ fail:
     return rc;
 }
 
-const float *sae_lm_acts(const sae_lm_pass *s)
+const sae_real *sae_lm_acts(const sae_lm_pass *s)
 {
-    return s->at.delta ? s->delta : s->x;
+    return s->at.kind == STREAM ? s->x : s->acts;
 }
 
-/* The stream behind the hook into work.x; *p becomes the half that comes next. */
-static void resume(const sae_lm_pass *s, const sae_lm_group *g, const float *x, int64_t *p)
-{
-    int64_t off = g->row0 * s->m->cfg.d, count = g->rows * s->m->cfg.d;
-    const float *acts = (x ? x : sae_lm_acts(s)) + off, *from = s->at.delta ? s->x + off : acts;
-    float *out = s->m->work.x;
-    memcpy(out, from, (size_t)count * sizeof *out);
-    *p = s->at.p;
-    if (s->at.delta) {
-        sae_lm_add(count, acts, out);
-        ++*p;
-    }
-}
-
-int sae_lm_finish(sae_lm_pass *s, const float *x, const sae_lm_out *out, sae_err *err)
+/* The stream behind the hook's half (in a parallel block behind both) into work.x, with `acts`
+ * (a whole pass of them) at the hook; *p becomes the half that comes next. pre: see
+ * sae_lm_half_out. */
+static int resume(const sae_lm_pass *s, const sae_lm_group *g, const sae_real *acts, sae_real *pre,
+                  int64_t *p, sae_err *err)
 {
     sae_lm_model *m = s->m;
-    if (out->grad)
-        SAE_FAIL(err, SAE_ENEEDS, "gradients need a backward pass, which architecture %s has not",
-                 m->cfg.arch);
+    int64_t d = m->cfg.d, count = g->rows * d;
+    const sae_real *own = acts + g->row0 * s->width, *x = s->x + g->row0 * d;
+    *p = s->at.p;
+    if (s->at.kind == STREAM) {
+        memcpy(m->work.x, own, (size_t)count * sizeof *own);
+        return SAE_OK;
+    }
+    int slot = m->cfg.parallel ? (int)(s->at.p % 2) : 0;
+    sae_real *delta = m->work.delta[slot];
+    if (m->cfg.parallel) /* first: a half uses the buffers of work */
+        SAE_TRY(sae_lm_half_forward(m, g, s->at.p ^ 1, x, m->work.delta[slot ^ 1], err));
+    if (s->at.kind == MID) {
+        sae_lm_frame f = sae_lm_work_frame(m);
+        f.pre = pre;
+        SAE_TRY(sae_lm_half_out(m, g, s->at.p, own, &f, delta, err));
+    } else {
+        memcpy(delta, own, (size_t)count * sizeof *own);
+    }
+    memcpy(m->work.x, x, (size_t)count * sizeof *x);
+    for (int i = 0; i <= m->cfg.parallel; i++)
+        sae_lm_add(count, m->work.delta[i], m->work.x);
+    *p = m->cfg.parallel ? s->at.p / 2 * 2 + 2 : s->at.p + 1;
+    return SAE_OK;
+}
+
+/* The rows of one group, with the gradient at the hook. */
+static int finish_back(sae_lm_pass *s, const sae_lm_group *g, const sae_real *acts,
+                       const sae_lm_out *out, sae_err *err)
+{
+    sae_lm_model *m = s->m;
+    int64_t p;
+    sae_real *dx = NULL, *grad = out->grad + g->row0 * s->width, *pre = sae_lm_tape_pre(m);
+    SAE_TRY(resume(s, g, acts, pre, &p, err));
+    SAE_TRY(sae_lm_tape_forward(m, g, p, m->work.x, err));
+    SAE_TRY(sae_lm_tape_head(m, g, m->work.x, out, NULL, &dx, err));
+    SAE_TRY(sae_lm_tape_back(m, g, p, dx, NULL, err));
+    if (s->at.kind == MID)
+        return sae_lm_half_out_back(m, g, s->at.p, acts + g->row0 * s->width, pre, dx, grad, NULL,
+                                    err);
+    memcpy(grad, dx, (size_t)(g->rows * s->width) * sizeof *grad);
+    return SAE_OK;
+}
+
+int sae_lm_finish(sae_lm_pass *s, const sae_real *x, const sae_lm_out *out, sae_err *err)
+{
+    sae_lm_model *m = s->m;
+    sae_contexts c = contexts_of(s);
+    const sae_real *acts = x ? x : sae_lm_acts(s);
+    int64_t most = out->grad ? sae_lm_tape_rows(m) : GROUP_ROWS;
     if (out->kl && !out->ref)
         SAE_FAIL(err, SAE_EINVAL, "kl needs the log-probabilities of a reference pass");
-    SAE_TRY(reserve(s, err)); /* other passes or more threads may have come in between */
+    /* other passes or more threads may have come in between */
+    SAE_TRY(sae_lm_reserve_groups(m, &c, most, err));
+    if (out->grad)
+        SAE_TRY(sae_lm_tape_reserve(m, &c, err));
     for (int64_t i = 0; i < s->N;) {
-        sae_lm_group g = group_at(s, i);
+        sae_lm_group g = sae_lm_group_at(&c, i, most);
         int64_t p;
-        resume(s, &g, x, &p);
-        SAE_TRY(sae_lm_halves(m, &g, p, 2 * m->cfg.layers, m->work.x, err));
-        SAE_TRY(sae_lm_head_forward(m, &g, m->work.x, out, err));
         i = g.c1;
+        sae_lm_group_use(m, &g);
+        if (out->grad) {
+            SAE_TRY(finish_back(s, &g, acts, out, err));
+            continue;
+        }
+        SAE_TRY(resume(s, &g, acts, NULL, &p, err));
+        SAE_TRY(sae_lm_halves(m, &g, p, 2 * m->cfg.layers, m->work.x, err));
+        SAE_TRY(sae_lm_head_forward(m, &g, m->work.x, out, NULL, err));
     }
     return SAE_OK;
 }

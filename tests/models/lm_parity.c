@@ -11,6 +11,7 @@
 #include "lm_util.h"
 
 #include "core/safetensors.h"
+#include "models/lm_tape.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -96,17 +97,29 @@ static float *golden(const parity *p, const char *prefix, const char *name, int6
     return v;
 }
 
-static void near(const parity *p, const char *hook, const char *what, const sae_real *got,
-                 const float *want, int64_t count)
+static double largest_of(const float *v, int64_t count)
 {
     double largest = 0;
     for (int64_t i = 0; i < count; i++)
-        largest = fmax(largest, fabs((double)want[i]));
+        largest = fmax(largest, fabs((double)v[i]));
     ck_assert_double_gt(largest, 0);
+    return largest;
+}
+
+static void near_one(const parity *p, const char *name, const char *what, int64_t i, double got,
+                     double want, double largest)
+{
+    ck_assert_msg(fabs(got - want) <= BOUND * largest,
+                  "%s, %s, %s: %.8g at %lld, expected %.8g; largest %.3g", p->arch, name, what, got,
+                  (long long)i, want, largest);
+}
+
+static void near(const parity *p, const char *hook, const char *what, const sae_real *got,
+                 const float *want, int64_t count)
+{
+    double largest = largest_of(want, count);
     for (int64_t i = 0; i < count; i++)
-        ck_assert_msg(fabs((double)got[i] - (double)want[i]) <= BOUND * largest,
-                      "%s, %s, %s: %.8g at %lld, expected %.8g; largest %.3g", p->arch, hook, what,
-                      (double)got[i], (long long)i, (double)want[i], largest);
+        near_one(p, hook, what, i, (double)got[i], (double)want[i], largest);
 }
 
 /* Losses; NaN where nothing is predicted (there the file has 0). */
@@ -321,12 +334,86 @@ START_TEST(names)
 }
 END_TEST
 
+/* The gradient of one part against its elements of the file's tensor. The size of a tensor's values
+ * is that of the whole tensor: the gradient of a bias of keys is zero without rotary positions, a
+ * difference of terms as large as those of queries and values. */
+static void near_slot(parity *p, const sae_lm_model *m, const sae_lm_slot *slot,
+                      const sae_real *grad)
+{
+    const sae_lm_name *name = &m->cfg.files->names[slot->part];
+    char tensor[160], key[200];
+    sae_lm_layout l;
+    const sae_st_tensor *t = NULL;
+    sae_lm_tensor_name(tensor, sizeof tensor, "", name->name, slot->layer);
+    snprintf(key, sizeof key, "gradw.%s", tensor);
+    if (!sae_st_find(p->st, key))
+        snprintf(key, sizeof key, "gradw.%s%s", m->cfg.files->prefix, tensor);
+    sae_lm_layout_of(&l, &m->cfg, slot->part, name->form);
+    ck_assert_ok(sae_st_need(p->st, key, l.rank, l.shape, &t, &p->f.err), p->f.err);
+    float *want = calloc((size_t)t->count, sizeof *want);
+    ck_assert_ok(sae_st_floats(p->st, t, 0, t->count, 1, want, &p->f.err), p->f.err);
+    double largest = largest_of(want, t->count);
+    int64_t found = 0;
+    for (int64_t e = 0; e < t->count; e++) {
+        int64_t i = sae_lm_layout_element(&l, e);
+        if (i >= 0)
+            near_one(p, tensor, "gradient", e, (double)grad[slot->at + i], (double)want[e],
+                     largest);
+        found += i >= 0;
+    }
+    ck_assert_int_eq(found, slot->rows * slot->cols);
+    free(want);
+}
+
+START_TEST(gradients_of_parameters)
+{
+    parity p;
+    open_parity(&p, _i);
+    sae_lm_model *m = p.lm->self;
+    double *ce = calloc((size_t)p.rows, sizeof *ce);
+    float *want = golden(&p, "", "ce", 0);
+    sae_real *grad = calloc((size_t)m->w.count, sizeof *grad);
+    ck_assert_ok(sae_lm_loss_grad(m, &p.c, grad, ce, &p.f.err), p.f.err);
+    near_losses(&p, "loss_grad", "ce", ce, want);
+    for (int64_t i = 0; i < m->w.slots; i++)
+        near_slot(&p, m, &m->w.slot[i], grad);
+    free(ce);
+    free(want);
+    free(grad);
+    close_parity(&p);
+}
+END_TEST
+
+/* A saved model is the same model. */
+START_TEST(saved_and_read_again)
+{
+    parity p;
+    open_parity(&p, _i);
+    sae_lm_model *m = p.lm->self, *again = NULL;
+    char path[512];
+    snprintf(path, sizeof path, "%s/model.safetensors", test_dir());
+    ck_assert_ok(sae_lm_weights_save(&m->w, &m->cfg, path, SAE_ST_F32, &p.f.err), p.f.err);
+    sae_lm_store store;
+    ck_assert_ok(sae_lm_store_open(&store, test_dir(), &p.f.err), p.f.err);
+    sae_lm_named named = {&store, m->cfg.files->names, NULL};
+    sae_lm_source src = {&named, sae_lm_read_named};
+    ck_assert_ok(sae_lm_model_open(&again, &m->cfg, &src, &p.f.e.k, p.f.e.dev, &p.f.err), p.f.err);
+    ck_assert_int_eq(again->w.count, m->w.count);
+    ck_assert_mem_eq(again->w.base, m->w.base, (size_t)m->w.count * sizeof *m->w.base);
+    sae_lm_model_close(&again);
+    sae_lm_store_close(&store);
+    close_parity(&p);
+}
+END_TEST
+
 Suite *suite_lm_parity(void)
 {
     Suite *s = suite_create("lm_parity");
     TCase *t = tcase_create("lm_parity");
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, values_and_gradients, 0, MODELS);
+    tcase_add_loop_test(t, gradients_of_parameters, 0, MODELS);
+    tcase_add_loop_test(t, saved_and_read_again, 0, MODELS);
     tcase_add_loop_test(t, replaced_activations, 0, MODELS);
     tcase_add_loop_test(t, names, 0, MODELS);
     suite_add_tcase(s, t);

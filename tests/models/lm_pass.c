@@ -1,4 +1,5 @@
 /* tests/models/lm_pass.c - laws of passes, on small models with random weights. */
+#include "lm_models.h"
 #include "lm_util.h"
 
 #include "core/memory.h"
@@ -11,30 +12,7 @@
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
-/* Llama, bitllama, and a model whose extents divide nothing: one query head per key/value head,
- * head width 6, untied. */
-static const sae_lm_config configs[] = {
-    {"llama", 24, 40, 3, 50, 64, 6, 3, 4, SAE_LM_NORM_RMS, SAE_LM_NORM_NONE, SAE_LM_NORM_RMS,
-     SAE_LM_ROPE_ADJACENT, 10000, 1e-5, 1, 1, 2},
-    {"llama", 32, 32, 2, 50, 64, 4, 1, 8, SAE_LM_NORM_UNIT, SAE_LM_NORM_UNIT, SAE_LM_NORM_RMS,
-     SAE_LM_ROPE_HALVES, 10000, 1e-5, 1, 1, 2},
-    {"llama", 17, 29, 2, 37, 64, 5, 5, 6, SAE_LM_NORM_RMS, SAE_LM_NORM_NONE, SAE_LM_NORM_RMS,
-     SAE_LM_ROPE_HALVES, 500, 1e-6, 0, -1, -1},
-};
-enum { CONFIGS = sizeof configs / sizeof configs[0], MOST = 400 };
-
-static int random_part(void *self, const sae_lm_config *c, enum sae_lm_part p, int64_t layer,
-                       float *out, sae_err *err)
-{
-    (void)self, (void)err;
-    int64_t rows, cols;
-    sae_lm_part_shape(c, p, &rows, &cols);
-    for (int64_t i = 0; out && i < rows * cols; i++)
-        out[i] = (float)(sae_normal(7, SAE_STREAM_SYNTHETIC,
-                                    (uint64_t)(layer * SAE_LM_PARTS + (int64_t)p), (uint32_t)i) /
-                         sqrt(rows == 1 ? 1.0 : (double)cols));
-    return SAE_OK;
-}
+enum { MOST = 400 };
 
 typedef struct small {
     lm_fixture f;
@@ -49,10 +27,10 @@ static void open_small(small *s, int i, int threads)
 {
     static const int64_t lengths[] = {1, 2, 15, 16, 17, 33, 64, 0, 40};
     memset(s, 0, sizeof *s);
-    sae_lm_source src = {NULL, random_part};
+    sae_lm_source src = {NULL, lm_random_part};
+    sae_lm_config c = lm_config(i);
     lm_engine(&s->f, threads);
-    ck_assert_ok(sae_lm_model_open(&s->m, &configs[i], &src, &s->f.e.k, s->f.e.dev, &s->f.err),
-                 s->f.err);
+    ck_assert_ok(sae_lm_model_open(&s->m, &c, &src, &s->f.e.k, s->f.e.dev, &s->f.err), s->f.err);
     s->lm = &s->m->api;
     for (int k = 0; k < 9; k++)
         s->start[k + 1] = s->start[k] + lengths[k];
@@ -76,11 +54,14 @@ typedef struct results {
     double *ce;
 } results;
 
+/* The widest hook of any of the models. */
+enum { WIDEST = 64 };
+
 static results new_results(const small *s)
 {
     size_t rows = (size_t)s->rows, v = (size_t)s->lm->vocab;
     return (results){
-        .acts = calloc(rows * (size_t)s->lm->d, sizeof(float)),
+        .acts = calloc(rows * WIDEST, sizeof(float)),
         .logits = calloc(rows * v, sizeof(float)),
         .logprob = calloc(rows * v, sizeof(float)),
         .ce = calloc(rows, sizeof(double)),
@@ -95,17 +76,31 @@ static void free_results(results *r)
     free(r->ce);
 }
 
+static const char *const hooks[] = {"resid_pre.0", "attn_out.0", "mlp_out.0", "resid_post.0",
+                                    "resid_pre.1", "attn_out.1", "mlp_out.1", "resid_post.1",
+                                    "attn_z.1",    "mlp_act.0"};
+enum { HOOKS = sizeof hooks / sizeof hooks[0], ADDENDS = 8 };
+
+static int64_t width_of(small *s, const char *hook)
+{
+    int64_t width = 0;
+    ck_assert_ok(s->lm->hook(s->lm->self, hook, &width, &s->f.err), s->f.err);
+    return width;
+}
+
 /* Run contexts c, whose first row is row `at` of the results; x: replaced activations or NULL. */
 static void run(small *s, const char *hook, const sae_contexts *c, int64_t at, const float *x,
                 results *r)
 {
     sae_lm_pass *pass = NULL;
+    int64_t width = width_of(s, hook);
+    ck_assert_int_le(width, WIDEST);
     sae_lm_out out = {.ce = r->ce + at,
                       .logits = r->logits + at * s->lm->vocab,
                       .logprob = r->logprob + at * s->lm->vocab};
     ck_assert_ok(s->lm->begin(s->lm->self, hook, c, &pass, &s->f.err), s->f.err);
-    memcpy(r->acts + at * s->lm->d, s->lm->acts(pass),
-           (size_t)(c->start[c->N] * s->lm->d) * sizeof(float));
+    memcpy(r->acts + at * width, s->lm->acts(pass),
+           (size_t)(c->start[c->N] * width) * sizeof(float));
     ck_assert_ok(s->lm->finish(pass, x, &out, &s->f.err), s->f.err);
     s->lm->end(&pass);
     ck_assert_ptr_null(pass);
@@ -118,10 +113,6 @@ static void same_outputs(const small *s, const results *a, const results *b)
     ck_assert_mem_eq(a->logprob, b->logprob, v);
     ck_assert_mem_eq(a->ce, b->ce, (size_t)s->rows * sizeof(double));
 }
-
-static const char *const hooks[] = {"resid_pre.0", "attn_out.0", "mlp_out.0", "resid_post.0",
-                                    "resid_pre.1", "attn_out.1", "mlp_out.1", "resid_post.1"};
-enum { HOOKS = sizeof hooks / sizeof hooks[0] };
 
 /* ---- tests ----------------------------------------------------------------------------------- */
 
@@ -175,7 +166,7 @@ START_TEST(halting_changes_nothing)
         run(&s, hooks[h], &s.c, 0, NULL, &other);
         same_outputs(&s, &clean, &other);
         float *own = other.acts;
-        other.acts = calloc((size_t)(s.rows * s.lm->d), sizeof(float));
+        other.acts = calloc((size_t)(s.rows * WIDEST), sizeof(float));
         run(&s, hooks[h], &s.c, 0, own, &other);
         same_outputs(&s, &clean, &other);
         free(own);
@@ -186,14 +177,14 @@ START_TEST(halting_changes_nothing)
 }
 END_TEST
 
-/* resid_pre + attn_out + mlp_out = resid_post, each sum rounded once; the stream leaving a block
+/* (resid_pre + attn_out) + mlp_out = resid_post, each sum rounded once; the stream leaving a block
  * enters the next. */
 START_TEST(hooks_add_up)
 {
     small s;
     open_small(&s, _i, 0);
-    results r[HOOKS];
-    for (int h = 0; h < HOOKS; h++) {
+    results r[ADDENDS];
+    for (int h = 0; h < ADDENDS; h++) {
         r[h] = new_results(&s);
         run(&s, hooks[h], &s.c, 0, NULL, &r[h]);
     }
@@ -203,7 +194,7 @@ START_TEST(hooks_add_up)
             ck_assert(mid + r[4 * l + 2].acts[i] == r[4 * l + 3].acts[i]);
         }
     ck_assert_mem_eq(r[3].acts, r[4].acts, (size_t)(s.rows * s.lm->d) * sizeof(float));
-    for (int h = 0; h < HOOKS; h++)
+    for (int h = 0; h < ADDENDS; h++)
         free_results(&r[h]);
     close_small(&s);
 }
@@ -312,6 +303,37 @@ START_TEST(losses_follow_from_logits)
 }
 END_TEST
 
+/* Gradients at a hook: the same bits for a context alone, for any number of threads, and whether
+ * the tape keeps what the halves computed or computes it again. */
+START_TEST(gradients_do_not_depend_on_the_schedule)
+{
+    static const char *const at[] = {"resid_post.0", "mlp_out.0", "attn_z.1"};
+    float *want = calloc(MOST * WIDEST, sizeof *want), *got = calloc(MOST * WIDEST, sizeof *got);
+    for (int h = 0; h < 3; h++)
+        for (int way = 0; way < 4; way++) {
+            small s;
+            omp_set_num_threads(way == 1 ? 3 : 1);
+            open_small(&s, _i, way == 1 ? 3 : 1);
+            if (way == 2)
+                s.m->tape_bytes = 1;
+            int64_t width = width_of(&s, at[h]), alone = way == 3 ? s.start[6] : 0;
+            int64_t one[2] = {0, 64};
+            sae_contexts c = way == 3 ? (sae_contexts){1, one, s.tok + alone} : s.c;
+            float *grad = way ? got : want;
+            sae_lm_pass *pass = NULL;
+            ck_assert_ok(s.lm->begin(s.lm->self, at[h], &c, &pass, &s.f.err), s.f.err);
+            ck_assert_ok(s.lm->finish(pass, NULL, &(sae_lm_out){.grad = grad}, &s.f.err), s.f.err);
+            s.lm->end(&pass);
+            ck_assert_mem_eq(want + alone * width, grad,
+                             (size_t)(c.start[c.N] * width) * sizeof *grad);
+            ck_assert(way || grad[20 * width] != 0);
+            close_small(&s);
+        }
+    free(want);
+    free(got);
+}
+END_TEST
+
 START_TEST(later_passes_do_not_allocate)
 {
     small s;
@@ -344,10 +366,11 @@ START_TEST(bad_requests)
     small s;
     open_small(&s, 0, 0);
     static const char *const bad[] = {"resid_pre.3", "resid_pre", "resid_pre.", "resid_pre.-1",
-                                      "resid_pre.1x", "resid_mid.0", "blocks.3.hook_resid_pre",
-                                      "blocks.0.hook_mlp", "blocks..hook_mlp_out", ""};
+                                      "resid_pre.1x", "resid_end.0", "blocks.3.hook_resid_pre",
+                                      "blocks.0.hook_mlp", "blocks..hook_mlp_out", "",
+                                      "blocks.0hook_mlp_out", "blocks.0.mlp_out"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        refuse(&s, SAE_EINVAL, "resid_pre.L, resid_post.L, attn_out.L or mlp_out.L", bad[i], &s.c);
+        refuse(&s, SAE_EINVAL, "attn_z.L, attn_out.L, mlp_act.L or mlp_out.L", bad[i], &s.c);
     int64_t width = 0;
     ck_assert_ok(s.lm->hook(s.lm->self, "blocks.2.hook_mlp_out", &width, &s.f.err), s.f.err);
     ck_assert_int_eq(width, 24);
@@ -362,10 +385,8 @@ START_TEST(bad_requests)
     s.tok[3] = 0;
 
     sae_lm_pass *pass = NULL;
-    float grad;
     double kl;
     ck_assert_ok(s.lm->begin(s.lm->self, "resid_pre.0", &s.c, &pass, &s.f.err), s.f.err);
-    ck_assert_int_eq(s.lm->finish(pass, NULL, &(sae_lm_out){.grad = &grad}, NULL), SAE_ENEEDS);
     ck_assert_int_eq(s.lm->finish(pass, NULL, &(sae_lm_out){.kl = &kl}, NULL), SAE_EINVAL);
     s.lm->end(&pass);
     int64_t count;
@@ -380,11 +401,13 @@ START_TEST(other_names_of_hooks)
     static const char *const names[][2] = {{"blocks.1.hook_resid_pre", "resid_pre.1"},
                                            {"blocks.1.hook_resid_post", "resid_post.1"},
                                            {"blocks.1.hook_attn_out", "attn_out.1"},
+                                           {"blocks.0.mlp.hook_post", "mlp_act.0"},
+                                           {"blocks.1.attn.hook_z", "attn_z.1"},
                                            {"blocks.0.hook_mlp_out", "mlp_out.0"}};
     small s;
     open_small(&s, _i, 0);
     results a = new_results(&s), b = new_results(&s);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         run(&s, names[i][0], &s.c, 0, NULL, &a);
         run(&s, names[i][1], &s.c, 0, NULL, &b);
         ck_assert_mem_eq(a.acts, b.acts, (size_t)(s.rows * s.lm->d) * sizeof(float));
@@ -400,14 +423,15 @@ Suite *suite_lm_pass(void)
     Suite *s = suite_create("lm_pass");
     TCase *t = tcase_create("lm_pass");
     tcase_set_timeout(t, 60);
-    tcase_add_loop_test(t, context_alone_is_the_same, 0, CONFIGS);
-    tcase_add_loop_test(t, threads_change_nothing, 0, CONFIGS);
-    tcase_add_loop_test(t, halting_changes_nothing, 0, CONFIGS);
-    tcase_add_loop_test(t, hooks_add_up, 0, CONFIGS);
-    tcase_add_loop_test(t, passes_are_independent, 0, CONFIGS);
-    tcase_add_loop_test(t, rows_depend_on_the_past_only, 0, CONFIGS);
-    tcase_add_loop_test(t, losses_follow_from_logits, 0, CONFIGS);
-    tcase_add_loop_test(t, other_names_of_hooks, 0, CONFIGS);
+    tcase_add_loop_test(t, context_alone_is_the_same, 0, LM_CONFIGS);
+    tcase_add_loop_test(t, threads_change_nothing, 0, LM_CONFIGS);
+    tcase_add_loop_test(t, halting_changes_nothing, 0, LM_CONFIGS);
+    tcase_add_loop_test(t, hooks_add_up, 0, LM_CONFIGS);
+    tcase_add_loop_test(t, passes_are_independent, 0, LM_CONFIGS);
+    tcase_add_loop_test(t, rows_depend_on_the_past_only, 0, LM_CONFIGS);
+    tcase_add_loop_test(t, losses_follow_from_logits, 0, LM_CONFIGS);
+    tcase_add_loop_test(t, gradients_do_not_depend_on_the_schedule, 0, LM_CONFIGS);
+    tcase_add_loop_test(t, other_names_of_hooks, 0, LM_CONFIGS);
     tcase_add_test(t, later_passes_do_not_allocate);
     tcase_add_test(t, bad_requests);
     suite_add_tcase(s, t);

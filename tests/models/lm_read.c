@@ -17,7 +17,7 @@ enum { D = 24, HIDDEN = 20, LAYERS = 2, HEADS = 4, KV = 2, HEAD = 6, VOCAB = 11,
 static const sae_lm_config tiny = {
     .arch = "llama", .d = D, .hidden = HIDDEN, .layers = LAYERS, .heads = HEADS, .kv_heads = KV,
     .head = HEAD, .vocab = VOCAB, .ctx = CTX, .norm_in = SAE_LM_NORM_RMS,
-    .norm_final = SAE_LM_NORM_RMS, .tied = 0,
+    .norm_final = SAE_LM_NORM_RMS, .gated = 1, .tied = 0,
 };
 
 /* Weights with few mantissa bits, so that all storage types hold them exactly. */
@@ -66,13 +66,18 @@ static void write_bin(const char *path, int tied, long cut)
 }
 
 static const char *const hf[SAE_LM_PARTS] = {
-    "model.embed_tokens", "model.norm", "lm_head", "input_layernorm", "self_attn.q_proj",
-    "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "post_attention_layernorm",
-    "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"};
+    [SAE_LM_EMBED] = "model.embed_tokens", [SAE_LM_NORM_FINAL] = "model.norm",
+    [SAE_LM_HEAD] = "lm_head", [SAE_LM_NORM_ATTN] = "input_layernorm",
+    [SAE_LM_Q] = "self_attn.q_proj", [SAE_LM_K] = "self_attn.k_proj",
+    [SAE_LM_V] = "self_attn.v_proj", [SAE_LM_O] = "self_attn.o_proj",
+    [SAE_LM_NORM_MLP] = "post_attention_layernorm", [SAE_LM_GATE] = "mlp.gate_proj",
+    [SAE_LM_UP] = "mlp.up_proj", [SAE_LM_DOWN] = "mlp.down_proj"};
 static const char *const meta[SAE_LM_PARTS] = {
-    "tok_embeddings", "norm", "output", "attention_norm", "attention.wq", "attention.wk",
-    "attention.wv", "attention.wo", "ffn_norm", "feed_forward.w1", "feed_forward.w3",
-    "feed_forward.w2"};
+    [SAE_LM_EMBED] = "tok_embeddings", [SAE_LM_NORM_FINAL] = "norm", [SAE_LM_HEAD] = "output",
+    [SAE_LM_NORM_ATTN] = "attention_norm", [SAE_LM_Q] = "attention.wq",
+    [SAE_LM_K] = "attention.wk", [SAE_LM_V] = "attention.wv", [SAE_LM_O] = "attention.wo",
+    [SAE_LM_NORM_MLP] = "ffn_norm", [SAE_LM_GATE] = "feed_forward.w1",
+    [SAE_LM_UP] = "feed_forward.w3", [SAE_LM_DOWN] = "feed_forward.w2"};
 
 /* What to write, and how to spoil it. */
 typedef struct form {
@@ -99,7 +104,7 @@ static void tensor(sae_st_writer *w, const form *f, enum sae_lm_part p, int64_t 
     int64_t shape[2];
     char name[96];
     sae_lm_part_shape(&tiny, p, &shape[0], &shape[1]);
-    if (p == f->skip || (p == SAE_LM_HEAD && f->tied))
+    if (!f->names[p] || p == f->skip || (p == SAE_LM_HEAD && f->tied))
         return;
     const char *prefix = f->names == hf ? "model.layers" : "layers";
     if (sae_lm_part_in_layer(p))
@@ -292,13 +297,19 @@ START_TEST(broken_configs)
         {"{" CONFIG_HEAD "\"intermediate_size\": 21, " CONFIG_TAIL "}", "gate_proj"},
         {"{" CONFIG ", \"head_dim\": 5}", "even number"},
         {"{" CONFIG ", \"head_dim\": 8}", "q_proj"},
-        {"{" CONFIG ", \"rope_scaling\": {}}", "rope_scaling"},
-        {"{" CONFIG ", \"attention_bias\": true}", "attention_bias"},
+        {"{" CONFIG ", \"rope_scaling\": 1}", "rope_scaling: expected an object"},
+        {"{" CONFIG ", \"rope_scaling\": {\"type\": \"yarn\"}}", "found \"yarn\""},
+        {"{" CONFIG ", \"rope_scaling\": {\"type\": \"linear\"}}", "rope_scaling.factor"},
+        {"{" CONFIG ", \"rope_scaling\": {}, \"rope_parameters\": {}}", "contradict"},
+        {"{" CONFIG ", \"attention_bias\": true}", "self_attn.q_proj.bias"},
+        {"{" CONFIG ", \"hidden_act\": \"selu\"}", "duplicate"},
+        {"{" CONFIG ", \"sliding_window\": 4}", "sliding_window: not a key of llama models"},
         {"{" CONFIG ", \"mlp_bias\": 1}", "mlp_bias: expected true or false"},
         {"{" CONFIG ", \"rope_theta\": -1}", "duplicate"},
-        {"{\"model_type\": \"gpt2\"}", "expected \"llama\", found \"gpt2\""},
-        {"{\"hidden_size\": 24}", "model_type: missing"},
-        {"{" CONFIG ", \"sep\": 1}", ""},
+        {"{\"model_type\": \"gpt3\"}", "gpt_neox, found \"gpt3\""},
+        {"{\"model_type\": \"gpt2\"}", "n_embd: missing"},
+        {"{\"hidden_size\": 24}", "found \"(nothing)\""},
+        {"{" CONFIG ", \"use_cache\": true, \"new_key\": null}", ""},
     };
     form f = {hf, SAE_ST_F32, 1, 0, SAE_LM_PARTS, 0};
     char path[512];
@@ -327,7 +338,7 @@ START_TEST(broken_weights)
     refuse(join(path, "absent.bin"), SAE_EIO, "absent.bin");
     join(path, "empty");
     ck_assert_int_eq(sae_dir_make(path, NULL), SAE_OK);
-    refuse(path, SAE_EIO, "config.json and model.safetensors");
+    refuse(path, SAE_EIO, "config.json with its weights");
 }
 END_TEST
 

@@ -11,7 +11,7 @@
 
 struct sae_lm_pass {
     int64_t rows;
-    float *acts;
+    sae_real *acts;
 };
 
 int stand_in_passes;
@@ -26,7 +26,7 @@ static int lm_hook(void *self, const char *name, int64_t *d, sae_err *err)
     return SAE_OK;
 }
 
-float stand_in_value(uint64_t history, int64_t j, uint32_t purpose)
+sae_real stand_in_value(uint64_t history, int64_t j, uint32_t purpose)
 {
     return sae_u01(sae_philox(7, 1000 + purpose, history, (uint32_t)j).v[0]);
 }
@@ -53,17 +53,17 @@ static int lm_begin(void *self, const char *hook, const sae_contexts *c, sae_lm_
     return SAE_OK;
 }
 
-static const float *lm_acts(const sae_lm_pass *p)
+static const sae_real *lm_acts(const sae_lm_pass *p)
 {
     return p->acts;
 }
 
-static int lm_finish(sae_lm_pass *p, const float *x, const sae_lm_out *out, sae_err *err)
+static int lm_finish(sae_lm_pass *p, const sae_real *x, const sae_lm_out *out, sae_err *err)
 {
     (void)err;
     ck_assert_ptr_null(x);
     for (int64_t i = 0; out->grad && i < p->rows * LM_D; i++)
-        out->grad[i] = 1.0f - p->acts[i];
+        out->grad[i] = (sae_real)1.0 - p->acts[i];
     return SAE_OK;
 }
 

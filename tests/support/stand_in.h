@@ -14,7 +14,7 @@ extern int64_t stand_in_most_tokens; /* in one pass */
 
 /* The activation at coordinate j after tokens hashed as history * 31 + token; purpose 0. Other
  * purposes give other numbers in (0, 1). */
-float stand_in_value(uint64_t history, int64_t j, uint32_t purpose);
+sae_real stand_in_value(uint64_t history, int64_t j, uint32_t purpose);
 /* Services of a host around the stand-in; parallel runs backwards. */
 sae_host stand_in_host(uint64_t seed);
 

@@ -4,10 +4,16 @@
  * padded. A "row" is one position of one context; matrices over rows are [rows x d] with
  * rows == start[N].
  *
- * Hooks are points of the residual stream, named
- *   resid_pre.L  the stream entering block L          resid_post.L  the stream leaving block L
- *   attn_out.L   what attention adds to the stream     mlp_out.L     what the MLP adds
- * with L in [0, layers).
+ * Hooks are places of block L in [0, layers), under our names and those of TransformerLens:
+ *   resid_pre.L   blocks.L.hook_resid_pre   the stream entering the block
+ *   resid_mid.L   blocks.L.hook_resid_mid   the stream between attention and MLP; not in models
+ *                                           that compute them side by side (GPT-NeoX)
+ *   resid_post.L  blocks.L.hook_resid_post  the stream leaving the block
+ *   attn_out.L    blocks.L.hook_attn_out    what attention adds to the stream
+ *   mlp_out.L     blocks.L.hook_mlp_out     what the MLP adds
+ *   attn_z.L      blocks.L.attn.hook_z      what goes into attention's output matrix, all heads
+ *   mlp_act.L     blocks.L.mlp.hook_post    what goes into the MLP's output matrix
+ * Their width d_hook is d, except for attn_z and mlp_act.
  */
 #ifndef SAE_LM_H
 #define SAE_LM_H
@@ -28,13 +34,13 @@ typedef struct sae_lm_pass sae_lm_pass; /* a forward pass halted at a hook; opaq
  * Row r predicts the token at row r + 1 of the same context; at the last row of a context there is
  * nothing to predict and per-token results are NaN. */
 typedef struct sae_lm_out {
-    double *ce;           /* [rows] cross-entropy, nats: -log softmax(logits)[next token] */
-    float *logprob;       /* [rows x vocab] log-softmax of the logits, nats */
-    const float *ref;     /* [rows x vocab] log-probabilities of a reference pass, for kl */
-    double *kl;           /* [rows] KL(reference || this pass), nats; needs ref */
-    float *grad;          /* [rows x d] d(sum of ce)/d(hook activation); SAE_ENEEDS if the model's
-                             architecture has no backward pass */
-    float *logits;        /* [rows x vocab] raw logits */
+    double *ce;          /* [rows] cross-entropy, nats: -log softmax(logits)[next token] */
+    sae_real *logprob;   /* [rows x vocab] log-softmax of the logits, nats */
+    const sae_real *ref; /* [rows x vocab] log-probabilities of a reference pass, for kl */
+    double *kl;          /* [rows] KL(reference || this pass), nats; needs ref */
+    sae_real *grad;      /* [rows x d_hook] d(sum of ce)/d(hook activation), at the activations
+                            that finish() was given */
+    sae_real *logits;    /* [rows x vocab] raw logits */
 } sae_lm_out;
 
 /* A loaded model. Owned by the host; methods return enum sae_status. One pass at a time per model
@@ -55,10 +61,10 @@ typedef struct sae_lm {
     int (*begin)(void *self, const char *hook, const sae_contexts *c, sae_lm_pass **pass,
                  sae_err *err);
     /* Activations at the hook, [rows x d_hook]; valid until end. */
-    const float *(*acts)(const sae_lm_pass *pass);
+    const sae_real *(*acts)(const sae_lm_pass *pass);
     /* Go on from the hook with x [rows x d_hook] in place of the activations (NULL: unchanged).
      * May be called any number of times; each call starts from the halted state. */
-    int (*finish)(sae_lm_pass *pass, const float *x, const sae_lm_out *out, sae_err *err);
+    int (*finish)(sae_lm_pass *pass, const sae_real *x, const sae_lm_out *out, sae_err *err);
     void (*end)(sae_lm_pass **pass); /* NULL-safe; sets *pass to NULL */
     /* Vocabulary ids of UTF-8 text, BOS first if the model has one; *count is the full number even
      * when it exceeds cap (then SAE_ECAPACITY). SAE_EFORMAT on invalid UTF-8. */

@@ -1,8 +1,8 @@
 /* suite/models/lm_file.h - open a language model from disk.
  *
  * path: a Hugging Face directory (config.json, and model.safetensors or the files that
- * model.safetensors.index.json names), a *.safetensors whose metadata names the extents or a directory with
- * that one file, or a llama2.c .bin file. tokenizer: a llama2.c tokenizer.bin, a
+ * model.safetensors.index.json names), a *.safetensors whose metadata names the extents or a
+ * directory with that one file, or a llama2.c .bin file. tokenizer: a llama2.c tokenizer.bin, a
  * tokenizer.json, or "" for the one beside the weights (none there: tokenize() fails with a clear
  * error, everything else works).
  */

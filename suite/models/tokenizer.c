@@ -14,9 +14,8 @@ size_t sae_utf8_char(const char *p, size_t bytes)
     if (bytes > 0 && (unsigned char)*p < 0x80)
         return 1;
     utf8proc_int32_t point;
-    utf8proc_ssize_t len =
-        utf8proc_iterate((const utf8proc_uint8_t *)p, bytes > 4 ? 4 : (utf8proc_ssize_t)bytes,
-                         &point);
+    utf8proc_ssize_t len = utf8proc_iterate((const utf8proc_uint8_t *)p,
+                                            bytes > 4 ? 4 : (utf8proc_ssize_t)bytes, &point);
     return len > 0 ? (size_t)len : 0;
 }
 
@@ -99,7 +98,7 @@ int sae_tokenizer_open(sae_tokenizer **t, const char *path, int64_t vocab, sae_e
     SAE_TRY(sae_map_open(&file, path, err));
     SAE_GOTO(map_beside(&merges, path, merge_names, err));
     SAE_GOTO(map_beside(&config, path, config_names, err));
-    sae_token_file f = {path, (const char *)file.p, file.bytes, (const char *)merges.p,
+    sae_token_file f = {path,         (const char *)file.p,   file.bytes,  (const char *)merges.p,
                         merges.bytes, (const char *)config.p, config.bytes};
     SAE_GOTO(sae_tokenizer_parse(t, &f, vocab, err));
 fail:
@@ -220,8 +219,8 @@ int sae_tokenizer_decode(const sae_tokenizer *t, const int32_t *ids, int64_t n, 
         size_t len;
         const char *p = sae_tokenizer_piece(t, ids[i], &len);
         if (!p)
-            SAE_FAIL(err, SAE_EINVAL, "id %d at %lld is not in the vocabulary of %lld",
-                     (int)ids[i], (long long)i, (long long)t->vocab);
+            SAE_FAIL(err, SAE_EINVAL, "id %d at %lld is not in the vocabulary of %lld", (int)ids[i],
+                     (long long)i, (long long)t->vocab);
         if (!has_text(t, ids, i))
             continue;
         if (d->dummy_prefix && i > 0 && ids[i - 1] == t->bos && len > 0 && *p == ' ')

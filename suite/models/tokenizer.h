@@ -53,8 +53,8 @@ int sae_tokenizer_encode(const sae_tokenizer *t, const char *text, size_t bytes,
 /* Text of ids; *bytes is the full length even when it exceeds cap (then SAE_ECAPACITY, text holds
  * the first cap bytes). Not terminated. SAE_EINVAL: id out of range. Special tokens are written as
  * they are, byte tokens as their byte, whether or not the whole is valid UTF-8. Where encode puts a
- * space in front of a text, decode takes it away again; a BOS in front of that has no text. llama2.c
- * files: neither BOS nor EOS has a text, and the space is taken away behind a BOS only. */
+ * space in front of a text, decode takes it away again; a BOS in front of that has no text.
+ * llama2.c files: neither BOS nor EOS has a text, and the space is taken away behind a BOS only. */
 int sae_tokenizer_decode(const sae_tokenizer *t, const int32_t *ids, int64_t n, char *text,
                          size_t cap, size_t *bytes, sae_err *err);
 /* Text of one token, not terminated, owned by the tokenizer; NULL and 0 for an unused id. */

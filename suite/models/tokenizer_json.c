@@ -50,7 +50,8 @@ static int open_tokens(sae_token_reader *r, json_t *vocab, json_t *added, size_t
     size_t i;
     int32_t id = -1, last = -1;
     SAE_TRY(sae_json_last_id(r, vocab, &last));
-    json_array_foreach(added, i, v) {
+    json_array_foreach(added, i, v)
+    {
         const char *content = json_string_value(json_object_get(v, "content"));
         if (!content || !*content)
             SAE_FAIL(r->err, SAE_EFORMAT, "added_tokens[%zu].content: expected a text", i);
@@ -73,8 +74,10 @@ static int load_added_token(sae_token_reader *r, const json_t *v, size_t index)
     size_t len = strlen(content);
     int32_t known = sae_strings_find(&t->strings, t->token, content, len);
     if (known >= 0 && known != id)
-        SAE_FAIL(r->err, SAE_EFORMAT, "added_tokens[%zu].id: '%.64s' is %d here, but %d in the "
-                 "vocabulary", index, content, (int)id, (int)known);
+        SAE_FAIL(r->err, SAE_EFORMAT,
+                 "added_tokens[%zu].id: '%.64s' is %d here, but %d in the "
+                 "vocabulary",
+                 index, content, (int)id, (int)known);
     if (known < 0 && t->token[id].text)
         SAE_FAIL(r->err, SAE_EFORMAT, "added_tokens[%zu].id: %d is used twice", index, (int)id);
     if (known < 0)
@@ -96,8 +99,7 @@ static int load_added(sae_token_reader *r, const json_t *added)
     int64_t n = (int64_t)json_array_size(added);
     SAE_TRY(sae_new(&r->p->added, n, sizeof *r->p->added, "tokenizer.added", r->err));
     r->p->added_count = n;
-    json_array_foreach(added, i, v)
-        SAE_TRY(load_added_token(r, v, i));
+    json_array_foreach(added, i, v) SAE_TRY(load_added_token(r, v, i));
     return SAE_OK;
 }
 
@@ -151,7 +153,8 @@ static int template_token(sae_token_reader *r, const json_t *o, const json_t *it
         return end_by_name(r, where, name, id);
     SAE_TRY(sae_json_id(json_array_get(ids, 0), where, name, id, r->err));
     if (json_array_size(ids) != 1 || *id >= r->t->vocab || !r->t->token[*id].text)
-        SAE_FAIL(r->err, SAE_EFORMAT, "%s: '%.64s' is not one token of the vocabulary", where, name);
+        SAE_FAIL(r->err, SAE_EFORMAT, "%s: '%.64s' is not one token of the vocabulary", where,
+                 name);
     return SAE_OK;
 }
 
@@ -161,7 +164,8 @@ static int load_template(sae_token_reader *r, const json_t *o)
     const json_t *single = json_object_get(o, "single"), *item;
     size_t i;
     int texts = 0, before = 0, behind = 0;
-    json_array_foreach(single, i, item) {
+    json_array_foreach(single, i, item)
+    {
         const json_t *token = json_object_get(item, "SpecialToken");
         texts += token == NULL && json_object_get(item, "Sequence") != NULL;
         before += token != NULL && texts == 0;
@@ -170,7 +174,8 @@ static int load_template(sae_token_reader *r, const json_t *o)
             SAE_TRY(template_token(r, o, token, texts == 0 ? &r->t->bos : &r->t->eos));
     }
     if (texts != 1 || before > 1 || behind > 1 || (size_t)(1 + before + behind) != i)
-        SAE_FAIL(r->err, SAE_EFORMAT, "post_processor.single: expected the text, at most one "
+        SAE_FAIL(r->err, SAE_EFORMAT,
+                 "post_processor.single: expected the text, at most one "
                  "special token in front of it and one behind");
     return SAE_OK;
 }
@@ -270,8 +275,7 @@ static int load_encoder(sae_token_reader *r, json_t *vocab, const sae_token_file
     static const char end[] = "<|endoftext|>";
     int rc;
     if (!f->merges)
-        SAE_FAIL(r->err, SAE_EFORMAT,
-                 "a table of tokens needs vocab.bpe or merges.txt beside it");
+        SAE_FAIL(r->err, SAE_EFORMAT, "a table of tokens needs vocab.bpe or merges.txt beside it");
     json_t *id = json_object_get(vocab, end), *decoder = json_pack("{s:s}", "type", "ByteLevel");
     json_t *added = id ? json_pack("[{s:s,s:O}]", "content", end, "id", id) : json_array();
     if (!added || !decoder)

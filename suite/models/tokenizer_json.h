@@ -11,7 +11,7 @@ typedef struct sae_token_reader {
     sae_pipeline *p;
     sae_scratch scratch;
     sae_err *err;
-    char *text; /* where the next token goes */
+    char *text;           /* where the next token goes */
     sae_rewrites decoder; /* of single tokens */
 } sae_token_reader;
 

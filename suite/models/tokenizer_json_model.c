@@ -20,14 +20,18 @@ int sae_json_last_id(sae_token_reader *r, json_t *vocab, int32_t *last)
     json_t *v;
     int32_t id;
     size_t i;
-    json_array_foreach(vocab, i, v) {
+    json_array_foreach(vocab, i, v)
+    {
         const json_t *text = json_array_get(v, 0);
         if (!json_is_string(text) || !json_is_number(json_array_get(v, 1)) || i > SAE_TOKEN_MAX_ID)
-            SAE_FAIL(r->err, SAE_EFORMAT, "model.vocab[%zu]: expected [text, score], at most %d "
-                     "of them", i, SAE_TOKEN_MAX_ID + 1);
+            SAE_FAIL(r->err, SAE_EFORMAT,
+                     "model.vocab[%zu]: expected [text, score], at most %d "
+                     "of them",
+                     i, SAE_TOKEN_MAX_ID + 1);
         *last = (int32_t)i;
     }
-    json_object_foreach(vocab, key, v) {
+    json_object_foreach(vocab, key, v)
+    {
         SAE_TRY(sae_json_id(v, "vocab", key, &id, r->err));
         *last = id > *last ? id : *last;
     }
@@ -54,7 +58,8 @@ int sae_json_vocab(sae_token_reader *r, json_t *vocab)
     SAE_TRY(sae_strings_open(&r->t->strings, (int64_t)entries, r->err));
     json_object_foreach(vocab, key, v)
         SAE_TRY(put(r, (int32_t)json_integer_value(v), key, strlen(key)));
-    json_array_foreach(vocab, i, v) {
+    json_array_foreach(vocab, i, v)
+    {
         const json_t *text = json_array_get(v, 0);
         SAE_TRY(put(r, (int32_t)i, json_string_value(text), json_string_length(text)));
     }
@@ -82,8 +87,9 @@ static int add_merge(sae_token_reader *r, int64_t rank, const char *left, size_t
     if (p.left < 0 || p.right < 0 || p.merged < 0)
         SAE_FAIL(r->err, SAE_EFORMAT, "merges[%lld]: '%.*s' '%.*s': %s not in the vocabulary",
                  (long long)rank, (int)left_len, left, (int)right_len, right,
-                 p.left < 0 ? "the left part is" : p.right < 0 ? "the right part is"
-                                                                : "the result is");
+                 p.left < 0    ? "the left part is"
+                 : p.right < 0 ? "the right part is"
+                               : "the result is");
     return sae_pairs_set(&r->t->pairs, &p, r->err);
 }
 
@@ -102,7 +108,8 @@ static int load_merges(sae_token_reader *r, const json_t *merges)
     if (!json_is_array(merges))
         SAE_FAIL(r->err, SAE_EFORMAT, "model.merges: expected a list");
     SAE_TRY(sae_pairs_open(&r->t->pairs, (int64_t)json_array_size(merges), r->err));
-    json_array_foreach(merges, i, v) {
+    json_array_foreach(merges, i, v)
+    {
         const char *a = json_string_value(json_array_get(v, 0));
         const char *b = json_string_value(json_array_get(v, 1));
         if (json_is_string(v))
@@ -110,8 +117,10 @@ static int load_merges(sae_token_reader *r, const json_t *merges)
         else if (a && b)
             SAE_TRY(add_merge(r, (int64_t)i, a, strlen(a), b, strlen(b)));
         else
-            SAE_FAIL(r->err, SAE_EFORMAT, "model.merges[%zu]: expected \"left right\" or "
-                     "[\"left\", \"right\"]", i);
+            SAE_FAIL(r->err, SAE_EFORMAT,
+                     "model.merges[%zu]: expected \"left right\" or "
+                     "[\"left\", \"right\"]",
+                     i);
     }
     return SAE_OK;
 }
@@ -128,8 +137,8 @@ int sae_json_merge_text(sae_token_reader *r, const char *text, size_t bytes)
         next = at + len + 1;
         if (len > 0 && text[at + len - 1] == '\r')
             len--;
-        int comment = at == 0 && len >= sizeof version - 1 &&
-                      memcmp(text, version, sizeof version - 1) == 0;
+        int comment =
+            at == 0 && len >= sizeof version - 1 && memcmp(text, version, sizeof version - 1) == 0;
         if (len > 0 && !comment)
             SAE_TRY(add_merge_line(r, rank++, text + at, len));
     }
@@ -141,7 +150,8 @@ static int space_inside(const char *p, size_t len)
 {
     static const size_t size = sizeof META - 1;
     for (size_t at = 1; at + size <= len; at++)
-        if (memcmp(p + at, META, size) == 0 && (at < size || memcmp(p + at - size, META, size) != 0))
+        if (memcmp(p + at, META, size) == 0 &&
+            (at < size || memcmp(p + at - size, META, size) != 0))
             return 1;
     return 0;
 }
@@ -224,12 +234,13 @@ static int load_unigram(sae_token_reader *r, const json_t *model)
     }
     SAE_TRY(sae_new(&r->p->score, r->t->vocab, sizeof(double), "tokenizer.scores", r->err));
     SAE_TRY(sae_trie_open(&r->p->trie, 4 * (int64_t)entries, r->err));
-    json_array_foreach(vocab, i, v) {
+    json_array_foreach(vocab, i, v)
+    {
         double score = json_number_value(json_array_get(v, 1));
         lowest = i == 0 || score < lowest ? score : lowest;
         r->p->score[i] = score;
-        SAE_TRY(sae_trie_add(&r->p->trie, r->t->token[i].text, r->t->token[i].len, (int32_t)i,
-                             r->err));
+        SAE_TRY(
+            sae_trie_add(&r->p->trie, r->t->token[i].text, r->t->token[i].len, (int32_t)i, r->err));
     }
     r->p->unknown_score = lowest - unknown_penalty;
     r->p->model = sae_unigram_word;
@@ -242,8 +253,8 @@ int sae_json_model(sae_token_reader *r, const json_t *model)
         const char *type;
         int (*load)(sae_token_reader *r, const json_t *model);
         int list; /* the vocabulary is one */
-    } kinds[] = {{"BPE", load_bpe, 0}, {"WordLevel", load_wordlevel, 0},
-                 {"Unigram", load_unigram, 1}};
+    } kinds[] = {
+        {"BPE", load_bpe, 0}, {"WordLevel", load_wordlevel, 0}, {"Unigram", load_unigram, 1}};
     const json_t *vocab = json_object_get(model, "vocab");
     const char *type = sae_json_type(model);
     if (!*type) /* old files */

@@ -233,8 +233,10 @@ static int behavior_of(sae_token_reader *r, const json_t *o, enum sae_split_beha
             *behavior = (enum sae_split_behavior)i;
             return SAE_OK;
         }
-    SAE_FAIL(r->err, SAE_EFORMAT, "pre_tokenizer.behavior: expected Isolated, Removed, "
-             "MergedWithPrevious, MergedWithNext or Contiguous, found '%.64s'", text ? text : "");
+    SAE_FAIL(r->err, SAE_EFORMAT,
+             "pre_tokenizer.behavior: expected Isolated, Removed, "
+             "MergedWithPrevious, MergedWithNext or Contiguous, found '%.64s'",
+             text ? text : "");
 }
 
 static int load_split(sae_token_reader *r, const json_t *o)
@@ -296,8 +298,10 @@ static int read_metaspace(sae_token_reader *r, const json_t *o, const char *wher
     m->first = strcmp(scheme, "first") == 0;
     m->prepend = m->first || strcmp(scheme, "always") == 0;
     if (!m->prepend && strcmp(scheme, "never") != 0)
-        SAE_FAIL(r->err, SAE_EFORMAT, "%s.prepend_scheme: expected always, first or never, found "
-                 "'%.64s'", where, scheme);
+        SAE_FAIL(r->err, SAE_EFORMAT,
+                 "%s.prepend_scheme: expected always, first or never, found "
+                 "'%.64s'",
+                 where, scheme);
     return SAE_OK;
 }
 
@@ -390,7 +394,8 @@ static int load_token_strip(sae_token_reader *r, const json_t *o)
     json_int_t start = json_integer_value(json_object_get(o, "start"));
     json_int_t stop = json_integer_value(json_object_get(o, "stop"));
     if (!d->fused || stop != 0 || start < 0 || !content || strlen(content) != 1)
-        SAE_FAIL(r->err, SAE_EFORMAT, "decoder: Strip: expected it behind Fuse, with one ASCII "
+        SAE_FAIL(r->err, SAE_EFORMAT,
+                 "decoder: Strip: expected it behind Fuse, with one ASCII "
                  "character to take away at the start only");
     d->stripped = *content;
     d->strip = start;
@@ -417,7 +422,8 @@ int sae_json_pieces(sae_token_reader *r, const char *added)
     int rc;
     sae_tokenizer *t = r->t;
     sae_text all = {0}, buf[2] = {{0}};
-    sae_rewrites text = r->decoder; /* added tokens are written as they are, not in byte characters */
+    sae_rewrites text =
+        r->decoder; /* added tokens are written as they are, not in byte characters */
     text.count = 0;
     for (int i = 0; i < r->decoder.count; i++)
         if (r->decoder.step[i].apply != sae_rewrite_unbytes)

@@ -37,8 +37,8 @@ static int scan(const sae_token_file *f, int64_t *entries, sae_err *err)
         SAE_FAIL(err, SAE_EFORMAT, "%zu bytes are too few for a tokenizer", f->bytes);
     int32_t longest = read_i32(f->data);
     if (longest < 1 || longest > PIECE_MAX)
-        SAE_FAIL(err, SAE_EFORMAT, "longest token: expected 1 to %d bytes, found %d",
-                 PIECE_MAX, (int)longest);
+        SAE_FAIL(err, SAE_EFORMAT, "longest token: expected 1 to %d bytes, found %d", PIECE_MAX,
+                 (int)longest);
     int64_t id = 0;
     for (size_t at = 4; at < f->bytes; id++) {
         if (f->bytes - at < 8)

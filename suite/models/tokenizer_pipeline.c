@@ -54,8 +54,8 @@ int sae_pipeline_cut(sae_pipeline *p, int64_t index, const char *text, const sae
     sae_text buf[2] = {{0}};
     int rc = which ? sae_rewrites_run(&p->normal, &text, &len, 1, buf, w) : SAE_OK;
     if (rc >= 0 && len == 0)
-        rc = SAE_SET(w->err, SAE_EFORMAT,
-                     "added_tokens[%lld]: the normalizer leaves nothing of it", (long long)index);
+        rc = SAE_SET(w->err, SAE_EFORMAT, "added_tokens[%lld]: the normalizer leaves nothing of it",
+                     (long long)index);
     if (rc >= 0) {
         p->starts[which][(unsigned char)*text] = 1;
         rc = sae_trie_add(&p->cuts[which], text, len, (int32_t)index, w->err);
@@ -108,8 +108,7 @@ static int cut_added(sae_encoding *e, int which, const char *p, size_t len, int 
             continue;
         }
         size_t start = at, stop = at += bytes;
-        if (token->single_word &&
-            (word_behind(p, start) || word_in_front(p + stop, len - stop)))
+        if (token->single_word && (word_behind(p, start) || word_in_front(p + stop, len - stop)))
             continue;
         if (token->lstrip && start > done)
             start -= sae_spaces_behind(p + done, start - done);
@@ -164,6 +163,6 @@ int sae_pipeline_open(sae_tokenizer *t, sae_pipeline **p, sae_err *err)
     t->scheme = *p;
     t->encode = encode;
     t->release = release;
-    memset((*p)->byte_id, 0xff, sizeof (*p)->byte_id);
+    memset((*p)->byte_id, 0xff, sizeof(*p)->byte_id);
     return SAE_OK;
 }

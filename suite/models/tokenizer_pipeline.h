@@ -24,8 +24,8 @@ void sae_trie_close(sae_trie *t);
 
 typedef struct sae_added {
     int32_t id;
-    int normalized;  /* found in the normalised text */
-    int single_word; /* only where no word character is beside it */
+    int normalized;     /* found in the normalised text */
+    int single_word;    /* only where no word character is beside it */
     int lstrip, rstrip; /* takes the spaces on that side along */
 } sae_added;
 
@@ -34,7 +34,7 @@ typedef struct sae_encoding sae_encoding;
 typedef struct sae_pipeline {
     sae_added *added;
     int64_t added_count;
-    sae_trie cuts[2]; /* indices into added, by what is searched for: as written, normalised */
+    sae_trie cuts[2];    /* indices into added, by what is searched for: as written, normalised */
     char starts[2][256]; /* the bytes with which a cut begins */
     sae_rewrites normal;
     sae_steps steps;

@@ -89,8 +89,8 @@ int sae_rewrite_form(const sae_rewrite *r, const char *p, size_t len, int first,
     return SAE_OK;
 }
 
-int sae_rewrite_lowercase(const sae_rewrite *r, const char *p, size_t len, int first,
-                          sae_text *out, const sae_scratch *w)
+int sae_rewrite_lowercase(const sae_rewrite *r, const char *p, size_t len, int first, sae_text *out,
+                          const sae_scratch *w)
 {
     (void)r, (void)first, (void)w;
     utf8proc_int32_t c;
@@ -236,8 +236,8 @@ int sae_rewrite_byte_token(const sae_rewrite *r, const char *p, size_t len, int 
     return SAE_OK;
 }
 
-int sae_rewrites_run(const sae_rewrites *r, const char **p, size_t *len, int first,
-                     sae_text buf[2], const sae_scratch *w)
+int sae_rewrites_run(const sae_rewrites *r, const char **p, size_t *len, int first, sae_text buf[2],
+                     const sae_scratch *w)
 {
     for (int i = 0; i < r->count; i++) {
         sae_text *out = &buf[i & 1];

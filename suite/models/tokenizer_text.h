@@ -20,8 +20,8 @@ typedef struct sae_pattern {
 
 /* One search through a text; starts as {.last = SIZE_MAX}. */
 typedef struct sae_search {
-    size_t from, last;  /* where to look next; end of the last match */
-    size_t start, end;  /* the match */
+    size_t from, last; /* where to look next; end of the last match */
+    size_t start, end; /* the match */
 } sae_search;
 
 /* What rewriting and searching need. */
@@ -40,7 +40,8 @@ int sae_pattern_next(const sae_pattern *p, const char *text, size_t len, sae_sea
 int sae_scratch_open(sae_scratch *w, sae_err *err);
 void sae_scratch_close(sae_scratch *w);
 
-/* ---- rewriting (tokenizer_rewrite.c, tokenizer_charsmap.c) ------------------------------------ */
+/* ---- rewriting (tokenizer_rewrite.c, tokenizer_charsmap.c) ------------------------------------
+ */
 
 enum { SAE_TOKEN_STEPS = 16 };
 
@@ -81,8 +82,8 @@ int sae_byte_token(const char *p, size_t len);
 int sae_charsmap_open(sae_rewrite *r, const char *base64, size_t len, sae_err *err);
 
 /* Every step in turn; *p and *len become the result, which lives in p's memory or in buf. */
-int sae_rewrites_run(const sae_rewrites *r, const char **p, size_t *len, int first,
-                     sae_text buf[2], const sae_scratch *w);
+int sae_rewrites_run(const sae_rewrites *r, const char **p, size_t *len, int first, sae_text buf[2],
+                     const sae_scratch *w);
 void sae_rewrite_close(sae_rewrite *r);
 void sae_rewrites_close(sae_rewrites *r);
 

@@ -39,7 +39,7 @@ static int forward(sae_encoding *e, const char *p, size_t len)
         int single = 0;
         const sae_pair *node;
         int32_t where = 0;
-        for (size_t to = at; to < len && (node = sae_trie_step(&m->trie, where, p[to])); ) {
+        for (size_t to = at; to < len && (node = sae_trie_step(&m->trie, where, p[to]));) {
             to++;
             where = node->merged;
             if (node->rank < 0)

@@ -52,10 +52,11 @@ LDFLAGS += -fopenmp $(SAN)
 INC_ABI   := -Isuite/include
 INC_SUITE := $(INC_ABI) -Isuite
 FLAGS_include  := $(INC_ABI)
+FLAGS_datasets := $(INC_ABI) -Idatasets
 FLAGS_kernels  := $(INC_ABI) -Isuite/kernels
 FLAGS_suite    := $(INC_SUITE) $(PKG_CFLAGS)
 # Suites and fuzz entry points are called by name from generated code: no prototypes.
-FLAGS_tests    := $(INC_SUITE) -Itests -Isuite/kernels $(PKG_CFLAGS) -D_XOPEN_SOURCE=700 \
+FLAGS_tests    := $(INC_SUITE) -Itests -Isuite/kernels -Idatasets $(PKG_CFLAGS) -D_XOPEN_SOURCE=700 \
                   -Wno-missing-prototypes
 
 # SIMD: one file per instruction set, chosen at run time; plain -O3 elsewhere.
@@ -71,7 +72,8 @@ KREF  := $(call src,suite/kernels/ref)
 KHOST := $(call src,suite/kernels/shared)
 KCPU  := $(call src,suite/kernels/cpu)
 CORE  := $(call src,suite/core)
-COMPONENTS := $(call src,variants metrics datasets)
+# Components are the files named in the list; folders under datasets/ hold their parts.
+COMPONENTS := $(call src,variants metrics datasets) $(sort $(wildcard datasets/*/*.c))
 LIB   := $(CORE) $(KREF) $(KHOST) $(KCPU) $(COMPONENTS) $(call src,suite/models suite/models/arch suite/train suite/eval suite/run suite/report)
 CLI   := $(call src,suite/cli)
 ASSETS := $(sort $(wildcard suite/plans/*.yaml reports/*.gp reports/*.html reports/*.css))
@@ -127,7 +129,7 @@ $(B)/obj/variants/%.o: variants/%.c $(B)/gen/flags.txt
 $(B)/obj/metrics/%.o: metrics/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_include))
 $(B)/obj/datasets/%.o: datasets/%.c $(B)/gen/flags.txt
-	$(call cc,$(FLAGS_include))
+	$(call cc,$(FLAGS_datasets))
 $(B)/obj/suite/kernels/%.o: suite/kernels/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_kernels) $(call kopt,$<))
 $(B)/obj/suite/core/build.o: CFLAGS_BUILD = -DSAE_GIT_ID='"$(GIT_ID)"' -DSAE_CONFIG='"$(CONFIG)"' \
@@ -138,7 +140,7 @@ $(B)/gen/git.txt: FORCE
 	@printf '%s\n' '$(GIT_ID)' > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(B)/obj/suite/bench/%.o: suite/bench/%.c $(B)/gen/flags.txt
-	$(call cc,$(FLAGS_suite) $(BLAS_CFLAGS))
+	$(call cc,$(FLAGS_suite) -Idatasets $(BLAS_CFLAGS))
 # The loops of the language model carry their own run-time dispatch.
 $(foreach d,$(B) $(B)/f64,$(addprefix $(d)/obj/suite/models/,lm_math.o lm_position.o lm_attention.o lm_attention_back.o)): \
   CFLAGS_BUILD = $(if $(filter debug asan,$(CONFIG)),,-O3) -ffp-contract=fast
@@ -169,7 +171,7 @@ $(B64)/obj/variants/%.o: variants/%.c $(B)/gen/flags.txt
 $(B64)/obj/metrics/%.o: metrics/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_include) $(DOUBLE))
 $(B64)/obj/datasets/%.o: datasets/%.c $(B)/gen/flags.txt
-	$(call cc,$(FLAGS_include) $(DOUBLE))
+	$(call cc,$(FLAGS_datasets) $(DOUBLE))
 $(B64)/obj/suite/kernels/%.o: suite/kernels/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_kernels) $(DOUBLE) $(call kopt,$<))
 $(B64)/obj/suite/core/build.o: CFLAGS_BUILD = -DSAE_GIT_ID='"test"' -DSAE_CONFIG='"f64"' -DSAE_CFLAGS='""' \

@@ -1,11 +1,10 @@
 /* datasets/lm.c - activations of a language model, computed when they are asked for; see lm.md.
  *
  * All documents are tokenised at open, so the number of rows of every context is known. An epoch of
- * TRAIN is the contexts in a permuted order, their rows one after another, cut into blocks of
- * `buffer` rows; the rows of a block are permuted. A block is computed as a whole and kept until
- * another is needed: the cache changes the time a row takes, never its value.
+ * TRAIN is the contexts in a permuted order; live/live.h computes its rows.
  */
-#include <sae/dataset.h>
+#include "live/live.h"
+
 #include <sae/fail.h>
 
 #include <stdio.h>
@@ -30,14 +29,6 @@ typedef struct order {
     int known;       /* turn and at hold `epoch` */
 } order;
 
-typedef struct block { /* rows [first, first + rows) of an epoch of a split, in stream order */
-    int split, valid, has_grad;
-    uint64_t epoch;
-    int64_t first, rows;
-    sae_real *x, *g;  /* [buffer x d]; g is made when first asked for */
-    sae_token *tok;  /* [buffer] */
-} block;
-
 struct sae_source {
     options o;       /* strings are not used after open */
     char hook[64], hash[36];
@@ -50,15 +41,14 @@ struct sae_source {
     int64_t *kept;           /* [docs->c.N] rows shown of each context */
     order split[2];
     sae_docs eval;           /* EVAL documents, for lm() */
-    block b;
-    int64_t *start;          /* [N + 1] of a forward pass */
-    int32_t *tok;            /* [longest pass] */
+    live v;
 };
 
 /* ---- order of an epoch ----------------------------------------------------------------------- */
 
-static void arrange(sae_source *s, enum sae_split split, uint64_t epoch)
+static void arrange(void *self, enum sae_split split, uint64_t epoch)
 {
+    sae_source *s = self;
     order *q = &s->split[split];
     if (q->known && (q->epoch == epoch || split == SAE_SPLIT_EVAL))
         return;
@@ -77,8 +67,9 @@ static void arrange(sae_source *s, enum sae_split split, uint64_t epoch)
 }
 
 /* The last turn that starts at or before a row. */
-static int64_t turn_of(const order *q, int64_t row)
+static int64_t turn_of(const void *self, enum sae_split split, int64_t row)
 {
+    const order *q = &((const sae_source *)self)->split[split];
     int64_t lo = 0, hi = q->N;
     while (hi - lo > 1) {
         int64_t mid = (lo + hi) / 2;
@@ -90,154 +81,45 @@ static int64_t turn_of(const order *q, int64_t row)
     return lo;
 }
 
+static int64_t row_of(const void *self, enum sae_split split, int64_t turn)
+{
+    return ((const sae_source *)self)->split[split].at[turn];
+}
+
+static void context_of(void *self, enum sae_split split, int64_t turn, live_context *out)
+{
+    const sae_source *s = self;
+    const sae_contexts *c = &s->docs->c;
+    int64_t k = s->split[split].turn[turn];
+    *out = (live_context){.tok = c->tok + c->start[k],
+                          .length = c->start[k + 1] - c->start[k],
+                          .doc = s->docs->doc[k]};
+}
+
+static int64_t length_of(const void *self, enum sae_split split, int64_t turn)
+{
+    const sae_source *s = self;
+    int64_t k = s->split[split].turn[turn];
+    return s->docs->c.start[k + 1] - s->docs->c.start[k];
+}
+
 static int64_t rows(const sae_source *s, enum sae_split split)
 {
     return s->split[split].at[s->split[split].N]; /* the same in every epoch */
 }
 
-/* ---- one block ------------------------------------------------------------------------------- */
-
-/* Copy the shown rows of a context that lie in the block; `at` is its first row in the epoch, acts
- * and grad its activations. */
-static void keep_rows(sae_source *s, int64_t context, int64_t at, const sae_real *acts,
-                      const sae_real *grad)
+static int64_t rows_of(const void *self, enum sae_split split)
 {
-    const sae_contexts *c = &s->docs->c;
-    block *b = &s->b;
-    size_t bytes = (size_t)s->d * sizeof(sae_real);
-    int64_t length = c->start[context + 1] - c->start[context];
-    for (int64_t pos = 0; pos < length; pos++) {
-        int32_t id = c->tok[c->start[context] + pos];
-        if (s->excluded[id])
-            continue;
-        int64_t r = at++ - b->first;
-        if (r < 0 || r >= b->rows)
-            continue;
-        memcpy(b->x + r * s->d, acts + pos * s->d, bytes);
-        if (grad)
-            memcpy(b->g + r * s->d, grad + pos * s->d, bytes);
-        b->tok[r] = (sae_token){s->docs->doc[context], (uint32_t)pos, (uint32_t)id};
-    }
-}
-
-/* One forward pass over turns [first, last) of the order, and backward when grad is not NULL. */
-static int run_pass(sae_source *s, const order *q, int64_t first, int64_t last, sae_real *grad,
-                    sae_err *err)
-{
-    const sae_contexts *c = &s->docs->c;
-    sae_lm_pass *pass = NULL;
-    int64_t N = last - first, used = 0;
-    for (int64_t i = 0; i < N; i++) {
-        int64_t k = q->turn[first + i], length = c->start[k + 1] - c->start[k];
-        s->start[i] = used;
-        memcpy(s->tok + used, c->tok + c->start[k], (size_t)length * sizeof *s->tok);
-        used += length;
-    }
-    s->start[N] = used;
-    sae_contexts batch = {N, s->start, s->tok};
-    int rc = s->lm->begin(s->lm->self, s->hook, &batch, &pass, err);
-    if (rc >= 0 && grad)
-        rc = s->lm->finish(pass, NULL, &(sae_lm_out){.grad = grad}, err);
-    for (int64_t i = 0; rc >= 0 && i < N; i++)
-        keep_rows(s, q->turn[first + i], q->at[first + i],
-                  s->lm->acts(pass) + s->start[i] * s->d, grad ? grad + s->start[i] * s->d : NULL);
-    s->lm->end(&pass);
-    return rc;
-}
-
-/* Turns from `first` on that fit in one pass; at least one. */
-static int64_t pass_end(const sae_source *s, const order *q, int64_t first, int64_t last)
-{
-    const int64_t *start = s->docs->c.start;
-    int64_t tokens = 0, i = first;
-    for (; i < last; i++) {
-        tokens += start[q->turn[i] + 1] - start[q->turn[i]];
-        if (i > first && tokens > s->o.batch)
-            break;
-    }
-    return i;
-}
-
-static int64_t longest_pass(const sae_source *s)
-{
-    const int64_t *start = s->docs->c.start;
-    int64_t most = s->o.batch;
-    for (int64_t i = 0; i < s->docs->c.N; i++)
-        if (start[i + 1] - start[i] > most)
-            most = start[i + 1] - start[i];
-    return most;
-}
-
-static int compute_block(sae_source *s, int want_grad, sae_err *err)
-{
-    block *b = &s->b;
-    const order *q = &s->split[b->split];
-    sae_real *grad = NULL;
-    if (want_grad && !b->g)
-        b->g = calloc((size_t)s->o.buffer, (size_t)s->d * sizeof *b->g);
-    if (want_grad)
-        grad = calloc((size_t)longest_pass(s), (size_t)s->d * sizeof *grad);
-    if (want_grad && (!b->g || !grad)) {
-        free(grad);
-        return SAE_RECORD(err, SAE_ENOMEM, "out of memory for gradients of %lld rows",
-                          (long long)s->o.buffer);
-    }
-    int rc = SAE_OK;
-    int64_t last = turn_of(q, b->first + b->rows - 1) + 1;
-    for (int64_t i = turn_of(q, b->first), end; rc >= 0 && i < last; i = end) {
-        end = pass_end(s, q, i, last);
-        rc = run_pass(s, q, i, end, grad, err);
-    }
-    free(grad);
-    b->valid = rc >= 0;
-    b->has_grad = want_grad;
-    return rc;
-}
-
-/* Make s->b the block that holds a row of an epoch. */
-static int need_block(sae_source *s, enum sae_split split, uint64_t epoch, int64_t row,
-                      int want_grad, sae_err *err)
-{
-    block *b = &s->b;
-    int64_t first = row / s->o.buffer * s->o.buffer, n = rows(s, split) - first;
-    int same = b->valid && b->split == (int)split && b->first == first &&
-               (b->epoch == epoch || split == SAE_SPLIT_EVAL);
-    if (same && (b->has_grad || !want_grad))
-        return SAE_OK;
-    arrange(s, split, epoch);
-    b->valid = 0;
-    b->split = (int)split;
-    b->epoch = epoch;
-    b->first = first;
-    b->rows = n < s->o.buffer ? n : s->o.buffer;
-    return compute_block(s, want_grad, err);
+    return rows(self, split);
 }
 
 static int fill(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, const sae_fill *out,
                 sae_err *err)
 {
-    uint64_t n = (uint64_t)rows(s, split);
-    const block *b = &s->b;
-    if (n == 0)
+    if (rows(s, split) == 0)
         return SAE_RECORD(err, SAE_EINVAL, "no document for %s: change eval (now %g) or the seed",
                           split == SAE_SPLIT_EVAL ? "evaluation" : "training", s->o.eval);
-    for (int64_t r = 0; r < B; r++) {
-        uint64_t epoch = (row0 + (uint64_t)r) / n;
-        int64_t row = (int64_t)((row0 + (uint64_t)r) % n);
-        SAE_TRY(need_block(s, split, epoch, row, out->g != NULL, err));
-        int64_t i = row - b->first;
-        if (split == SAE_SPLIT_TRAIN) /* a key of its own for every block */
-            i = (int64_t)sae_permute(s->seed + UINT64_C(0x9E3779B97F4A7C15) *
-                                                   (uint64_t)(b->first / s->o.buffer + 1),
-                                     epoch, (uint64_t)b->rows, (uint64_t)i);
-        for (int64_t j = 0; out->x && j < s->d; j++)
-            out->x[r * s->d + j] = (sae_real)b->x[i * s->d + j];
-        for (int64_t j = 0; out->g && j < s->d; j++)
-            out->g[r * s->d + j] = (sae_real)b->g[i * s->d + j];
-        if (out->tok)
-            out->tok[r] = b->tok[i];
-    }
-    return SAE_OK;
+    return live_fill(&s->v, split, row0, B, out, err);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -267,18 +149,38 @@ static int count_rows(sae_source *s, sae_err *err)
 
 static int take_memory(sae_source *s)
 {
-    size_t N = (size_t)s->docs->c.N, buffer = (size_t)s->o.buffer;
+    size_t N = (size_t)s->docs->c.N;
     int ok = (s->excluded = calloc((size_t)s->lm->vocab, 1)) &&
-             (s->kept = calloc(N + 1, sizeof *s->kept)) &&
-             (s->start = calloc(N + 1, sizeof *s->start)) &&
-             (s->tok = calloc((size_t)longest_pass(s) + 1, sizeof *s->tok)) &&
-             (s->b.x = calloc(buffer, (size_t)s->d * sizeof *s->b.x)) &&
-             (s->b.tok = calloc(buffer, sizeof *s->b.tok));
+             (s->kept = calloc(N + 1, sizeof *s->kept));
     for (int i = 0; ok && i < 2; i++)
         ok = (s->split[i].which = calloc(N + 1, sizeof *s->split[i].which)) &&
              (s->split[i].turn = calloc(N + 1, sizeof *s->split[i].turn)) &&
              (s->split[i].at = calloc(N + 1, sizeof *s->split[i].at));
     return ok;
+}
+
+static int64_t longest_pass(const sae_source *s)
+{
+    const int64_t *start = s->docs->c.start;
+    int64_t most = s->o.batch;
+    for (int64_t i = 0; i < s->docs->c.N; i++)
+        if (start[i + 1] - start[i] > most)
+            most = start[i + 1] - start[i];
+    return most;
+}
+
+static int open_live(sae_source *s, sae_err *err)
+{
+    s->v = (live){.owner = {s, rows_of, arrange, turn_of, row_of, length_of, context_of},
+                  .lm = s->lm,
+                  .hook = s->hook,
+                  .seed = s->seed,
+                  .d = s->d,
+                  .buffer = s->o.buffer,
+                  .batch = s->o.batch,
+                  .longest = longest_pass(s),
+                  .excluded = s->excluded};
+    return live_open(&s->v, err);
 }
 
 static void deal(sae_source *s)
@@ -346,11 +248,7 @@ static void close_source(sae_source **source)
     free((void *)(uintptr_t)s->eval.doc);
     free(s->excluded);
     free(s->kept);
-    free(s->start);
-    free(s->tok);
-    free(s->b.x);
-    free(s->b.g);
-    free(s->b.tok);
+    live_close(&s->v);
     free(s);
     *source = NULL;
 }
@@ -369,8 +267,9 @@ static int open_parts(sae_source *s, sae_err *err)
     s->o.buffer = s->o.buffer < tokens ? s->o.buffer : tokens;
     s->o.batch = s->o.batch < tokens ? s->o.batch : tokens;
     if (!take_memory(s))
-        return SAE_RECORD(err, SAE_ENOMEM, "out of memory for a buffer of %lld rows of width %lld",
-                          (long long)s->o.buffer, (long long)s->d);
+        return SAE_RECORD(err, SAE_ENOMEM, "out of memory for an index of %lld documents",
+                          (long long)s->docs->c.N);
+    SAE_TRY(open_live(s, err));
     mark_excluded(s);
     SAE_TRY(count_rows(s, err));
     deal(s);

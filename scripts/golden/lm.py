@@ -24,7 +24,7 @@ from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-VOCAB, CTX, LENGTHS = 40, 24, (14, 5)
+VOCAB, CTX, LENGTHS = 40, 24, (19, 5)
 
 GPT2 = {
     "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1,

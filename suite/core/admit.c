@@ -393,6 +393,8 @@ int sae_admit_dataset(const sae_dataset *d, sae_dataset *out, sae_err *err)
         return refuse(&s, "SAE_GIVES_TRUTH and truth() go together");
     if (!(out->gives & SAE_GIVES_LM) != !out->lm)
         return refuse(&s, "SAE_GIVES_LM and lm() go together");
+    if (!(out->gives & SAE_GIVES_LABELS) != !out->labels)
+        return refuse(&s, "SAE_GIVES_LABELS and labels() go together");
     out->truth = out->truth ? out->truth : no_truth;
     out->lm = out->lm ? out->lm : no_lm;
     return SAE_OK;

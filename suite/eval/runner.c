@@ -34,7 +34,9 @@ typedef struct runner {
     cell *cell;         /* [count x metrics] */
     sae_real *x, *g;    /* [B x d] */
     sae_token *tok;     /* [B] */
-    int32_t *label;     /* [B] or NULL */
+    int32_t *label;     /* [B x labels] or NULL */
+    const sae_label *labels_of;
+    int64_t labels;
     sae_arena memory;   /* of x, g, tok, label */
     sae_truth truth;
     sae_lm_view lm;
@@ -47,16 +49,17 @@ typedef struct runner {
 static uint32_t supplied(const runner *q)
 {
     const sae_dataset *ds = q->ev->stream->ds;
+    uint64_t gives = sae_source_gives(ds, q->ev->stream->src);
     uint32_t have = SAE_MNEED_CODE | SAE_MNEED_XHAT;
-    have |= ds->gives & SAE_GIVES_LM && ds->lm ? SAE_MNEED_LM : 0u;
-    have |= ds->gives & SAE_GIVES_TRUTH && ds->truth ? SAE_MNEED_TRUTH : 0u;
-    have |= ds->gives & SAE_GIVES_LABELS ? SAE_MNEED_LABELS : 0u;
-    have |= ds->gives & SAE_GIVES_GRAD ? SAE_MNEED_GRAD : 0u;
+    have |= gives & SAE_GIVES_LM && ds->lm ? SAE_MNEED_LM : 0u;
+    have |= gives & SAE_GIVES_TRUTH && ds->truth ? SAE_MNEED_TRUTH : 0u;
+    have |= gives & SAE_GIVES_LABELS && ds->labels ? SAE_MNEED_LABELS : 0u;
+    have |= gives & SAE_GIVES_GRAD ? SAE_MNEED_GRAD : 0u;
     return have;
 }
 
-/* Keep the metrics whose needs are met. Passes over a language model give neither truth nor
- * labels, so the first metric that splices decides against those that need them. */
+/* Keep the metrics whose needs are met. Passes over a language model give no truth, so the first
+ * metric that splices decides against those that need it. */
 static int choose_metrics(runner *q)
 {
     const sae_evaluation *ev = q->ev;
@@ -64,7 +67,7 @@ static int choose_metrics(runner *q)
     SAE_TRY(sae_new(&q->metric, ev->metrics, sizeof *q->metric, "metrics", q->err));
     for (int64_t i = 0; i < ev->metrics; i++)
         if (have & SAE_MNEED_LM && ev->metric[i]->metric->needs & SAE_MNEED_LM)
-            have &= ~(uint32_t)(SAE_MNEED_TRUTH | SAE_MNEED_LABELS);
+            have &= ~(uint32_t)SAE_MNEED_TRUTH;
     for (int64_t i = 0; i < ev->metrics; i++) {
         uint32_t missing = ev->metric[i]->metric->needs & ~have;
         if (missing) {
@@ -147,10 +150,18 @@ static int check_subjects(const runner *q)
     return SAE_OK;
 }
 
+static int open_labels(runner *q)
+{
+    const sae_stream *s = q->ev->stream;
+    return q->needs & SAE_MNEED_LABELS ? s->ds->labels(s->src, &q->labels_of, &q->labels) : SAE_OK;
+}
+
 static int open_splicer(runner *q)
 {
     const sae_stream *s = q->ev->stream;
     SAE_TRY(s->ds->lm(s->src, &q->lm));
+    if (q->lm.docs->labels != q->labels && q->needs & SAE_MNEED_LABELS)
+        SAE_FAIL(q->err, SAE_EINVAL, "dataset %s: its documents have no labels", s->ds->name);
     if (!s->norm.mean)
         SAE_FAIL(q->err, SAE_ENEEDS, "mean ablation needs the mean row of the training stream");
     SAE_TRY(sae_splicer_open(&q->splice, &q->lm, s->norm.mean, q->d, q->B, q->err));
@@ -165,7 +176,7 @@ static int wants_gradients(const runner *q)
         const sae_model *m = q->ev->subject[i].model;
         grad |= (m->v->needs(m->opt, SAE_EVAL) & SAE_NEED_GRAD) != 0;
     }
-    return grad && q->ev->stream->ds->gives & SAE_GIVES_GRAD;
+    return grad && sae_source_gives(q->ev->stream->ds, q->ev->stream->src) & SAE_GIVES_GRAD;
 }
 
 static void lay_out_rows(sae_arena *a, void *arg)
@@ -175,7 +186,7 @@ static void lay_out_rows(sae_arena *a, void *arg)
     q->x = sae_arena_take(a, q->B, row);
     q->tok = sae_arena_take(a, q->B, sizeof *q->tok);
     if (q->needs & SAE_MNEED_LABELS)
-        q->label = sae_arena_take(a, q->B, sizeof *q->label);
+        q->label = sae_arena_take(a, q->B, (size_t)q->labels * sizeof *q->label);
     if (wants_gradients(q))
         q->g = sae_arena_take(a, q->B, row);
 }
@@ -217,6 +228,8 @@ static int open_cells(runner *q)
                              .c = &l->host,
                              .opt = sae_opts_base(spec->opts),
                              .truth = spec->metric->needs & SAE_MNEED_TRUTH ? &q->truth : NULL,
+                             .label = spec->metric->needs & SAE_MNEED_LABELS ? q->labels_of : NULL,
+                             .labels = spec->metric->needs & SAE_MNEED_LABELS ? q->labels : 0,
                              .scale = l->s->norm->scale,
                              .emit = emit,
                              .point = point,
@@ -321,7 +334,8 @@ static int pass_over_documents(runner *q)
 {
     q->splice.next = 0;
     for (int64_t row0 = 0; row0 < q->rows; row0 += q->splice.kept) {
-        int rc = sae_splicer_next(&q->splice, q->x, q->g, q->tok, q->err);
+        sae_fill f = {q->x, q->g, q->tok, q->label};
+        int rc = sae_splicer_next(&q->splice, &f, q->err);
         if (rc != SAE_OK)
             return rc;
         SAE_TRY(run_batch(q, q->splice.kept, (uint64_t)row0));
@@ -357,6 +371,7 @@ int sae_evaluate(const sae_evaluation *ev, sae_err *err)
         goto fail;
     SAE_GOTO(count_rows(&q));
     SAE_GOTO(check_subjects(&q));
+    SAE_GOTO(open_labels(&q));
     if (q.needs & SAE_MNEED_LM)
         SAE_GOTO(open_splicer(&q));
     else

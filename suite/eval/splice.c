@@ -66,17 +66,22 @@ void sae_splicer_close(sae_splicer *s)
     memset(s, 0, sizeof *s);
 }
 
-/* Tokens of the group's rows: which SAEs see, which predict a token. */
-static void index_rows(sae_splicer *s, int64_t first, int64_t count, sae_token *tok)
+/* Tokens and labels of the group's rows: which SAEs see, which predict a token. */
+static void index_rows(sae_splicer *s, int64_t first, int64_t count, const sae_fill *to)
 {
     const sae_docs *docs = s->v.docs;
+    const int64_t row0 = docs->c.start[first];
     s->kept = s->out.T = 0;
     for (int64_t i = 0; i < count; i++)
         for (int64_t r = s->start[i]; r < s->start[i + 1]; r++) {
-            int32_t id = docs->c.tok[docs->c.start[first] + r];
+            int32_t id = docs->c.tok[row0 + r];
             sae_token t = {docs->doc[first + i], (uint32_t)(r - s->start[i]), (uint32_t)id};
             if (!s->v.exclude || !s->v.exclude[id]) {
-                tok[s->kept] = t;
+                to->tok[s->kept] = t;
+                if (to->label)
+                    memcpy(to->label + s->kept * docs->labels,
+                           docs->label + (row0 + r) * docs->labels,
+                           (size_t)docs->labels * sizeof *to->label);
                 s->kept_row[s->kept++] = r;
             }
             if (r + 1 < s->start[i + 1]) {
@@ -132,7 +137,7 @@ static void ablate(sae_splicer *s, const double *row)
             s->mix[s->kept_row[i] * s->d + c] = row ? (float)row[c] : 0.0f;
 }
 
-int sae_splicer_next(sae_splicer *s, sae_real *x, sae_real *g, sae_token *tok, sae_err *err)
+int sae_splicer_next(sae_splicer *s, const sae_fill *to, sae_err *err)
 {
     const sae_contexts *c = &s->v.docs->c;
     int64_t first = s->next, count = group_size(s, first);
@@ -143,10 +148,10 @@ int sae_splicer_next(sae_splicer *s, sae_real *x, sae_real *g, sae_token *tok, s
         s->start[i] = c->start[first + i] - c->start[first];
     s->rows = s->start[count];
     s->next = first + count;
-    index_rows(s, first, count, tok);
+    index_rows(s, first, count, to);
     sae_contexts group = {count, s->start, c->tok + c->start[first]};
     SAE_TRY(s->v.lm->begin(s->v.lm->self, s->v.hook, &group, &s->pass, err));
-    SAE_TRY(finish_clean(s, x, g, err));
+    SAE_TRY(finish_clean(s, to->x, to->g, err));
     ablate(s, NULL);
     SAE_TRY(finish_mix(s, ZERO, KL_ZERO, err));
     ablate(s, s->mean);

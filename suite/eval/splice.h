@@ -36,9 +36,9 @@ typedef struct sae_splicer {
 int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, int64_t d,
                      int64_t budget, sae_err *err);
 void sae_splicer_close(sae_splicer *s);
-/* Capture the next group: x [cap x d], tok [cap], and g [cap x d] unless NULL, of the kept rows;
- * out holds the shared losses. SAE_DONE when there are no more documents. */
-int sae_splicer_next(sae_splicer *s, sae_real *x, sae_real *g, sae_token *tok, sae_err *err);
+/* Capture the next group: rows, tokens, and unless NULL gradients and labels, of the kept rows, of
+ * which there are at most cap. `out` holds the shared losses. SAE_DONE: no more documents. */
+int sae_splicer_next(sae_splicer *s, const sae_fill *to, sae_err *err);
 /* Fill ce_splice and kl_splice with xhat [kept x d]. */
 int sae_splicer_splice(sae_splicer *s, const sae_real *xhat, sae_err *err);
 

@@ -1,6 +1,6 @@
 /* suite/models/tokenizer_impl.h - what the tokenizer schemes share.
  *
- * Both schemes come down to: cut the text into symbols, then merge the neighbouring pair of lowest
+ * Most schemes come down to: cut the text into symbols, then merge the neighbouring pair of lowest
  * rank, the leftmost on ties, until no pair has a rank. A scheme fills the tables and cuts.
  */
 #ifndef SAE_MODELS_TOKENIZER_IMPL_H
@@ -52,15 +52,27 @@ typedef struct sae_merger {
     int64_t cap, count, queued;
 } sae_merger;
 
+/* What decode does beyond writing the pieces one after the other. */
+typedef struct sae_decoding {
+    int dummy_prefix; /* llama2.c: BOS and EOS have no text, nor has the space behind BOS */
+    int spaced;       /* a space between two pieces */
+    int fused;        /* the pieces are one text: what follows applies to that */
+    int64_t strip;    /* up to so many bytes `stripped` are taken away in front */
+    char stripped;
+    char first_without[8]; /* the first token is written without this character; "": as it is */
+} sae_decoding;
+
 struct sae_tokenizer {
     int64_t vocab;
     int32_t bos, eos, unknown; /* ids, -1: none */
-    int dummy_prefix;          /* encode puts a space in front, decode takes it away */
     int uses_merges;           /* made of two files */
     char hash[36];
-    sae_piece *piece; /* [vocab] */
-    char *text;       /* storage of the pieces */
-    sae_strings strings;
+    sae_piece *token; /* [vocab] as the model looks them up */
+    char *token_text; /* their storage */
+    sae_piece *piece; /* [vocab] as text; NULL: as they are looked up */
+    char *piece_text;
+    sae_decoding decoding;
+    sae_strings strings; /* of token */
     sae_pairs pairs;
     void *scheme;
     int (*encode)(const sae_tokenizer *t, const char *text, size_t bytes, sae_ids *out,
@@ -68,29 +80,19 @@ struct sae_tokenizer {
     void (*release)(void *scheme);
 };
 
-/* The file(s) in memory. merges: text of vocab.bpe, NULL when there is none. */
-typedef struct sae_token_file {
-    const char *name; /* for messages */
-    const char *data;
-    size_t bytes;
-    const char *merges;
-    size_t merges_bytes;
-} sae_token_file;
-
-/* As sae_tokenizer_open, from memory. */
-int sae_tokenizer_parse(sae_tokenizer **t, const sae_token_file *f, int64_t vocab, sae_err *err);
-
 /* Schemes: fill a zeroed tokenizer; the caller names the file in the error and closes. */
 int sae_tokenizer_llama2c(sae_tokenizer *t, const sae_token_file *f, sae_err *err);
 int sae_tokenizer_json(sae_tokenizer *t, const sae_token_file *f, sae_err *err);
 
 /* tokenizer_merge.c */
-int sae_pieces_open(sae_tokenizer *t, int64_t vocab, size_t text_bytes, sae_err *err);
+/* Room for ids below vocab and text_bytes of their text. */
+int sae_tokens_open(sae_tokenizer *t, int64_t vocab, size_t text_bytes, sae_err *err);
 int sae_strings_open(sae_strings *s, int64_t entries, sae_err *err);
 /* Returns the id that holds the text already, or id after adding it. */
 int32_t sae_strings_add(sae_strings *s, const sae_piece *pieces, int32_t id);
 int32_t sae_strings_find(const sae_strings *s, const sae_piece *pieces, const char *p, size_t len);
 int sae_pairs_open(sae_pairs *p, int64_t expected, sae_err *err);
+const sae_pair *sae_pairs_find(const sae_pairs *p, int32_t left, int32_t right); /* or NULL */
 int sae_pairs_set(sae_pairs *p, const sae_pair *pair, sae_err *err); /* replaces; grows */
 
 void sae_ids_put(sae_ids *out, int32_t id);
@@ -99,6 +101,9 @@ void sae_merger_add(sae_merger *m, int32_t id);
 /* Merge what was added and append the result to out. */
 void sae_merger_run(sae_merger *m, const sae_pairs *pairs, sae_ids *out);
 void sae_merger_close(sae_merger *m);
+
+/* Id of a token by its text as the file writes it, -1 when absent. */
+int32_t sae_token_id(const sae_tokenizer *t, const char *text);
 
 /* Bytes of the UTF-8 character at p, 0 if it is not valid. */
 size_t sae_utf8_char(const char *p, size_t bytes);

@@ -37,8 +37,8 @@ static int scan(const sae_token_file *f, int64_t *entries, sae_err *err)
         SAE_FAIL(err, SAE_EFORMAT, "%zu bytes are too few for a tokenizer", f->bytes);
     int32_t longest = read_i32(f->data);
     if (longest < 1 || longest > PIECE_MAX)
-        SAE_FAIL(err, SAE_EFORMAT, "longest token: expected 1 to %d bytes, found %d",
-                 PIECE_MAX, (int)longest);
+        SAE_FAIL(err, SAE_EFORMAT, "longest token: expected 1 to %d bytes, found %d", PIECE_MAX,
+                 (int)longest);
     int64_t id = 0;
     for (size_t at = 4; at < f->bytes; id++) {
         if (f->bytes - at < 8)
@@ -65,14 +65,14 @@ static int scan(const sae_token_file *f, int64_t *entries, sae_err *err)
 
 static void load(sae_tokenizer *t, const sae_token_file *f, scored *score)
 {
-    char *text = t->text;
+    char *text = t->token_text;
     size_t at = 4;
     for (int32_t id = 0; id < t->vocab; id++) {
         size_t len = (size_t)read_i32(f->data + at + 4);
         memcpy(&score[id].score, f->data + at, sizeof(float));
         score[id].id = id;
         memcpy(text, f->data + at + 8, len);
-        t->piece[id] = (sae_piece){text, len};
+        t->token[id] = (sae_piece){text, len};
         text += len;
         at += 8 + len;
     }
@@ -85,7 +85,7 @@ static int has_bytes(const sae_tokenizer *t)
     for (int b = 0; b < 256; b++) {
         char name[8];
         snprintf(name, sizeof name, "<0x%02X>", (unsigned)b);
-        const sae_piece *p = &t->piece[FIRST_BYTE + b];
+        const sae_piece *p = &t->token[FIRST_BYTE + b];
         if (p->len != 6 || memcmp(p->text, name, 6) != 0)
             return 0;
     }
@@ -96,8 +96,8 @@ static int has_bytes(const sae_tokenizer *t)
 static void name_bytes(sae_tokenizer *t)
 {
     for (int b = 0; b < 256; b++) {
-        sae_piece *p = &t->piece[FIRST_BYTE + b];
-        t->text[p->text - t->text] = (char)b;
+        sae_piece *p = &t->token[FIRST_BYTE + b];
+        t->token_text[p->text - t->token_text] = (char)b;
         p->len = 1;
     }
 }
@@ -113,12 +113,12 @@ static int by_score(const void *a, const void *b)
 /* Every cut of the piece into two pieces. */
 static int add_cuts(sae_tokenizer *t, int32_t id, int32_t rank, sae_err *err)
 {
-    const sae_piece *p = &t->piece[id];
+    const sae_piece *p = &t->token[id];
     for (size_t cut = 1; cut < p->len; cut++) {
-        int32_t left = sae_strings_find(&t->strings, t->piece, p->text, cut);
+        int32_t left = sae_strings_find(&t->strings, t->token, p->text, cut);
         if (left < 0)
             continue;
-        int32_t right = sae_strings_find(&t->strings, t->piece, p->text + cut, p->len - cut);
+        int32_t right = sae_strings_find(&t->strings, t->token, p->text + cut, p->len - cut);
         if (right < 0)
             continue;
         sae_pair pair = {left, right, rank, id};
@@ -133,15 +133,15 @@ static int index_pieces(sae_tokenizer *t, scored *score, int32_t first, sae_err 
     SAE_TRY(sae_strings_open(&t->strings, t->vocab, err));
     SAE_TRY(sae_pairs_open(&t->pairs, t->vocab, err));
     for (int32_t id = first; id < t->vocab; id++)
-        if (t->piece[id].len > 0)
-            sae_strings_add(&t->strings, t->piece, id);
+        if (t->token[id].len > 0)
+            sae_strings_add(&t->strings, t->token, id);
     qsort(score + first, (size_t)(t->vocab - first), sizeof *score, by_score);
     int32_t rank = 0;
     for (int64_t i = first; i < t->vocab; i++) {
         rank += i > first && score[i].score != score[i - 1].score;
         int32_t id = score[i].id;
-        const sae_piece *p = &t->piece[id];
-        if (sae_strings_find(&t->strings, t->piece, p->text, p->len) == id)
+        const sae_piece *p = &t->token[id];
+        if (sae_strings_find(&t->strings, t->token, p->text, p->len) == id)
             SAE_TRY(add_cuts(t, id, rank, err));
     }
     return SAE_OK;
@@ -149,7 +149,7 @@ static int index_pieces(sae_tokenizer *t, scored *score, int32_t first, sae_err 
 
 static void add_character(const sae_tokenizer *t, sae_merger *m, const char *p, size_t len)
 {
-    int32_t id = sae_strings_find(&t->strings, t->piece, p, len);
+    int32_t id = sae_strings_find(&t->strings, t->token, p, len);
     if (id >= 0) {
         sae_merger_add(m, id);
     } else if (t->unknown >= 0) {
@@ -181,7 +181,7 @@ int sae_tokenizer_llama2c(sae_tokenizer *t, const sae_token_file *f, sae_err *er
 {
     int64_t entries = 0;
     SAE_TRY(scan(f, &entries, err));
-    SAE_TRY(sae_pieces_open(t, entries, f->bytes, err));
+    SAE_TRY(sae_tokens_open(t, entries, f->bytes, err));
     scored *score;
     SAE_TRY(sae_new(&score, entries, sizeof *score, "tokenizer.scores", err));
     load(t, f, score);
@@ -191,7 +191,7 @@ int sae_tokenizer_llama2c(sae_tokenizer *t, const sae_token_file *f, sae_err *er
     t->bos = BOS;
     t->eos = EOS;
     t->unknown = bytes ? -1 : UNKNOWN;
-    t->dummy_prefix = 1;
+    t->decoding.dummy_prefix = 1;
     t->encode = encode;
     int rc = index_pieces(t, score, bytes ? FIRST_BYTE + 256 : SPECIALS, err);
     sae_free(score);

@@ -12,11 +12,11 @@
 #include <string.h>
 #include <xxhash.h>
 
-int sae_pieces_open(sae_tokenizer *t, int64_t vocab, size_t text_bytes, sae_err *err)
+int sae_tokens_open(sae_tokenizer *t, int64_t vocab, size_t text_bytes, sae_err *err)
 {
     t->vocab = vocab;
-    SAE_TRY(sae_new(&t->piece, vocab, sizeof *t->piece, "tokenizer.pieces", err));
-    return sae_new(&t->text, (int64_t)text_bytes, 1, "tokenizer.text", err);
+    SAE_TRY(sae_new(&t->token, vocab, sizeof *t->token, "tokenizer.tokens", err));
+    return sae_new(&t->token_text, (int64_t)text_bytes, 1, "tokenizer.text", err);
 }
 
 static uint64_t table_size(int64_t entries)
@@ -79,6 +79,12 @@ static sae_pair *pair_slot(const sae_pairs *p, int32_t left, int32_t right)
     while (p->slot[i].left >= 0 && (p->slot[i].left != left || p->slot[i].right != right))
         i = (i + 1) & p->mask;
     return &p->slot[i];
+}
+
+const sae_pair *sae_pairs_find(const sae_pairs *p, int32_t left, int32_t right)
+{
+    const sae_pair *slot = pair_slot(p, left, right);
+    return slot->left < 0 ? NULL : slot;
 }
 
 static int pairs_double(sae_pairs *p, sae_err *err)

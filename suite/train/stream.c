@@ -11,7 +11,7 @@
 static int open_buffers(sae_stream *s, sae_err *err)
 {
     size_t count = 0;
-    int gives_grad = (s->ds->gives & SAE_GIVES_GRAD) != 0;
+    int gives_grad = (sae_source_gives(s->ds, s->src) & SAE_GIVES_GRAD) != 0;
     SAE_TRY(sae_size_mul(&count, s->B, s->dim.d_in, err));
     int64_t all = (int64_t)count;
     SAE_TRY(sae_new(&s->raw, all, sizeof *s->raw, "stream.raw", err));
@@ -83,8 +83,9 @@ void sae_stream_close(sae_stream *s)
 
 uint64_t sae_stream_lacks(const sae_stream *s, uint64_t need)
 {
-    uint64_t has = (s->ds->gives & SAE_GIVES_GRAD ? SAE_NEED_GRAD : 0) |
-                   (s->ds->gives & SAE_GIVES_TOKENS ? SAE_NEED_TOKENS : 0);
+    uint64_t gives = sae_source_gives(s->ds, s->src);
+    uint64_t has = (gives & SAE_GIVES_GRAD ? SAE_NEED_GRAD : 0) |
+                   (gives & SAE_GIVES_TOKENS ? SAE_NEED_TOKENS : 0);
     return need & ~has;
 }
 

@@ -14,6 +14,19 @@ static const char json[] =
     "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, "
     "\"\\u0120\": 3, \"<s>\": 4}, \"merges\": [\"a b\"]}}";
 
+/* Rewrites, plain and regular patterns, a trie, the best path, a decoder. */
+static const char unigram[] =
+    "{\"added_tokens\": [{\"id\": 5, \"content\": \"<X>\", \"normalized\": true}], "
+    "\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Lowercase\"}, "
+    "{\"type\": "
+    "\"Precompiled\", \"precompiled_charsmap\": \"BAAAAAAAAAAA\"}, {\"type\": \"Replace\", "
+    "\"pattern\": "
+    "{\"Regex\": \" +\"}, \"content\": \" \"}]}, "
+    "\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"_\"}, "
+    "\"decoder\": {\"type\": \"Metaspace\", \"replacement\": \"_\"}, "
+    "\"model\": {\"type\": \"Unigram\", \"unk_id\": 0, \"vocab\": [[\"?\", 0], [\"a\", -1], "
+    "[\"b\", -1], [\"ab\", -1.5], [\"_\", -1]]}}";
+
 static int tokenize(void *self, const char *text, size_t bytes, int32_t *ids, int64_t cap,
                     int64_t *count, sae_err *err)
 {
@@ -34,8 +47,8 @@ static int scenario(const char *tokenizer, const char *text, sae_err *err)
         ck_assert_ptr_null(t);
         return rc;
     }
-    sae_lm lm = {.self = t, .ctx = 4, .bos = sae_tokenizer_bos(t), .tokenize = tokenize,
-                 .piece = piece};
+    sae_lm lm = {
+        .self = t, .ctx = 4, .bos = sae_tokenizer_bos(t), .tokenize = tokenize, .piece = piece};
     rc = sae_docs_open(&lm, text, "--", 0, &docs, err);
     ck_assert_int_eq(docs != NULL, rc >= 0);
     sae_docs_close(&docs);
@@ -65,13 +78,27 @@ static void each_fault(const char *tokenizer)
     ck_assert_uint_gt(i, 5); /* faults were reached */
 }
 
-START_TEST(byte_level)
+static void each_fault_of(const char *text)
 {
     char path[512];
     sae_err err = {0};
     snprintf(path, sizeof path, "%s/tokenizer.json", test_dir());
-    ck_assert_ok(sae_file_write(path, json, sizeof json - 1, &err), err);
+    ck_assert_ok(sae_file_write(path, text, strlen(text), &err), err);
+    snprintf(path, sizeof path, "%s/tokenizer_config.json", test_dir());
+    ck_assert_ok(sae_file_write(path, "{\"bos_token\": \"a\"}", 18, &err), err);
+    snprintf(path, sizeof path, "%s/tokenizer.json", test_dir());
     each_fault(path);
+}
+
+START_TEST(byte_level)
+{
+    each_fault_of(json);
+}
+END_TEST
+
+START_TEST(unigram_model)
+{
+    each_fault_of(unigram);
 }
 END_TEST
 
@@ -104,6 +131,7 @@ Suite *suite_tokenizer(void)
     TCase *c = tcase_create("tokenizer");
     tcase_set_timeout(c, 20);
     tcase_add_test(c, byte_level);
+    tcase_add_test(c, unigram_model);
     tcase_add_test(c, llama2c);
     suite_add_tcase(s, c);
     return s;

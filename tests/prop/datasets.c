@@ -100,8 +100,9 @@ static batch batch_open(const source *o, int64_t rows)
     batch b = {.d = o->dim.d_in};
     size_t floats = (size_t)(rows * b.d) * sizeof(sae_real);
     b.x = malloc(floats);
-    b.g = o->ds->gives & SAE_GIVES_GRAD ? malloc(floats) : NULL;
-    b.tok = o->ds->gives & SAE_GIVES_TOKENS ? malloc((size_t)rows * sizeof *b.tok) : NULL;
+    uint64_t gives = sae_source_gives(o->ds, o->s);
+    b.g = gives & SAE_GIVES_GRAD ? malloc(floats) : NULL;
+    b.tok = gives & SAE_GIVES_TOKENS ? malloc((size_t)rows * sizeof *b.tok) : NULL;
     memset(b.x, 0xAA, floats);
     return b;
 }
@@ -142,6 +143,8 @@ static const char *const specs[] = {
     "lm:model=m,text=a,hook=resid_post.0,buffer=50,batch=20,eval=0.3",
     "lm:model=m,text=a,hook=resid_post.0,exclude=none",
     "lm:model=m,text=a,hook=resid_post.0,buffer=7,batch=1,exclude=special,eval=0.5",
+    "organism:buffer=2000",
+    "organism:length=20,eval=7,buffer=37,exclude=none",
 };
 enum { SPECS = sizeof specs / sizeof specs[0] };
 
@@ -275,6 +278,16 @@ static const struct {
     {"synthetic", "synthetic:coef=const", 5, 0},
     {"synthetic", "synthetic:firing=exact", 5, 0},
     {"synthetic", "synthetic:rows=1000", 5, 0},
+    {"organism", "organism", 5, 1},
+    {"organism", "organism:batch=9", 5, 1},
+    {"organism", "organism", 6, 0},
+    {"organism", "organism:length=127", 5, 0},
+    {"organism", "organism:exclude=none", 5, 0},
+    {"organism", "organism:buffer=1000", 5, 0},
+    {"organism", "organism:spurious=0", 5, 0},
+    {"organism", "organism:zipf=1", 5, 0},
+    {"organism", "organism:purity=0.8", 5, 0},
+    {"organism:length=20,eval=1", "organism:length=20,eval=2", 5, 0},
     {"shards:dir=\"%s\"", "shards:dir=\"%s/\"", 5, 1},
     {"shards:dir=\"%s\"", "shards:dir=\"%s\"", 6, 0},
     {"shards:dir=\"%s\"", "shards:dir=\"%s\",eval=0.2", 5, 0},

@@ -115,7 +115,7 @@ static int docs_open(const sae_lm *lm, const char *path, const char *separator, 
         used += length;
         doc_start[i + 1] = used;
     }
-    stand_in_docs = (sae_docs){{n, doc_start, doc_tok}, doc_number};
+    stand_in_docs = (sae_docs){.c = {n, doc_start, doc_tok}, .doc = doc_number};
     *docs = &stand_in_docs;
     return SAE_OK;
 }

@@ -31,10 +31,14 @@ enum { /* what a source can supply beside x */
     SAE_GIVES_LABELS = 1 << 4
 };
 
-/* Tokenised documents, one context each: BOS first, cut to the model's context. Host-owned. */
+/* Tokenised documents, one context each: BOS first, cut to the model's context. Host- or
+ * source-owned. */
 typedef struct sae_docs {
     sae_contexts c;
-    const uint64_t *doc; /* [c.N] number of the document in the file */
+    const uint64_t *doc;  /* [c.N] number of the document in the source */
+    int64_t labels;       /* 0: none */
+    const int32_t *label; /* [rows x labels] class of each label, -1: does not apply */
+    const double *nats;   /* [rows] exact -log p(token | prefix); NaN: unknown; NULL: all unknown */
 } sae_docs;
 
 /* One file of activations on disk, mapped; see suite/core/shards.h for the format. */
@@ -81,14 +85,14 @@ typedef struct sae_fill {
     sae_real *x;     /* [B x d_in] raw activations */
     sae_real *g;     /* [B x d_in] */
     sae_token *tok;  /* [B] */
-    int32_t *label;  /* [B] */
+    int32_t *label;  /* [B x labels], as labels() lists them */
 } sae_fill;
 
 /* The language model behind a source, for metrics that splice. */
 typedef struct sae_lm_view {
     const sae_lm *lm;
     const char *hook;
-    const sae_docs *docs;         /* EVAL documents */
+    const sae_docs *docs;         /* EVAL documents; with labels if the source gives any */
     const unsigned char *exclude; /* [vocab] 1: rows with this id are not shown to SAEs */
 } sae_lm_view;
 
@@ -112,6 +116,20 @@ typedef struct sae_dataset {
     int (*truth)(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, sae_truth *t,
                  sae_err *err); /* t's pointers are valid until the next call */
     int (*lm)(const sae_source *s, sae_lm_view *out);
+    /* The labels of fill() and docs(); with SAE_GIVES_LABELS. Valid while the source is open. */
+    int (*labels)(const sae_source *s, const sae_label **table, int64_t *count);
+    /* Documents [doc0, doc0 + N) of a split: a pure function of (options, seed, split, number).
+     * Arrays are valid until the next call. SAE_EINVAL beyond a bounded split's last document. */
+    int (*docs)(sae_source *s, enum sae_split split, uint64_t doc0, int64_t N, sae_docs *out,
+                sae_err *err);
+    /* What an opened source gives: a subset of `gives` when options take something away. */
+    uint64_t (*supplies)(const sae_source *s);
 } sae_dataset;
+
+/* SAE_GIVES_* of an opened source. */
+static inline uint64_t sae_source_gives(const sae_dataset *ds, const sae_source *s)
+{
+    return ds->supplies ? ds->supplies(s) & ds->gives : ds->gives;
+}
 
 #endif

@@ -39,6 +39,14 @@ typedef struct sae_truth { /* ground truth of a synthetic source */
     const sae_code *code;  /* [B x n] true coefficients of the rows of the batch */
 } sae_truth;
 
+/* A discrete variable that a source states for every token. */
+typedef struct sae_label {
+    const char *name; /* [a-z][a-z0-9_]* */
+    int64_t classes;
+    const char *const *class_names; /* [classes] */
+    int bidirectional; /* 1: the first and the last class are opposite poles of one direction */
+} sae_label;
+
 /* Language-model losses around the hook, one entry per scored token. */
 typedef struct sae_splice {
     int64_t T;               /* scored tokens: every token after BOS of every context */
@@ -57,7 +65,7 @@ typedef struct sae_eval { /* one evaluated batch; all pointers borrowed for the 
     const sae_real *g;        /* [B x d] dCE/dx or NULL */
     const sae_code *code;     /* [B x n] or NULL unless needed */
     const sae_token *tok;     /* [B]; sources without documents number rows as documents */
-    const int32_t *label;     /* [B] or NULL */
+    const int32_t *label;     /* [B x sae_measure.labels] classes, -1: does not apply; or NULL */
     const sae_truth *truth;   /* NULL unless needed */
     const sae_splice *splice; /* NULL unless needed */
 } sae_eval;
@@ -85,6 +93,8 @@ typedef struct sae_measure { /* context of a measurement; read-only for metrics 
     const void *opt;
     const sae_truth *truth;  /* atoms (n, d, dict; code NULL) with SAE_MNEED_TRUTH, else NULL;
                                 valid in state_size, begin and end */
+    const sae_label *label;  /* [labels] with SAE_MNEED_LABELS, else NULL and 0 */
+    int64_t labels;
     double scale;            /* decoded activations in raw units = scale * model units (mean) */
     int (*emit)(void *sink, const sae_row *row);
     int (*point)(void *sink, const sae_series *p);

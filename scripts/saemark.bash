@@ -3,10 +3,13 @@ _saemark()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} cmd=${COMP_WORDS[1]} prog=${COMP_WORDS[0]} words=
     COMPREPLY=()
+    local commands='/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'
     if [ "$COMP_CWORD" -eq 1 ]; then
-        words=$("$prog" --help 2>/dev/null | sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p')
+        words=$("$prog" --help 2>/dev/null | sed -n "$commands")
     elif [ "$cmd" = lm ] && [ "$COMP_CWORD" -eq 2 ]; then
-        words=eval
+        words=$("$prog" lm --help 2>/dev/null | sed -n "$commands")
+    elif [ "$cmd" = lm ] && [[ $cur == -* ]]; then
+        words=$("$prog" lm "${COMP_WORDS[2]}" --help 2>/dev/null | sed -n 's/^  \(--[a-z-]*\).*/\1/p')
     elif [[ $cur == -* ]]; then
         words=$("$prog" "$cmd" --help 2>/dev/null | sed -n 's/^  \(--[a-z-]*\).*/\1/p')
     elif [ "$cmd" = list ] && [ "$COMP_CWORD" -eq 2 ]; then

@@ -9,11 +9,24 @@
 #include <stdio.h>
 #include <string.h>
 
+const cli_command *cli_find(const cli_command *const *list, const char *group, const char *word)
+{
+    size_t skip = group ? strlen(group) + 1 : 0;
+    for (; *list; list++)
+        if (!strcmp((*list)->name + skip, word))
+            return *list;
+    return NULL;
+}
+
 void cli_help(const cli_command *c)
 {
     printf("usage: saemark %s %s\n\n%s\n", c->name, c->usage, c->summary);
     if (c->text)
         printf("\n%s", c->text);
+    if (c->commands)
+        printf("\ncommands:\n");
+    for (const cli_command *const *k = c->commands; k && *k; k++)
+        printf("  %-10s %s\n", (*k)->name + strlen(c->name) + 1, (*k)->summary);
     printf("\noptions:\n");
     for (const cli_option *o = c->options; o->name; o++) {
         char left[64];

@@ -20,10 +20,11 @@ typedef struct cli_args {
 } cli_args;
 
 typedef struct cli_command {
-    const char *name;
+    const char *name;        /* of a command of a group with the group's: "lm eval" */
     const char *usage;       /* what follows the name: "PLAN [options]" */
     const char *summary;     /* one line */
     const char *text;        /* more help, or NULL */
+    const struct cli_command *const *commands; /* of a group, NULL-terminated; else NULL */
     const cli_option *options;
     int min_words, max_words; /* positional arguments; max < 0: any number */
     int (*run)(const cli_args *a, sae_err *err);
@@ -31,6 +32,11 @@ typedef struct cli_command {
 
 extern const cli_command cli_list, cli_run, cli_eval, cli_capture, cli_lm, cli_report, cli_convert,
     cli_check, cli_version;
+extern const cli_command cli_lm_eval; /* commands of the group cli_lm */
+
+/* The command of a NULL-terminated list that is called `word` behind its group's name, which is
+ * `group` (NULL: none); NULL when there is none. */
+const cli_command *cli_find(const cli_command *const *list, const char *group, const char *word);
 
 /* Parse argv[0..argc) (argv[0] is the command's name). SAE_EINVAL with the nearest option;
  * SAE_DONE when --help was printed. Release with cli_args_free. */

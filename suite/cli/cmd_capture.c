@@ -102,7 +102,7 @@ static const cli_option options[] = {
     {"text", "FILE", "UTF-8 text"},
     {"hook", "NAME", "resid_pre.L, resid_post.L, attn_out.L or mlp_out.L"},
     {"out", "DIR", "directory of shards to write"},
-    {"tokenizer", "FILE", "tokenizer (default: the one beside the weights)"},
+    CLI_TOKENIZER,
     {"doc-separator", "STR", "line between documents (default: the file is one document)"},
     {"docs", "N", "the first N documents only"},
     {"exclude", "none|bos|special", "tokens whose rows are left out (default bos)"},

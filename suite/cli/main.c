@@ -13,16 +13,15 @@
 
 static const cli_command *const commands[] = {
     &cli_run,  &cli_report,  &cli_eval,  &cli_capture, &cli_lm,
-    &cli_list, &cli_convert, &cli_check, &cli_version,
+    &cli_list, &cli_convert, &cli_check, &cli_version, NULL,
 };
-enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static void help(FILE *to)
 {
     fprintf(to, "usage: saemark COMMAND [arguments]\n\n"
                 "Train, measure and compare sparse autoencoders on language-model activations.\n\n"
                 "commands:\n");
-    for (size_t i = 0; i < COMMANDS; i++)
+    for (size_t i = 0; commands[i]; i++)
         fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fprintf(to, "\nFirst steps:\n"
                 "  saemark run quickstart            synthetic data, report in runs/quickstart\n"
@@ -54,14 +53,6 @@ static void wait_quietly(char **argv)
         execv("/proc/self/exe", argv); /* on failure: go on, only slower */
 }
 
-static const cli_command *find_command(const char *name)
-{
-    for (size_t i = 0; i < COMMANDS; i++)
-        if (!strcmp(commands[i]->name, name))
-            return commands[i];
-    return NULL;
-}
-
 static char *join(int argc, char **argv)
 {
     char *line = sae_strdup("saemark");
@@ -78,7 +69,11 @@ static int run_command(const cli_command *c, int argc, char **argv)
     sae_err err = {0};
     char *line = join(argc, argv);
     cli_args a = {.line = line};
-    int rc = cli_parse(c, argc - 1, argv + 1, &a, &err);
+    const cli_command *in =
+        c->commands && argc > 2 ? cli_find(c->commands, c->name, argv[2]) : NULL;
+    int words = in ? 2 : 1;
+    c = in ? in : c;
+    int rc = cli_parse(c, argc - words, argv + words, &a, &err);
     if (rc == SAE_OK)
         rc = c->run(&a, &err);
     cli_args_free(&a);
@@ -109,7 +104,8 @@ int main(int argc, char **argv)
         help(stdout);
         return 0;
     }
-    const cli_command *c = find_command(!strcmp(argv[1], "--version") ? "version" : argv[1]);
+    const cli_command *c =
+        cli_find(commands, NULL, !strcmp(argv[1], "--version") ? "version" : argv[1]);
     if (!c) {
         fprintf(stderr, "saemark: error: no command '%s' (see saemark --help)\n", argv[1]);
         return 2;

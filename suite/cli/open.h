@@ -11,6 +11,10 @@
 #define CLI_PLUGIN {"plugin", "FILE.so", "load components from a plug-in first; may be repeated"}
 #define CLI_THREADS {"threads", "N", "worker threads (default: all processors)"}
 #define CLI_JSON {"json", NULL, "print JSON"}
+#define CLI_TOKENIZER {"tokenizer", "FILE", "tokenizer (default: the one beside the weights)"}
+#define CLI_MODEL_TEXT                                                                             \
+    "MODEL is a directory with config.json and safetensors, a bare safetensors file, or a\n"      \
+    "llama2.c .bin file.\n"
 
 /* The in-tree components and every --plugin. */
 int cli_open_registry(const cli_args *a, sae_registry **reg, sae_err *err);

@@ -1,11 +1,16 @@
 # The command line itself: help, unknown words, machine-readable lists.
 expect 0 "--help" "$saemark" --help
-for c in run report eval capture lm list convert check version; do
+for c in run report eval capture lm "lm eval" list convert check version; do
+    # shellcheck disable=SC2086 # words
     expect 0 "$c --help" "$saemark" $c --help
     grep -q "^usage: saemark $c" "$tmp/out" || bad "$c --help has no usage line"
 done
 expect 2 "no command" "$saemark"
 one_error "unknown command" "no command 'fly'" "$saemark" fly
+one_error "unknown command of a group" "lm: no command 'fly'" "$saemark" lm fly
+one_error "group without a command" "usage: saemark lm COMMAND" "$saemark" lm
+one_error "option of a command in a group" "lm eval: no option --txt; did you mean --text" \
+    "$saemark" lm eval model --txt x
 one_error "unknown option" "did you mean --resume" "$saemark" run quickstart --resmue
 one_error "missing value" "needs DIR" "$saemark" run quickstart --out
 one_error "bad number" "--threads many: expected a whole number" "$saemark" run quickstart --threads many

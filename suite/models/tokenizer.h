@@ -40,10 +40,11 @@ int sae_tokenizer_open(sae_tokenizer **t, const char *path, int64_t vocab, sae_e
 int sae_tokenizer_parse(sae_tokenizer **t, const sae_token_file *f, int64_t vocab, sae_err *err);
 void sae_tokenizer_close(sae_tokenizer **t); /* NULL-safe; sets *t to NULL */
 
-int64_t sae_tokenizer_vocab(const sae_tokenizer *t);    /* largest id + 1 */
-int32_t sae_tokenizer_bos(const sae_tokenizer *t);      /* -1 when there is none */
-int32_t sae_tokenizer_eos(const sae_tokenizer *t);      /* -1 when there is none */
-const char *sae_tokenizer_hash(const sae_tokenizer *t); /* xxh128 of the file(s), hexadecimal */
+int64_t sae_tokenizer_vocab(const sae_tokenizer *t); /* largest id + 1 */
+int32_t sae_tokenizer_bos(const sae_tokenizer *t);   /* -1 when there is none */
+int32_t sae_tokenizer_eos(const sae_tokenizer *t);   /* -1 when there is none */
+/* xxh128 of the file, with the merges beside it but without tokenizer_config.json; hexadecimal. */
+const char *sae_tokenizer_hash(const sae_tokenizer *t);
 
 /* Ids of `bytes` bytes of UTF-8. add_bos: put BOS first if the tokenizer has one. *count is the
  * full number even when it exceeds cap (then SAE_ECAPACITY, ids hold the first cap). Invalid UTF-8:

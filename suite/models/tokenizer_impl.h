@@ -56,7 +56,6 @@ typedef struct sae_merger {
 typedef struct sae_decoding {
     int dummy_prefix; /* llama2.c: BOS and EOS have no text, nor has the space behind BOS */
     int spaced;       /* a space between two pieces */
-    int fused;        /* the pieces are one text: what follows applies to that */
     int64_t strip;    /* up to so many bytes `stripped` are taken away in front */
     char stripped;
     char first_without[8]; /* the first token is written without this character; "": as it is */

@@ -108,14 +108,8 @@ static int index_added(sae_token_reader *r)
 {
     for (int which = 0; which < 2; which++)
         SAE_TRY(sae_trie_open(&r->p->cuts[which], 8 * r->p->added_count, r->err));
-    for (int64_t i = 0; i < r->p->added_count; i++) {
-        const sae_piece *token = &r->t->token[r->p->added[i].id];
-        char *text = sae_strfmt("%.*s", (int)token->len, token->text);
-        int rc = text ? sae_pipeline_cut(r->p, i, text, &r->scratch)
-                      : SAE_SET(r->err, SAE_ENOMEM, "out of memory");
-        sae_free(text);
-        SAE_TRY(rc);
-    }
+    for (int64_t i = 0; i < r->p->added_count; i++)
+        SAE_TRY(sae_pipeline_cut(r->p, i, &r->t->token[r->p->added[i].id], &r->scratch));
     return SAE_OK;
 }
 

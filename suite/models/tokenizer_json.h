@@ -13,6 +13,7 @@ typedef struct sae_token_reader {
     sae_err *err;
     char *text;           /* where the next token goes */
     sae_rewrites decoder; /* of single tokens */
+    int fused;            /* what follows in the decoder applies to the whole text */
 } sae_token_reader;
 
 /* tokenizer_json.c */

@@ -161,7 +161,8 @@ static int space_inside(const char *p, size_t len)
 int sae_json_split_words(sae_token_reader *r)
 {
     const sae_tokenizer *t = r->t;
-    if (r->p->model != sae_bpe_word || r->p->ignore_merges || r->p->steps.count > 0 ||
+    if (r->p->model != sae_bpe_word || r->p->ignore_merges ||
+        r->p->steps.count == SAE_TOKEN_STEPS ||
         sae_strings_find(&t->strings, t->token, META, sizeof META - 1) < 0)
         return SAE_OK;
     for (uint64_t i = 0; i <= t->pairs.mask; i++) {

@@ -297,6 +297,8 @@ static int read_metaspace(sae_token_reader *r, const json_t *o, const char *wher
         scheme = json_is_false(old) ? "never" : "always";
     m->first = strcmp(scheme, "first") == 0;
     m->prepend = m->first || strcmp(scheme, "always") == 0;
+    if (m->prepend && json_is_false(old))
+        SAE_FAIL(r->err, SAE_EFORMAT, "%s.add_prefix_space: contradicts prepend_scheme", where);
     if (!m->prepend && strcmp(scheme, "never") != 0)
         SAE_FAIL(r->err, SAE_EFORMAT,
                  "%s.prepend_scheme: expected always, first or never, found "
@@ -342,7 +344,7 @@ int sae_json_pre_tokenizer(sae_token_reader *r, const json_t *o)
 static int next_token_step(sae_token_reader *r, sae_rewrite_fn *apply, sae_rewrite **step)
 {
     *step = NULL;
-    if (r->t->decoding.fused)
+    if (r->fused)
         SAE_FAIL(r->err, SAE_EFORMAT, "decoder: only Strip is supported behind Fuse");
     return next_rewrite(r, &r->decoder, apply, step);
 }
@@ -383,7 +385,7 @@ static int load_token_metaspace(sae_token_reader *r, const json_t *o)
 static int load_fuse(sae_token_reader *r, const json_t *o)
 {
     (void)o;
-    r->t->decoding.fused = 1;
+    r->fused = 1;
     return SAE_OK;
 }
 
@@ -393,7 +395,7 @@ static int load_token_strip(sae_token_reader *r, const json_t *o)
     const char *content = json_string_value(json_object_get(o, "content"));
     json_int_t start = json_integer_value(json_object_get(o, "start"));
     json_int_t stop = json_integer_value(json_object_get(o, "stop"));
-    if (!d->fused || stop != 0 || start < 0 || !content || strlen(content) != 1)
+    if (!r->fused || stop != 0 || start < 0 || !content || strlen(content) != 1)
         SAE_FAIL(r->err, SAE_EFORMAT,
                  "decoder: Strip: expected it behind Fuse, with one ASCII "
                  "character to take away at the start only");

@@ -14,6 +14,9 @@
 #include <string.h>
 
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+/* Oniguruma takes the superscripts and fractions of Latin-1 for word characters, outside of
+ * brackets only. */
+#define LATIN "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}"
 #define HEX "0-9A-Fa-f"
 
 /* NULL: not supported there. */
@@ -25,8 +28,8 @@ static const struct {
     {'S', "\\P{White_Space}", "\\P{White_Space}"},
     {'d', "\\p{Nd}", "\\p{Nd}"},
     {'D', "\\P{Nd}", "\\P{Nd}"},
-    {'w', "[" WORD "]", WORD},
-    {'W', "[^" WORD "]", NULL},
+    {'w', "[" WORD LATIN "]", WORD},
+    {'W', "[^" WORD LATIN "]", NULL},
     {'h', "[" HEX "]", HEX},
     {'H', "[^" HEX "]", NULL},
     {'b', NULL, "\\b"},

@@ -47,10 +47,11 @@ static int word_behind(const char *p, size_t len)
     return word_in_front(p + at, len - at);
 }
 
-int sae_pipeline_cut(sae_pipeline *p, int64_t index, const char *text, const sae_scratch *w)
+int sae_pipeline_cut(sae_pipeline *p, int64_t index, const sae_piece *token, const sae_scratch *w)
 {
     int which = p->added[index].normalized;
-    size_t len = strlen(text);
+    const char *text = token->text;
+    size_t len = token->len;
     sae_text buf[2] = {{0}};
     int rc = which ? sae_rewrites_run(&p->normal, &text, &len, 1, buf, w) : SAE_OK;
     if (rc >= 0 && len == 0)
@@ -110,13 +111,14 @@ static int cut_added(sae_encoding *e, int which, const char *p, size_t len, int 
         size_t start = at, stop = at += bytes;
         if (token->single_word && (word_behind(p, start) || word_in_front(p + stop, len - stop)))
             continue;
-        if (token->lstrip && start > done)
-            start -= sae_spaces_behind(p + done, start - done);
+        if (token->lstrip) /* up to what the token in front took along */
+            start = start > done ? start - sae_spaces_behind(p + done, start - done) : done;
         if (token->rstrip)
             stop += sae_spaces_in_front(p + stop, len - stop);
         if (start > done)
             SAE_TRY(rest(e, which, p + done, start - done, first && done == 0));
-        sae_ids_put(e->out, token->id);
+        if (stop > start)
+            sae_ids_put(e->out, token->id);
         done = stop;
     }
     return rest(e, which, p + done, len - done, first && done == 0);

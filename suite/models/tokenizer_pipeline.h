@@ -54,8 +54,9 @@ typedef struct sae_pipeline {
 
 typedef struct sae_best { /* the best path to a byte of a word */
     double score;
-    int64_t from; /* -1: none yet */
-    int32_t id;
+    int64_t from;   /* where its last token starts, -1: none yet */
+    int32_t id;     /* of its last token */
+    int32_t behind; /* id of the token that follows on the best path of the whole word */
 } sae_best;
 
 struct sae_encoding { /* one encoding in progress */
@@ -70,10 +71,10 @@ struct sae_encoding { /* one encoding in progress */
 };
 
 int sae_pipeline_open(sae_tokenizer *t, sae_pipeline **p, sae_err *err); /* becomes t's scheme */
-/* Search for the added token with this index of p->added; text is what the file writes. */
-int sae_pipeline_cut(sae_pipeline *p, int64_t index, const char *text, const sae_scratch *w);
+/* Search for the added token with this index of p->added, written so in the file. */
+int sae_pipeline_cut(sae_pipeline *p, int64_t index, const sae_piece *token, const sae_scratch *w);
 
-/* Models; e.g. the unknown token must be set if there is one. */
+/* Models: append the ids of a word. */
 int sae_bpe_word(void *encoding, const char *p, size_t len);
 int sae_wordlevel_word(void *encoding, const char *p, size_t len);
 int sae_unigram_word(void *encoding, const char *p, size_t len);

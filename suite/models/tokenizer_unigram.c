@@ -24,7 +24,7 @@ static int reserve(sae_encoding *e, int64_t n)
 static void offer(sae_best *b, double score, int64_t from, int32_t id)
 {
     if (b->from < 0 || score > b->score)
-        *b = (sae_best){score, from, id};
+        *b = (sae_best){score, from, id, -1};
 }
 
 static int forward(sae_encoding *e, const char *p, size_t len)
@@ -74,23 +74,21 @@ int sae_unigram_word(void *encoding, const char *p, size_t len)
     SAE_TRY(forward(e, p, len));
     sae_best *best = e->best;
     /* turn the links around: .from becomes where the token that starts here ends */
-    int64_t next = -1;
-    for (int64_t at = (int64_t)len; at >= 0;) {
+    for (int64_t at = (int64_t)len, end = -1; at >= 0;) {
         int64_t from = at > 0 ? best[at].from : -1;
-        int32_t id = best[at].id;
-        best[at].from = next;
-        next = at;
-        if (at > 0)
-            best[from].score = id; /* of the token that starts at `from`, exact in a double */
+        if (from >= 0)
+            best[from].behind = best[at].id;
+        best[at].from = end;
+        end = at;
         at = from;
     }
     for (int64_t at = 0, end; at < (int64_t)len; at = end) {
         end = best[at].from;
-        if ((int32_t)best[at].score != e->t->unknown) {
-            sae_ids_put(e->out, (int32_t)best[at].score);
+        if (best[at].behind != e->t->unknown) {
+            sae_ids_put(e->out, best[at].behind);
             continue;
         }
-        while (end < (int64_t)len && (int32_t)best[end].score == e->t->unknown)
+        while (end < (int64_t)len && best[end].behind == e->t->unknown)
             end = best[end].from;
         put_unknown(e, p + at, (size_t)(end - at));
     }

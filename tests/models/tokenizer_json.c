@@ -463,6 +463,11 @@ START_TEST(step_refusals)
                     "\"prepend_scheme\": \"last\"}",
                     NULL, WORDS),
             0, "prepend_scheme");
+    refuses(file_of(NULL, NULL,
+                    "{\"type\": \"Metaspace\", \"replacement\": \"_\", "
+                    "\"add_prefix_space\": false, \"prepend_scheme\": \"first\"}",
+                    NULL, WORDS),
+            0, "contradicts");
     refuses(file_of(NULL, NULL, "{\"type\": \"Punctuation\", \"behavior\": \"Odd\"}", NULL, WORDS),
             0, "pre_tokenizer.behavior");
     refuses(file_of(NULL, NULL, NULL, "{\"type\": \"CTC\"}", WORDS), 0, "decoder.type");

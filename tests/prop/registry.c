@@ -196,6 +196,9 @@ START_TEST(broken_metrics_and_datasets)
     d.gives |= SAE_GIVES_LM;
     ck_assert_int_eq(sae_admit_dataset(&d, &dn, NULL), SAE_EINVAL);
     d = probe_dataset;
+    d.gives |= SAE_GIVES_LABELS;
+    ck_assert_int_eq(sae_admit_dataset(&d, &dn, NULL), SAE_EINVAL);
+    d = probe_dataset;
     d.fill = NULL;
     ck_assert_int_eq(sae_admit_dataset(&d, &dn, NULL), SAE_EINVAL);
     sae_backend b = {.abi = SAE_BACKEND_ABI, .size = sizeof b, .name = "none", .summary = "none"};

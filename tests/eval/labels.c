@@ -11,7 +11,7 @@ enum { D = 64, LABELS = 2 };
 
 static rig g;
 
-/* ---- a metric that counts rows whose label is what `expected` says ----------------------------- */
+/* ---- a metric that counts rows whose label is what `expected` says --------------------------- */
 
 static int (*expected)(const sae_measure *r, const sae_eval *e, int64_t row);
 
@@ -64,7 +64,7 @@ static double run_tally(void)
     return rig_value(&g, 0, "tally.rows");
 }
 
-/* ---- rows of the oracle are their labels ------------------------------------------------------- */
+/* ---- rows of the oracle are their labels ----------------------------------------------------- */
 
 static int row_is_label(const sae_measure *r, const sae_eval *e, int64_t row)
 {
@@ -98,7 +98,7 @@ START_TEST(labels_of_rows)
 }
 END_TEST
 
-/* ---- passes over documents --------------------------------------------------------------------- */
+/* ---- passes over documents ------------------------------------------------------------------- */
 
 static const sae_label table[LABELS] = {{"id", 512, NULL, 0}, {"pos", 512, NULL, 0}};
 

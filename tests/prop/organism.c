@@ -259,38 +259,46 @@ START_TEST(documents_by_number)
 }
 END_TEST
 
+/* Rows of a split against the documents they name. */
+static void check_oracle(opened *o, enum sae_split split, const sae_label *table)
+{
+    enum { B = 300 };
+    sae_err err = {0};
+    sae_real *x = calloc(B, (size_t)o->dim.d_in * sizeof *x);
+    int32_t *got = calloc(B, ORG_LABELS * sizeof *got);
+    sae_token *place = calloc(B, sizeof *place);
+    ck_assert_ok(o->ds->fill(o->s, split, 12345, B,
+                             &(sae_fill){.x = x, .tok = place, .label = got}, &err), err);
+    for (int r = 0; r < B; r++) {
+        org_document(g, 6, place[r].doc, T, tok, label, NULL);
+        ck_assert_uint_eq(place[r].doc >> 63, split == SAE_SPLIT_EVAL);
+        ck_assert_uint_eq(place[r].id, (uint32_t)tok[place[r].pos]);
+        ck_assert_uint_ne(place[r].pos, 0);
+        ck_assert_mem_eq(got + r * ORG_LABELS, label + place[r].pos * ORG_LABELS,
+                         ORG_LABELS * sizeof *got);
+        const sae_real *column = x + r * o->dim.d_in;
+        for (int l = 0; l < ORG_LABELS; column += table[l++].classes)
+            for (int64_t c = 0; c < table[l].classes; c++)
+                ck_assert(column[c] == (sae_real)(got[r * ORG_LABELS + l] == c));
+        ck_assert_ptr_eq(column, x + (r + 1) * o->dim.d_in);
+    }
+    free(x);
+    free(got);
+    free(place);
+}
+
 /* Without a model a row is its labels: one column per class. */
 START_TEST(oracle_rows)
 {
-    enum { B = 300 };
     opened o;
-    sae_err err = {0};
     const sae_label *table;
     int64_t labels;
     open_source(&o, "organism:buffer=500", 6);
     ck_assert_uint_eq(sae_source_gives(o.ds, o.s), SAE_GIVES_TOKENS | SAE_GIVES_LABELS);
     ck_assert_int_eq(o.ds->labels(o.s, &table, &labels), SAE_OK);
     ck_assert_int_eq(labels, ORG_LABELS);
-    sae_real *x = calloc(B, (size_t)o.dim.d_in * sizeof *x);
-    int32_t *got = calloc(B, ORG_LABELS * sizeof *got);
-    sae_token *place = calloc(B, sizeof *place);
-    ck_assert_ok(o.ds->fill(o.s, SAE_SPLIT_TRAIN, 12345, B,
-                            &(sae_fill){.x = x, .tok = place, .label = got}, &err), err);
-    for (int r = 0; r < B; r++) {
-        org_document(g, 6, place[r].doc, T, tok, label, NULL);
-        ck_assert_uint_eq(place[r].id, (uint32_t)tok[place[r].pos]);
-        ck_assert_uint_ne(place[r].pos, 0);
-        ck_assert_mem_eq(got + r * ORG_LABELS, label + place[r].pos * ORG_LABELS,
-                         ORG_LABELS * sizeof *got);
-        const sae_real *column = x + r * o.dim.d_in;
-        for (int l = 0; l < ORG_LABELS; column += table[l++].classes)
-            for (int64_t c = 0; c < table[l].classes; c++)
-                ck_assert(column[c] == (sae_real)(got[r * ORG_LABELS + l] == c));
-        ck_assert_ptr_eq(column, x + (r + 1) * o.dim.d_in);
-    }
-    free(x);
-    free(got);
-    free(place);
+    check_oracle(&o, SAE_SPLIT_TRAIN, table);
+    check_oracle(&o, SAE_SPLIT_EVAL, table);
     close_source(&o);
 }
 END_TEST

@@ -189,7 +189,8 @@ static void read_agreement(void)
         }
         if (head < 0 || at(t, ORG_L_SEGMENT) != ORG_NARRATIVE || (!verb && to_be < 0))
             continue;
-        ck_assert(is(t - 1, "will") || at(t - 1, ORG_L_NUMBER) == head);
+        ck_assert_int_eq(at(t - 1, ORG_L_NUMBER), is(t - 1, "will") ? -1 : head);
+        ck_assert_int_eq(at(t, ORG_L_NUMBER), -1);
         ck_assert(to_be < 0 || to_be == head);
         if (verb && w->form != ORG_PAST_FORM && !is(t - 1, "will"))
             ck_assert_int_eq(w->form == ORG_BASE, head);
@@ -201,19 +202,23 @@ static void read_agreement(void)
     }
 }
 
-/* "that bird" names the kind of the last subject that was a thing. */
+/* "that bird", "those birds" name the kind of the last subject that was a thing, and its number. */
 static void read_anaphora(void)
 {
-    int thing = -1;
+    int thing = -1, things = 0;
     for (int t = 1; t + 1 < T; t++) {
         if (is(t, "that") || is(t, "those")) {
+            ck_assert_int_eq(is(t, "those"), things);
+            ck_assert_int_eq(word(t + 1)->form, things ? ORG_PLURAL : ORG_SINGULAR);
             ck_assert_int_eq(word(t + 1)->member, thing / ORG_LEAVES);
             seen[ORG_SEGMENTS + 2]++;
         }
         int begins = is(t, "the") && (is(t - 1, ".") || is(t - 1, ",") || is(t - 1, "<bos>"));
         int noun = word(t + 1)->list == ORG_MOOD || word(t + 1)->list == ORG_PLAIN ? t + 2 : t + 1;
-        if (begins && noun < T && word(noun)->list == ORG_NOUN)
+        if (begins && noun < T && word(noun)->list == ORG_NOUN) {
             thing = word(noun)->member;
+            things = word(noun)->form == ORG_PLURAL;
+        }
     }
 }
 

@@ -85,15 +85,15 @@ static const run *find_run(const split_index *x, int64_t row)
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-static void copy_row(const sae_shard *h, int64_t row, int64_t d, sae_real *out)
+static void copy_row(const void *from, int dtype, int64_t row, int64_t d, sae_real *out)
 {
-    const float *f = (const float *)h->acts + row * d;
-    const uint16_t *w = (const uint16_t *)h->acts + row * d;
-    for (int64_t j = 0; h->dtype == 0 && j < d; j++)
+    const float *f = (const float *)from + row * d;
+    const uint16_t *w = (const uint16_t *)from + row * d;
+    for (int64_t j = 0; dtype == 0 && j < d; j++)
         out[j] = (sae_real)f[j];
-    for (int64_t j = 0; h->dtype == 1 && j < d; j++)
+    for (int64_t j = 0; dtype == 1 && j < d; j++)
         out[j] = (sae_real)sae_f16_float(w[j]);
-    for (int64_t j = 0; h->dtype == 2 && j < d; j++)
+    for (int64_t j = 0; dtype == 2 && j < d; j++)
         out[j] = (sae_real)sae_bf16_float(w[j]);
 }
 
@@ -119,7 +119,9 @@ static void fill_chunk(void *arg, int64_t c)
         const sae_shard *h = &s->shards->shard[u->shard];
         int64_t i = u->first + (int64_t)row - u->at;
         if (q->out->x)
-            copy_row(h, i, d, q->out->x + r * d);
+            copy_row(h->acts, h->dtype, i, d, q->out->x + r * d);
+        if (q->out->g && h->grads)
+            copy_row(h->grads, h->grads_dtype, i, d, q->out->g + r * d);
         if (q->out->tok)
             q->out->tok[r] = (sae_token){h->doc[i], h->pos[i], (uint32_t)h->tokens[i]};
     }
@@ -189,11 +191,26 @@ static int hash(const sae_source *s, char out[36])
     return SAE_OK;
 }
 
+static uint64_t supplies(const sae_source *s)
+{
+    int grads = s->shards->count > 0 && s->shards->shard[0].grads; /* all shards or none */
+    return SAE_GIVES_TOKENS | (grads ? SAE_GIVES_GRAD : 0);
+}
+
 static const sae_option table[] = {
-    {.name = "dir", .type = SAE_OPT_STR, .off = offsetof(options, dir), .unit = "path",
+    {.name = "dir",
+     .type = SAE_OPT_STR,
+     .off = offsetof(options, dir),
+     .unit = "path",
      .help = "directory written by saemark capture"},
-    {.name = "eval", .type = SAE_OPT_REAL, .off = offsetof(options, eval), .def = 0.1, .lo = 0,
-     .hi = 1, .unit = "1", .help = "share of the documents held out for evaluation"},
+    {.name = "eval",
+     .type = SAE_OPT_REAL,
+     .off = offsetof(options, eval),
+     .def = 0.1,
+     .lo = 0,
+     .hi = 1,
+     .unit = "1",
+     .help = "share of the documents held out for evaluation"},
     {0},
 };
 
@@ -204,7 +221,7 @@ const sae_dataset sae_dataset_shards = {
     .summary = "activations captured to disk",
     .source = "datasets/shards.md",
     .licence = "that of the captured model and text",
-    .gives = SAE_GIVES_TOKENS,
+    .gives = SAE_GIVES_TOKENS | SAE_GIVES_GRAD,
     .opt_size = sizeof(options),
     .options = table,
     .open = open_source,
@@ -212,4 +229,5 @@ const sae_dataset sae_dataset_shards = {
     .fill = fill,
     .close = close_source,
     .hash = hash,
+    .supplies = supplies,
 };

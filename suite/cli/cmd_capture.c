@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static int dtype_of(const char *text, enum sae_st_dtype *out, sae_err *err)
+/* The number format that an option names, f32 when it is not given. */
+static int dtype_of(const cli_args *a, const char *option, enum sae_st_dtype *out, sae_err *err)
 {
+    const char *text = cli_get(a, option);
     static const struct {
         const char *name;
         enum sae_st_dtype dtype;
@@ -21,7 +23,7 @@ static int dtype_of(const char *text, enum sae_st_dtype *out, sae_err *err)
         *out = known[i].dtype;
         return SAE_OK;
     }
-    SAE_FAIL(err, SAE_EINVAL, "--dtype %s: expected f32, f16 or bf16", text);
+    SAE_FAIL(err, SAE_EINVAL, "--%s %s: expected f32, f16 or bf16", option, text);
 }
 
 /* exclude[id] = 1 for the ids whose rows stay out. */
@@ -52,15 +54,20 @@ static int capture(const cli_args *a, const sae_lm *lm, const sae_docs *docs, sa
                      .dir = cli_get(a, "out"),
                      .model = cli_get(a, "model"),
                      .text = cli_get(a, "text"),
+                     .grads = cli_has(a, "grads"),
                      .batch = 4096};
-    SAE_TRY(dtype_of(cli_get(a, "dtype"), &c.dtype, err));
+    SAE_TRY(dtype_of(a, "dtype", &c.dtype, err));
+    SAE_TRY(dtype_of(a, "grads-dtype", &c.grads_dtype, err));
+    if (!c.grads && cli_has(a, "grads-dtype"))
+        SAE_FAIL(err, SAE_EINVAL, "--grads-dtype: expected --grads with it");
     SAE_TRY(cli_int(a, "rows-per-shard", 1 << 18, 1, INT64_C(1) << 40, &c.rows_per_shard, err));
     SAE_TRY(excluded(lm, cli_get(a, "exclude"), &exclude, err));
     c.exclude = exclude;
     int rc = sae_capture_run(&c, &rows, err);
     sae_free(exclude);
     if (rc >= 0)
-        printf("%s: %lld rows of %s\n", c.dir, (long long)rows, c.hook);
+        printf("%s: %lld rows of %s%s\n", c.dir, (long long)rows, c.hook,
+               c.grads ? " with gradients" : "");
     return rc;
 }
 
@@ -100,13 +107,17 @@ static int run(const cli_args *a, sae_err *err)
 static const cli_option options[] = {
     {"model", "PATH", "language model: directory, safetensors or llama2.c .bin"},
     {"text", "FILE", "UTF-8 text"},
-    {"hook", "NAME", "resid_pre.L, resid_post.L, attn_out.L or mlp_out.L"},
+    {"hook", "NAME",
+     "resid_pre.L, resid_mid.L, resid_post.L, attn_out.L, mlp_out.L, attn_z.L or mlp_act.L"},
     {"out", "DIR", "directory of shards to write"},
     CLI_TOKENIZER,
     {"doc-separator", "STR", "line between documents (default: the file is one document)"},
     {"docs", "N", "the first N documents only"},
     {"exclude", "none|bos|special", "tokens whose rows are left out (default bos)"},
     {"dtype", "f32|f16|bf16", "number format on disk (default f32)"},
+    {"grads", NULL, "also the gradient of the summed cross-entropy at the hook"},
+    {"grads-dtype", "f32|f16|bf16",
+     "number format of gradients (default f32: they span many orders of magnitude)"},
     {"rows-per-shard", "N", "rows per file (default 262144)"},
     CLI_THREADS,
     {NULL, NULL, NULL},

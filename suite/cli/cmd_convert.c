@@ -92,7 +92,7 @@ static int copy_rows(sae_shards_writer *w, const matrix *m, const char *path, in
         for (int64_t i = 0; i < n; i++)
             tok[i] = (sae_token){.doc = (uint64_t)((r + i) / rows_per_doc),
                                  .pos = (uint32_t)((r + i) % rows_per_doc)};
-        SAE_GOTO(sae_shards_writer_add(w, n, x, tok, err));
+        SAE_GOTO(sae_shards_writer_add(w, n, x, NULL, tok, err));
         if (sae_interrupted())
             SAE_GOTO(SAE_SET(err, SAE_EINTR, "interrupted"));
     }

@@ -20,6 +20,8 @@ typedef struct manifest {
     char *path;
     json_t *root;
     enum sae_st_dtype dtype;
+    int grads;
+    enum sae_st_dtype grads_dtype;
 } manifest;
 
 /* ---- manifest -------------------------------------------------------------------------------- */
@@ -29,8 +31,8 @@ static int bad_key(const manifest *m, const char *key, const char *expected, sae
     SAE_FAIL(err, SAE_EFORMAT, "%s: \"%s\": expected %s", m->path, key, expected);
 }
 
-static int get_int(const manifest *m, const json_t *from, const char *key, int64_t lo,
-                   int64_t *out, sae_err *err)
+static int get_int(const manifest *m, const json_t *from, const char *key, int64_t lo, int64_t *out,
+                   sae_err *err)
 {
     const json_t *v = json_object_get(from, key);
     *out = json_integer_value(v);
@@ -61,17 +63,17 @@ static int check_norm(const manifest *m, int64_t d, int64_t rows, sae_err *err)
     return good ? SAE_OK : bad_key(m, "mean", "an array of d numbers", err);
 }
 
-static int get_dtype(manifest *m, sae_err *err)
+static int get_dtype(const manifest *m, const char *key, enum sae_st_dtype *out, sae_err *err)
 {
     const char *name;
-    SAE_TRY(get_text(m, m->root, "dtype", &name, err));
+    SAE_TRY(get_text(m, m->root, key, &name, err));
     static const enum sae_st_dtype all[] = {SAE_ST_F32, SAE_ST_F16, SAE_ST_BF16};
     for (size_t i = 0; i < 3; i++)
         if (!strcmp(name, sae_st_dtype_name(all[i]))) {
-            m->dtype = all[i];
+            *out = all[i];
             return SAE_OK;
         }
-    return bad_key(m, "dtype", "F32, F16 or BF16", err);
+    return bad_key(m, key, "F32, F16 or BF16", err);
 }
 
 static int manifest_open(manifest *m, const char *dir, sae_err *err)
@@ -94,7 +96,10 @@ static int manifest_open(manifest *m, const char *dir, sae_err *err)
         return bad_key(m, "format", "saemark-shards, version 1", err);
     if (!json_is_array(json_object_get(m->root, "shards")))
         return bad_key(m, "shards", "an array", err);
-    return get_dtype(m, err);
+    m->grads = json_object_get(m->root, "grads") != NULL;
+    if (m->grads)
+        SAE_TRY(get_dtype(m, "grads", &m->grads_dtype, err));
+    return get_dtype(m, "dtype", &m->dtype, err);
 }
 
 static void manifest_close(manifest *m)
@@ -144,6 +149,24 @@ static int take_tensor(const sae_st *st, const char *name, enum sae_st_dtype dty
     return SAE_OK;
 }
 
+static int number_of(enum sae_st_dtype t) /* as in sae_shard */
+{
+    return t == SAE_ST_F32 ? 0 : t == SAE_ST_F16 ? 1 : 2;
+}
+
+/* All shards hold gradients or none does. */
+static int take_grads(sae_shard *s, const sae_st *st, const manifest *m, const int64_t *shape,
+                      sae_err *err)
+{
+    s->grads_dtype = number_of(m->grads_dtype);
+    if (m->grads)
+        return take_tensor(st, "grads", m->grads_dtype, 2, shape, &s->grads, err);
+    if (sae_st_find(st, "grads"))
+        SAE_FAIL(err, SAE_EFORMAT, "%s: tensor \"grads\": expected none, %s has no entry \"grads\"",
+                 sae_st_path(st), m->path);
+    return SAE_OK;
+}
+
 static int open_shard(opened *o, const manifest *m, int64_t i, sae_hasher *h, sae_err *err)
 {
     entry e = {0};
@@ -158,8 +181,9 @@ static int open_shard(opened *o, const manifest *m, int64_t i, sae_hasher *h, sa
     SAE_GOTO(take_tensor(o->file[i], "tokens", SAE_ST_I32, 1, shape, &tokens, err));
     SAE_GOTO(take_tensor(o->file[i], "doc", SAE_ST_U64, 1, shape, &doc, err));
     SAE_GOTO(take_tensor(o->file[i], "pos", SAE_ST_U32, 1, shape, &pos, err));
+    SAE_GOTO(take_grads(s, o->file[i], m, shape, err));
     s->rows = e.rows;
-    s->dtype = m->dtype == SAE_ST_F32 ? 0 : m->dtype == SAE_ST_F16 ? 1 : 2;
+    s->dtype = number_of(m->dtype);
     s->tokens = tokens;
     s->doc = doc;
     s->pos = pos;

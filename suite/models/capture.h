@@ -14,6 +14,8 @@ typedef struct sae_capture {
     const char *model, *text;     /* paths for the manifest; text is hashed */
     enum sae_st_dtype dtype;      /* F32, F16 or BF16 */
     int64_t rows_per_shard;
+    int grads;                    /* also d(sum of cross-entropy)/d(activation) of every row */
+    enum sae_st_dtype grads_dtype;
     int64_t batch;                /* tokens per forward pass; a longer context makes its own pass */
 } sae_capture;
 

@@ -46,13 +46,13 @@ static int read_safetensors(const char *out, sae_err *err)
 
 static int write_shards(const char *out, sae_err *err)
 {
-    static const float x[5 * 2] = {1};
+    static const float x[5 * 2] = {1}, g[5 * 2] = {2};
     static const sae_token tok[5] = {{0, 1, 2}};
-    sae_shards_info info = {"m", "w", "h", "t", "x", "y", 2, SAE_ST_F16, 2};
+    sae_shards_info info = {"m", "w", "h", "t", "x", "y", 2, SAE_ST_F16, 2, 1, SAE_ST_F32};
     sae_shards_writer *w;
     int rc = sae_shards_writer_open(&w, out, &info, err);
     if (rc >= 0)
-        rc = sae_shards_writer_add(w, 5, x, tok, err);
+        rc = sae_shards_writer_add(w, 5, x, g, tok, err);
     if (rc >= 0)
         return sae_shards_writer_commit(&w, err);
     sae_shards_writer_abandon(&w);
@@ -98,6 +98,8 @@ static int capture(const char *out, sae_err *err)
                      .dir = out,
                      .model = "m",
                      .dtype = SAE_ST_F32,
+                     .grads = 1,
+                     .grads_dtype = SAE_ST_BF16,
                      .rows_per_shard = 10,
                      .batch = 20};
     int64_t rows;

@@ -1,4 +1,5 @@
-/* tests/fuzz/fuzz_shards.c - any bytes as the manifest of a directory with one good shard. */
+/* tests/fuzz/fuzz_shards.c - any bytes as the manifest of a directory with two good shards, one
+ * without gradients and one with. */
 #include "core/memory.h"
 #include "core/shards.h"
 
@@ -18,20 +19,34 @@ static void remove_dir(void)
     sae_free(manifest);
 }
 
-/* acts-00000.safetensors: three rows of width 2, f32. */
+/* A data set of one shard: three rows of width 2, f32. */
+static void write_set(const char *out, int grads)
+{
+    const sae_shards_info info = {"m", "w",        "h", "t",   "x",       "y",
+                                  2,   SAE_ST_F32, 3,   grads, SAE_ST_F32};
+    static const float acts[6] = {1, 2, 3, 4, 5, 6}, back[6] = {-1, -2, -3, -4, -5, -6};
+    static const sae_token tok[3] = {{0, 1, 7}, {0, 2, 8}, {1, 1, 9}};
+    sae_shards_writer *w;
+    if (sae_shards_writer_open(&w, out, &info, NULL) < 0 ||
+        sae_shards_writer_add(w, 3, acts, back, tok, NULL) < 0 ||
+        sae_shards_writer_commit(&w, NULL) < 0)
+        abort();
+}
+
+/* acts-00000.safetensors has no gradients, acts-00001.safetensors has. */
 static void make_dir(void)
 {
     const char *tmp = getenv("TMPDIR");
+    char second[1100], from[1200], to[1200];
     snprintf(dir, sizeof dir, "%s/saemark-fuzz-XXXXXX", tmp ? tmp : P_tmpdir);
     if (!mkdtemp(dir))
         abort();
-    sae_shards_info info = {"m", "w", "h", "t", "x", "y", 2, SAE_ST_F32, 3};
-    static const float acts[6] = {1, 2, 3, 4, 5, 6};
-    static const sae_token tok[3] = {{0, 1, 7}, {0, 2, 8}, {1, 1, 9}};
-    sae_shards_writer *w;
-    if (sae_shards_writer_open(&w, dir, &info, NULL) < 0 ||
-        sae_shards_writer_add(w, 3, acts, tok, NULL) < 0 ||
-        sae_shards_writer_commit(&w, NULL) < 0)
+    snprintf(second, sizeof second, "%s.grads", dir);
+    snprintf(from, sizeof from, "%s/acts-00000.safetensors", second);
+    snprintf(to, sizeof to, "%s/acts-00001.safetensors", dir);
+    write_set(dir, 0);
+    write_set(second, 1);
+    if (rename(from, to) || sae_dir_remove(second, NULL) < 0)
         abort();
     manifest = sae_path_join(dir, "manifest.json");
     atexit(remove_dir);
@@ -56,6 +71,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         memcpy(x, (const float *)h->acts + 4, sizeof x);
         if (x[1] != 6.0f)
+            abort();
+        if (h->grads && (h->grads_dtype != 0 || ((const float *)h->grads)[5] != -6.0f))
             abort();
     }
     sae_shards_close(&s);

@@ -9,6 +9,7 @@
 #include "models/capture.h"
 #include "support/stand_in.h"
 #include "support/support.h"
+#include <sae/half.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,22 +32,34 @@ typedef struct batch {
 } batch;
 
 static sae_registry *reg;
-static char shards_dir[1024];
+static char shards_dir[1024]; /* with gradients */
 
-static void write_shards(void)
+/* Rows of 43 documents of 7 rows; the last document has 6. Gradients where asked for. */
+static void write_shards(const char *dir, int grads)
 {
     sae_err err = {0};
-    sae_shards_info info = {"m", "w", "h", "t", "text", "x", 6, SAE_ST_BF16, 64};
+    sae_shards_info info = {.model = "m",
+                            .weights_hash = "w",
+                            .hook = "h",
+                            .tokenizer_hash = "t",
+                            .text = "text",
+                            .text_hash = "x",
+                            .d = 6,
+                            .dtype = SAE_ST_BF16,
+                            .rows_per_shard = 64,
+                            .grads = grads,
+                            .grads_dtype = SAE_ST_F16};
     sae_shards_writer *w;
-    snprintf(shards_dir, sizeof shards_dir, "%s/shards", test_dir());
-    ck_assert_ok(sae_shards_writer_open(&w, shards_dir, &info, &err), err);
+    ck_assert_ok(sae_shards_writer_open(&w, dir, &info, &err), err);
     for (int64_t i = 0; i < 300; i++) {
-        float x[6];
-        for (int64_t j = 0; j < 6; j++)
-            x[j] = stand_in_value((uint64_t)i, j, 2);
-        /* documents of 7 rows; numbers far apart, as from a selection */
+        float x[6], g[6];
+        for (int64_t j = 0; j < 6; j++) {
+            x[j] = (float)stand_in_value((uint64_t)i, j, 2);
+            g[j] = (float)stand_in_value((uint64_t)i, j, 3);
+        }
+        /* numbers of documents far apart, as from a selection */
         sae_token tok = {(uint64_t)(i / 7) * 1000003, (uint32_t)(i % 7), (uint32_t)(i % 50)};
-        ck_assert_ok(sae_shards_writer_add(w, 1, x, &tok, &err), err);
+        ck_assert_ok(sae_shards_writer_add(w, 1, x, g, &tok, &err), err);
     }
     ck_assert_ok(sae_shards_writer_commit(&w, &err), err);
 }
@@ -55,7 +68,8 @@ static void setup(void)
 {
     sae_err err = {0};
     ck_assert_ok(sae_registry_open(&reg, &err), err);
-    write_shards();
+    snprintf(shards_dir, sizeof shards_dir, "%s/shards", test_dir());
+    write_shards(shards_dir, 1);
 }
 
 static void teardown(void)
@@ -377,6 +391,8 @@ static sae_capture capture_of(const char *dir, const sae_docs *docs, const char 
                          .model = "m",
                          .text = text,
                          .dtype = SAE_ST_F32,
+                         .grads = 1,
+                         .grads_dtype = SAE_ST_F32,
                          .rows_per_shard = 30,
                          .batch = 25};
 }
@@ -402,6 +418,7 @@ START_TEST(capture_equals_live)
     ck_assert_int_eq(train, live.ds->rows(live.s, SAE_SPLIT_TRAIN));
     ck_assert_int_eq(n, live.ds->rows(live.s, SAE_SPLIT_EVAL));
     batch a = batch_open(&disk, n), b = batch_open(&live, n);
+    ck_assert(a.g && b.g);
     fill_at(&disk, &a, 0, SAE_SPLIT_EVAL, 0, n);
     fill_at(&live, &b, 0, SAE_SPLIT_EVAL, 0, n);
     assert_same(&a, &b, n, "captured and live");
@@ -412,6 +429,37 @@ START_TEST(capture_equals_live)
     sae_free(spec);
     sae_free(text);
     sae_free(dir);
+}
+END_TEST
+
+/* Gradients are those of the row's place in the file, rounded; shards without them supply none. */
+START_TEST(shards_with_and_without_gradients)
+{
+    sae_err err = {0};
+    char *plain = sae_path_join(test_dir(), "plain");
+    write_shards(plain, 0);
+    char *spec = sae_strfmt("shards:dir=\"%s\",eval=0.3", plain);
+    source with = open_source(specs[3], 5), without = open_source(spec, 5);
+    ck_assert_uint_eq(sae_source_gives(with.ds, with.s), SAE_GIVES_TOKENS | SAE_GIVES_GRAD);
+    ck_assert_uint_eq(sae_source_gives(without.ds, without.s), SAE_GIVES_TOKENS);
+    batch a = batch_open(&with, B), b = batch_open(&without, B);
+    fill_at(&with, &a, 0, SAE_SPLIT_TRAIN, 0, B);
+    for (int64_t r = 0; r < B; r++)
+        for (int64_t j = 0; j < 6; j++) {
+            uint64_t row = a.tok[r].doc / 1000003 * 7 + a.tok[r].pos;
+            uint16_t g = sae_float_f16((float)stand_in_value(row, j, 3));
+            ck_assert(a.g[r * 6 + j] == (sae_real)sae_f16_float(g));
+        }
+    sae_real untouched = 7;
+    sae_fill out = {.x = b.x, .g = &untouched};
+    ck_assert_ok(without.ds->fill(without.s, SAE_SPLIT_TRAIN, 0, B, &out, &err), err);
+    ck_assert(untouched == 7 && !memcmp(a.x, b.x, sizeof(sae_real) * B * 6));
+    batch_close(&a);
+    batch_close(&b);
+    close_source(&with);
+    close_source(&without);
+    sae_free(spec);
+    sae_free(plain);
 }
 END_TEST
 
@@ -488,6 +536,7 @@ Suite *suite_datasets(void)
     tcase_add_loop_test(tc, hash_follows_rows, 0, (int)(sizeof pairs / sizeof pairs[0]));
     tcase_add_test(tc, lm_rows_are_activations);
     tcase_add_test(tc, capture_equals_live);
+    tcase_add_test(tc, shards_with_and_without_gradients);
     tcase_add_test(tc, capture_interrupted);
     tcase_add_loop_test(tc, refusals, 0, (int)(sizeof refused / sizeof refused[0]));
     tcase_add_loop_test(tc, empty_split, 0, 2);

@@ -46,6 +46,8 @@ typedef struct sae_shard {
     int64_t rows;
     int dtype;             /* 0 f32, 1 f16, 2 bf16 */
     const void *acts;      /* [rows x d] */
+    int grads_dtype;       /* as dtype */
+    const void *grads;     /* [rows x d] d(sum of ce)/d(acts), raw; NULL in all shards: none */
     const int32_t *tokens; /* [rows] vocabulary ids */
     const uint64_t *doc;   /* [rows] */
     const uint32_t *pos;   /* [rows] */

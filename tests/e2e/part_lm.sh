@@ -35,6 +35,27 @@ if [ -r "$text" ] && [ -r "$models/stories260K.bin" ]; then
         --doc-separator '<|endoftext|>'
     [ -s "$tmp/acts/manifest.json" ] && ok || bad "capture wrote no manifest"
     expect 0 "check of shards" "$saemark" check "$tmp/acts"
+    # Gradients beside activations, at a hook wider than the model (64): rows, tokens and
+    # activations are those of a capture without them.
+    for grads in '' --grads; do
+        expect 0 "capture $grads" "$saemark" capture --model "$models/stories260K.bin" \
+            --text "$text" --tokenizer "$models/tok512.bin" --hook mlp_act.1 --docs 5 \
+            --doc-separator '<|endoftext|>' --dtype bf16 $grads --out "$tmp/wide$grads"
+    done
+    grep -q 'rows of mlp_act.1 with gradients' "$tmp/out" && ok || bad "capture said $(cat "$tmp/out")"
+    expect 0 "check of shards with gradients" "$saemark" check "$tmp/wide--grads"
+    for key in '"grads": "F32"' '"dtype": "BF16"' '"d": 172'; do
+        grep -q "$key" "$tmp/wide--grads/manifest.json" && ok || bad "no $key in the manifest"
+    done
+    sed '/"xxh128"/d; /"grads"/d' "$tmp/wide--grads/manifest.json" >"$tmp/with"
+    sed '/"xxh128"/d' "$tmp/wide/manifest.json" >"$tmp/without"
+    same "manifests with and without gradients" "$tmp/with" "$tmp/without"
+    one_error "a format of no gradients" "expected --grads with it" "$saemark" capture \
+        --model "$models/stories260K.bin" --text "$text" --tokenizer "$models/tok512.bin" \
+        --hook mlp_act.1 --grads-dtype f16 --out "$tmp/none"
+    one_error "a format that is none" "grads-dtype f8: expected f32, f16 or bf16" "$saemark" \
+        capture --model "$models/stories260K.bin" --text "$text" --tokenizer "$models/tok512.bin" \
+        --hook mlp_act.1 --grads --grads-dtype f8 --out "$tmp/none"
     cp -r "$tmp/acts" "$tmp/acts2"
     shard=$(ls "$tmp"/acts2/*.safetensors | head -n 1)
     printf x | dd of="$shard" bs=1 seek=90000 conv=notrunc 2>/dev/null
@@ -48,6 +69,12 @@ if [ -r "$text" ] && [ -r "$models/stories260K.bin" ]; then
         --set batch=512 --set eval_rows=1000 --set seeds=0 --set saes=topk:k=32,n=8d --out "$tmp/lm"
     awk -F'","|",|,"' '/downstream.loss_recovered_zero/ { found = 1 } END { exit !found }' \
         "$tmp/lm/metrics.csv" && ok || bad "no downstream rows"
+    expect 0 "run on a wider hook" "$saemark" run lm --set model="$models/stories260K.bin" \
+        --set tokenizer="$models/tok512.bin" --set text="$text" --set docs=60 --set steps=20 \
+        --set batch=512 --set eval_rows=1000 --set seeds=0 --set hook=mlp_act.1 \
+        --set saes=topk:k=32,n=2d --out "$tmp/lm-wide" --no-report
+    grep -q 'downstream.loss_recovered_zero' "$tmp/lm-wide/metrics.csv" && ok ||
+        bad "no downstream rows at a wider hook"
     [ -s "$tmp/lm/plots/frontier.svg" ] && ok || bad "no plots of the model run"
 else
     skip "$text or the models are not there (set SAEMARK_DATA)"

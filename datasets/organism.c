@@ -23,7 +23,7 @@ typedef struct options {
 } options;
 
 typedef struct store { /* generated documents; grows */
-    int64_t docs, rows; /* room */
+    int64_t docs; /* room */
     int64_t *start;
     int32_t *tok, *label;
     uint64_t *doc;
@@ -61,7 +61,7 @@ static int store_grow(store *q, int64_t docs, int64_t length, sae_err *err)
         return SAE_OK;
     int64_t rows = docs * length;
     store_free(q);
-    *q = (store){.docs = docs, .rows = rows};
+    *q = (store){.docs = docs};
     q->start = calloc((size_t)docs + 1, sizeof *q->start);
     q->doc = calloc((size_t)docs, sizeof *q->doc);
     q->tok = calloc((size_t)rows, sizeof *q->tok);
@@ -86,7 +86,6 @@ static void generate_one(void *arg, int64_t i)
     const job *j = arg;
     int64_t T = j->s->o.length, row = i * T;
     j->q->start[i] = row;
-    j->q->start[i + 1] = row + T; /* the next document writes the same */
     j->q->doc[i] = j->first + (uint64_t)i;
     org_document(j->s->g, j->s->seed, j->q->doc[i], T, j->q->tok + row,
                  j->q->label + row * ORG_LABELS, j->q->nats + row);
@@ -98,6 +97,7 @@ static int generate(const sae_source *s, store *q, enum sae_split split, uint64_
     SAE_TRY(store_grow(q, N, s->o.length, err));
     job j = {s, q, doc0 | (split == SAE_SPLIT_EVAL ? EVAL_BIT : 0)};
     s->host.parallel(generate_one, &j, N);
+    q->start[N] = N * s->o.length;
     *out = (sae_docs){.c = {N, q->start, q->tok}, .doc = q->doc, .labels = ORG_LABELS,
                       .label = q->label, .nats = q->nats};
     return SAE_OK;

@@ -100,6 +100,9 @@ static size_t grapheme(const char *p, size_t len)
 {
     utf8proc_int32_t before = -1, c, state = 0;
     size_t at = 0;
+    /* nothing in ASCII joins a printable character */
+    if ((signed char)*p >= ' ' && (len == 1 || (signed char)p[1] >= ' '))
+        return 1;
     while (at < len) {
         size_t got = sae_utf8_char(p + at, len - at);
         utf8proc_iterate((const utf8proc_uint8_t *)p + at, (utf8proc_ssize_t)got, &c);

@@ -75,7 +75,8 @@ int sae_pairs_open(sae_pairs *p, int64_t expected, sae_err *err)
 static sae_pair *pair_slot(const sae_pairs *p, int32_t left, int32_t right)
 {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    uint64_t i = key * 0x9E3779B97F4A7C15u >> 20 & p->mask;
+    /* bits below 32 of the product know nothing of `left` */
+    uint64_t i = key * 0x9E3779B97F4A7C15u >> 32 & p->mask;
     while (p->slot[i].left >= 0 && (p->slot[i].left != left || p->slot[i].right != right))
         i = (i + 1) & p->mask;
     return &p->slot[i];

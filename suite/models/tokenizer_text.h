@@ -40,8 +40,7 @@ int sae_pattern_next(const sae_pattern *p, const char *text, size_t len, sae_sea
 int sae_scratch_open(sae_scratch *w, sae_err *err);
 void sae_scratch_close(sae_scratch *w);
 
-/* ---- rewriting (tokenizer_rewrite.c, tokenizer_charsmap.c) ------------------------------------
- */
+/* ---- rewriting (tokenizer_rewrite.c, tokenizer_charsmap.c) ----------------------------------- */
 
 enum { SAE_TOKEN_STEPS = 16 };
 

@@ -22,7 +22,8 @@ typedef struct store { /* what sae_docs points to */
 typedef struct reader {
     const sae_lm *lm;
     store *s;
-    int64_t limit;
+    int64_t limit, documents; /* at most; so far */
+    int windows;              /* long documents go on in further contexts */
     sae_err *err;
 } reader;
 
@@ -75,6 +76,40 @@ static int64_t bytes_behind(const sae_lm *lm, const int32_t *tok, int64_t n, con
     return (int64_t)(at < bytes ? at : bytes);
 }
 
+/* Append a context of `kept` tokens that lie behind the last one. */
+static void close_context(reader *r, int64_t kept)
+{
+    store *s = r->s;
+    s->doc[s->contexts] = (uint64_t)r->documents;
+    s->start[s->contexts++] = s->tokens;
+    s->tokens += kept;
+    s->start[s->contexts] = s->tokens;
+}
+
+/* All `count` tokens of a long document, as contexts that begin with BOS each. */
+static int add_windows(reader *r, const char *text, size_t bytes, int64_t count)
+{
+    const sae_lm *lm = r->lm;
+    store *s = r->s;
+    int32_t *ids = NULL;
+    int rc;
+    SAE_TRY(sae_new(&ids, count, sizeof *ids, "docs.windows", r->err));
+    SAE_GOTO(lm->tokenize(lm->self, text, bytes, ids, count, &count, r->err));
+    int64_t bos = ids[0] == lm->bos, room = lm->ctx > bos ? lm->ctx - bos : 1;
+    for (int64_t at = bos; at < count; at += room) {
+        int64_t n = count - at < room ? count - at : room;
+        SAE_GOTO(reserve(s, lm->ctx, r->err));
+        if (bos)
+            s->tok[s->tokens] = lm->bos;
+        memcpy(s->tok + s->tokens + bos, ids + at, (size_t)n * sizeof *ids);
+        close_context(r, bos + n);
+    }
+    s->bytes += (int64_t)bytes;
+fail:
+    sae_free(ids);
+    return rc;
+}
+
 static int add_document(reader *r, const char *text, size_t bytes)
 {
     store *s = r->s;
@@ -85,13 +120,12 @@ static int add_document(reader *r, const char *text, size_t bytes)
     int32_t *tok = s->tok + s->tokens;
     int rc = lm->tokenize(lm->self, text, bytes, tok, lm->ctx, &count, &own);
     if (rc < 0 && rc != SAE_ECAPACITY)
-        SAE_FAIL(r->err, rc, "document %lld: %s", (long long)s->contexts, own.msg);
+        SAE_FAIL(r->err, rc, "document %lld: %s", (long long)r->documents, own.msg);
+    if (count > lm->ctx && r->windows)
+        return add_windows(r, text, bytes, count);
     int64_t kept = count < lm->ctx ? count : lm->ctx;
     s->bytes += count <= lm->ctx ? (int64_t)bytes : bytes_behind(lm, tok, kept, text, bytes);
-    s->doc[s->contexts] = (uint64_t)s->contexts;
-    s->start[s->contexts++] = s->tokens;
-    s->tokens += kept;
-    s->start[s->contexts] = s->tokens;
+    close_context(r, kept);
     return SAE_OK;
 }
 
@@ -101,8 +135,11 @@ static int add_stripped(reader *r, const char *text, size_t bytes)
         text++, bytes--;
     while (bytes > 0 && is_space(text[bytes - 1]))
         bytes--;
-    int full = r->limit > 0 && r->s->contexts == r->limit;
-    return bytes > 0 && !full ? add_document(r, text, bytes) : SAE_OK;
+    if (bytes == 0 || (r->limit > 0 && r->documents == r->limit))
+        return SAE_OK;
+    SAE_TRY(add_document(r, text, bytes));
+    r->documents++;
+    return SAE_OK;
 }
 
 static int add_file(reader *r, const char *text, size_t bytes, const char *separator)
@@ -122,8 +159,8 @@ static int add_file(reader *r, const char *text, size_t bytes, const char *separ
     return bytes > 0 ? add_stripped(r, text + begin, bytes - begin) : SAE_OK;
 }
 
-int sae_docs_open(const sae_lm *lm, const char *path, const char *separator, int64_t limit,
-                  sae_docs **docs, sae_err *err)
+static int open_docs(const sae_lm *lm, const char *path, const char *separator, int64_t limit,
+                     int windows, sae_docs **docs, sae_err *err)
 {
     int rc;
     store *s = NULL;
@@ -132,7 +169,7 @@ int sae_docs_open(const sae_lm *lm, const char *path, const char *separator, int
     SAE_TRY(sae_map_open(&file, path, err));
     SAE_GOTO(sae_new(&s, 1, sizeof *s, "docs", err));
     *docs = &s->view;
-    reader r = {lm, s, limit, err};
+    reader r = {.lm = lm, .s = s, .limit = limit, .windows = windows, .err = err};
     SAE_GOTO(sae_utf8_check((const char *)file.p, file.bytes, err));
     SAE_GOTO(add_file(&r, (const char *)file.p, file.bytes, separator));
     if (s->contexts == 0)
@@ -144,6 +181,18 @@ fail:
     sae_docs_close(docs);
     sae_map_close(&file);
     return sae_fail_prefix(err, rc, "%s", path);
+}
+
+int sae_docs_open(const sae_lm *lm, const char *path, const char *separator, int64_t limit,
+                  sae_docs **docs, sae_err *err)
+{
+    return open_docs(lm, path, separator, limit, 0, docs, err);
+}
+
+int sae_docs_open_windows(const sae_lm *lm, const char *path, const char *separator,
+                          sae_docs **docs, sae_err *err)
+{
+    return open_docs(lm, path, separator, 0, 1, docs, err);
 }
 
 void sae_docs_close(sae_docs **docs)

@@ -10,6 +10,10 @@
  * any document is SAE_EFORMAT, as is invalid UTF-8 (with the byte offset in the file). */
 int sae_docs_open(const sae_lm *lm, const char *path, const char *separator, int64_t limit,
                   sae_docs **docs, sae_err *err);
+/* The same for training: a document that exceeds the model's context goes on in further contexts,
+ * each with BOS first and the same number in doc[]. */
+int sae_docs_open_windows(const sae_lm *lm, const char *path, const char *separator,
+                          sae_docs **docs, sae_err *err);
 void sae_docs_close(sae_docs **docs); /* NULL-safe; sets *docs to NULL */
 /* Bytes of text behind the scored tokens of all documents (for bits per byte): the whole stripped
  * text of a document that fits, the part before the cut of one that does not. */

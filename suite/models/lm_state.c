@@ -1,0 +1,160 @@
+/* suite/models/lm_state.c - saving and loading where a training run stands. */
+#include "models/lm_state.h"
+
+#include "core/error.h"
+#include "core/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *state_path(const char *dir, sae_err *err)
+{
+    char *path = sae_path_join(dir, "state.safetensors");
+    if (!path)
+        (void)SAE_SET(err, SAE_ENOMEM, "out of memory");
+    return path;
+}
+
+int sae_lm_state_open(sae_lm_state *s, const sae_lm_weights *w, sae_err *err)
+{
+    *s = (sae_lm_state){0};
+    SAE_TRY(sae_new(&s->m, w->count, sizeof *s->m, "lm.adam_m", err));
+    return sae_new(&s->v, w->count, sizeof *s->v, "lm.adam_v", err);
+}
+
+void sae_lm_state_close(sae_lm_state *s)
+{
+    sae_free(s->m);
+    sae_free(s->v);
+    *s = (sae_lm_state){0};
+}
+
+/* ---- clock ----------------------------------------------------------------------------------- */
+
+static int put_number(sae_st_writer *w, const char *key, int64_t value, sae_err *err)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    return sae_st_writer_meta(w, key, text, err);
+}
+
+static int get_number(const sae_st *st, const char *key, int64_t *out, sae_err *err)
+{
+    const char *text = sae_st_meta(st, key);
+    char *end = NULL;
+    long long v = text ? strtoll(text, &end, 10) : -1;
+    if (!text || end == text || *end || v < 0)
+        SAE_FAIL(err, SAE_EFORMAT, "%s: __metadata__.%s: expected a whole number, found %.40s",
+                 sae_st_path(st), key, text ? text : "nothing");
+    *out = v;
+    return SAE_OK;
+}
+
+/* ---- tensors --------------------------------------------------------------------------------- */
+
+/* sae_real is float wherever files are written; the f64 build checks gradients only. */
+static int put_all(sae_st_writer *w, const sae_real *const t[3], int64_t count, sae_err *err)
+{
+    static const char *const names[] = {"w", "m", "v"};
+    enum { AT_ONCE = 4096 };
+    float f[AT_ONCE];
+    for (int i = 0; i < 3; i++)
+        SAE_TRY(sae_st_writer_add(w, names[i], SAE_ST_F32, 1, &count, err));
+    SAE_TRY(sae_st_writer_begin(w, err));
+    for (int i = 0; i < 3; i++)
+        for (int64_t at = 0; at < count; at += AT_ONCE) {
+            int64_t n = count - at < AT_ONCE ? count - at : AT_ONCE;
+            for (int64_t k = 0; k < n; k++)
+                f[k] = (float)t[i][at + k];
+            SAE_TRY(sae_st_writer_data(w, f, (size_t)n * sizeof *f, err));
+        }
+    return SAE_OK;
+}
+
+int sae_lm_state_save(const sae_lm_state *s, const sae_lm_weights *w, const char *dir,
+                      const char *identity, sae_err *err)
+{
+    int rc = SAE_OK;
+    sae_st_writer *out = NULL;
+    char *path = state_path(dir, err);
+    if (!path)
+        return SAE_ENOMEM;
+    SAE_GOTO(sae_st_writer_open(&out, path, err));
+    SAE_GOTO(sae_st_writer_meta(out, "identity", identity, err));
+    SAE_GOTO(put_number(out, "step", s->step, err));
+    SAE_GOTO(put_number(out, "tokens", s->tokens, err));
+    SAE_GOTO(put_number(out, "log_bytes", s->log_bytes, err));
+    SAE_GOTO(put_all(out, (const sae_real *const[]){w->base, s->m, s->v}, w->count, err));
+    SAE_GOTO(sae_st_writer_commit(&out, err));
+fail:
+    sae_st_writer_abandon(&out);
+    sae_free(path);
+    return rc;
+}
+
+static int get_all(const sae_st *st, sae_lm_state *s, sae_lm_weights *w, sae_err *err)
+{
+    enum { AT_ONCE = 4096 };
+    float f[AT_ONCE];
+    sae_real *const to[] = {w->base, s->m, s->v};
+    static const char *const names[] = {"w", "m", "v"};
+    for (int i = 0; i < 3; i++) {
+        const sae_st_tensor *t = NULL;
+        SAE_TRY(sae_st_need(st, names[i], 1, &w->count, &t, err));
+        for (int64_t at = 0; at < w->count; at += AT_ONCE) {
+            int64_t n = w->count - at < AT_ONCE ? w->count - at : AT_ONCE;
+            SAE_TRY(sae_st_floats(st, t, at, n, 1, f, err));
+            for (int64_t k = 0; k < n; k++)
+                to[i][at + k] = (sae_real)f[k];
+        }
+    }
+    return SAE_OK;
+}
+
+/* Name the first place where two identities differ. */
+static int compare(const char *path, const char *expected, const char *found, sae_err *err)
+{
+    size_t i = 0;
+    if (strcmp(expected, found) == 0)
+        return SAE_OK;
+    while (expected[i] && expected[i] == found[i])
+        i++;
+    while (i > 0 && expected[i - 1] != ' ')
+        i--;
+    SAE_FAIL(err, SAE_EFORMAT, "%s: the state of another run: expected \"%.80s\", found \"%.80s\"",
+             path, expected + i, strlen(found) > i ? found + i : "");
+}
+
+int sae_lm_state_load(sae_lm_state *s, sae_lm_weights *w, const char *dir, const char *identity,
+                      sae_err *err)
+{
+    int rc = SAE_OK;
+    sae_st *st = NULL;
+    char *path = state_path(dir, err);
+    if (!path)
+        return SAE_ENOMEM;
+    if (!sae_file_exists(path))
+        goto fail;
+    SAE_GOTO(sae_st_open(&st, path, err));
+    const char *found = sae_st_meta(st, "identity");
+    SAE_GOTO(compare(path, identity, found ? found : "", err));
+    SAE_GOTO(get_number(st, "step", &s->step, err));
+    SAE_GOTO(get_number(st, "tokens", &s->tokens, err));
+    SAE_GOTO(get_number(st, "log_bytes", &s->log_bytes, err));
+    SAE_GOTO(get_all(st, s, w, err));
+fail:
+    sae_st_close(&st);
+    sae_free(path);
+    return rc;
+}
+
+int sae_lm_state_remove(const char *dir, sae_err *err)
+{
+    char *path = state_path(dir, err);
+    if (!path)
+        return SAE_ENOMEM;
+    int rc = sae_file_remove(path, err);
+    sae_free(path);
+    return rc;
+}

@@ -1,0 +1,26 @@
+/* suite/models/lm_state.h - where a training run of a language model stands, in memory and on disk.
+ *
+ * state.safetensors holds the weights and both moments as they lie in memory, "w", "m" and "v"
+ * [count] in f32, and as metadata the identity of the run, its step and token count, and how long
+ * train.csv was. It is replaced as a whole, so it is complete whenever the process dies.
+ */
+#ifndef SAE_MODELS_LM_STATE_H
+#define SAE_MODELS_LM_STATE_H
+
+#include "models/lm_weights.h"
+
+typedef struct sae_lm_state {
+    int64_t step, tokens, log_bytes;
+    sae_real *m, *v; /* [count] moments of AdamW */
+} sae_lm_state;
+
+int sae_lm_state_open(sae_lm_state *s, const sae_lm_weights *w, sae_err *err); /* step 0 */
+void sae_lm_state_close(sae_lm_state *s);
+int sae_lm_state_save(const sae_lm_state *s, const sae_lm_weights *w, const char *dir,
+                      const char *identity, sae_err *err);
+/* SAE_OK without a change when dir holds no state; SAE_EFORMAT when it is another run's. */
+int sae_lm_state_load(sae_lm_state *s, sae_lm_weights *w, const char *dir, const char *identity,
+                      sae_err *err);
+int sae_lm_state_remove(const char *dir, sae_err *err);
+
+#endif

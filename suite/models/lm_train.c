@@ -1,0 +1,261 @@
+/* suite/models/lm_train.c - steps, evaluation, log and end of a training run. */
+#include "models/lm_train.h"
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/memory.h"
+#include "models/lm_state.h"
+#include "models/lm_tape.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* Evaluation documents that share a pass. */
+enum { EVAL_DOCS = 64 };
+
+typedef struct trainer {
+    const sae_lm_training *t;
+    sae_lm_state s; /* first: clock and optimiser */
+    sae_real *grad; /* [w.count] */
+    double *ce;     /* [ce_cap] */
+    int64_t ce_cap;
+    sae_out csv;
+    double loss, norm; /* of the last step */
+} trainer;
+
+/* ---- evaluation ------------------------------------------------------------------------------ */
+
+/* Add the losses of documents [doc0, doc0 + N) to the sums. */
+static int score_batch(const sae_lm *lm, const sae_lm_corpus *corpus, int64_t doc0, int64_t N,
+                       double *sum, int64_t *scored, sae_err *err)
+{
+    sae_docs d;
+    sae_lm_pass *pass = NULL;
+    double *ce = NULL;
+    int rc;
+    SAE_TRY(corpus->docs(corpus->self, SAE_SPLIT_EVAL, (uint64_t)doc0, N, &d, err));
+    SAE_GOTO(sae_new(&ce, d.c.start[N], sizeof *ce, "lm.score", err));
+    SAE_GOTO(lm->begin(lm->self, "resid_pre.0", &d.c, &pass, err));
+    SAE_GOTO(lm->finish(pass, NULL, &(sae_lm_out){.ce = ce}, err));
+    for (int64_t c = 0; c < N; c++)
+        for (int64_t r = d.c.start[c]; r + 1 < d.c.start[c + 1]; r++) {
+            sum[0] += ce[r];
+            sum[1] += d.nats ? d.nats[r + 1] : (double)NAN;
+            ++*scored;
+        }
+fail:
+    lm->end(&pass);
+    sae_free(ce);
+    return rc;
+}
+
+int sae_lm_corpus_score(const sae_lm *lm, const sae_lm_corpus *corpus, int64_t docs, double *ce,
+                        double *nats, int64_t *scored, sae_err *err)
+{
+    double sum[2] = {0};
+    *scored = 0;
+    if (corpus->eval >= 0 && docs > corpus->eval)
+        docs = corpus->eval;
+    for (int64_t i = 0; i < docs; i += EVAL_DOCS) {
+        if (sae_interrupted())
+            SAE_FAIL(err, SAE_EINTR, "interrupted while scoring document %lld", (long long)i);
+        SAE_TRY(score_batch(lm, corpus, i, docs - i < EVAL_DOCS ? docs - i : EVAL_DOCS, sum,
+                            scored, err));
+    }
+    if (*scored == 0)
+        SAE_FAIL(err, SAE_EINVAL, "no token to score: every document is shorter than two");
+    *ce = sum[0] / (double)*scored;
+    *nats = sum[1] / (double)*scored;
+    if (!isfinite(*ce))
+        SAE_FAIL(err, SAE_ENONFINITE, "the cross-entropy of the evaluation documents is %g", *ce);
+    return SAE_OK;
+}
+
+/* ---- one step -------------------------------------------------------------------------------- */
+
+static double learning_rate(const sae_lm_training *t, int64_t step)
+{
+    if (step < t->warmup)
+        return t->lr * (double)(step + 1) / (double)t->warmup;
+    double done = (double)(step - t->warmup) / (double)(t->steps - t->warmup);
+    return t->min_lr + (t->lr - t->min_lr) * (1 + cos(3.14159265358979323846 * done)) / 2;
+}
+
+/* Mean loss of the scored rows into k->loss; their number. */
+static int64_t mean_loss(trainer *k, const sae_contexts *c)
+{
+    int64_t scored = 0;
+    double sum = 0;
+    for (int64_t i = 0; i < c->N; i++)
+        for (int64_t r = c->start[i]; r + 1 < c->start[i + 1]; r++, scored++)
+            sum += k->ce[r];
+    k->loss = scored > 0 ? sum / (double)scored : 0;
+    return scored;
+}
+
+static int update(trainer *k, double lr, int64_t scored, sae_err *err)
+{
+    const sae_lm_training *t = k->t;
+    sae_lm_model *m = t->m;
+    sae_mat all = {k->grad, m->w.count / 16, 16, 16};
+    double norm2 = 0, mean = scored > 0 ? 1 / (double)scored : 0;
+    int rc = m->k->project_rows(m->dev, (sae_cmat){0}, all, &norm2);
+    k->norm = sqrt(norm2) * mean;
+    sae_adam a = {.lr = lr, .beta1 = t->beta1, .beta2 = t->beta2, .eps = t->eps,
+                  .grad_scale = t->clip > 0 && k->norm > t->clip ? mean * t->clip / k->norm : mean,
+                  .t = k->s.step + 1};
+    for (int64_t i = 0; rc >= 0 && i < m->w.slots; i++) {
+        const sae_lm_slot *s = &m->w.slot[i];
+        sae_mat w = {m->w.base + s->at, s->rows, s->cols, s->cols};
+        a.weight_decay = sae_lm_part_is_vector(s->part) ? 0 : t->weight_decay;
+        rc = m->k->adam_step(m->dev, &a, w, k->grad + s->at, k->s.m + s->at, k->s.v + s->at);
+    }
+    if (rc < 0)
+        SAE_FAIL(err, rc, "the optimiser failed in step %lld", (long long)k->s.step);
+    return SAE_OK;
+}
+
+static int reserve_losses(trainer *k, int64_t rows, sae_err *err)
+{
+    if (rows <= k->ce_cap)
+        return SAE_OK;
+    sae_free(k->ce);
+    k->ce_cap = 0;
+    SAE_TRY(sae_new(&k->ce, rows, sizeof *k->ce, "lm.train", err));
+    k->ce_cap = rows;
+    return SAE_OK;
+}
+
+static int take_step(trainer *k, sae_err *err)
+{
+    const sae_lm_training *t = k->t;
+    sae_docs d;
+    uint64_t doc0 = (uint64_t)k->s.step * (uint64_t)t->batch;
+    SAE_TRY(t->corpus->docs(t->corpus->self, SAE_SPLIT_TRAIN, doc0, t->batch, &d, err));
+    SAE_TRY(reserve_losses(k, d.c.start[d.c.N], err));
+    SAE_TRY(sae_lm_loss_grad(t->m, &d.c, k->grad, k->ce, err));
+    int64_t scored = mean_loss(k, &d.c);
+    SAE_TRY(update(k, learning_rate(t, k->s.step), scored, err));
+    if (!isfinite(k->loss) || !isfinite(k->norm))
+        SAE_FAIL(err, SAE_ENONFINITE, "step %lld: loss %g, gradient norm %g; a smaller learning "
+                 "rate may help", (long long)k->s.step, k->loss, k->norm);
+    k->s.step++;
+    k->s.tokens += d.c.start[d.c.N];
+    return SAE_OK;
+}
+
+/* ---- log ------------------------------------------------------------------------------------- */
+
+static int every(const sae_lm_training *t, int64_t step, int64_t n)
+{
+    return step == t->steps || (n > 0 && step % n == 0);
+}
+
+/* One row of train.csv for what is due after this step. */
+static int report(trainer *k, sae_lm_trained *out, sae_progress *p, sae_err *err)
+{
+    const sae_lm_training *t = k->t;
+    int64_t step = k->s.step;
+    int evaluate = every(t, step, t->eval_every);
+    if (!evaluate && !every(t, step, t->log_every))
+        return SAE_OK;
+    fprintf(k->csv.f, "%lld,%lld,%.9g,%.9g,%.9g,", (long long)step, (long long)k->s.tokens,
+            k->loss, learning_rate(t, step - 1), k->norm);
+    snprintf(p->note, sizeof p->note, "loss %.4f", k->loss);
+    if (evaluate) {
+        SAE_TRY(sae_lm_corpus_score(&t->m->api, t->corpus, t->eval_docs, &out->ce, &out->nats,
+                                    &out->scored, err));
+        fprintf(k->csv.f, "%.9g,", out->ce);
+        if (isfinite(out->nats))
+            fprintf(k->csv.f, "%.9g", out->nats);
+        snprintf(p->note, sizeof p->note, "loss %.4f, evaluation %.4f", k->loss, out->ce);
+    } else {
+        fprintf(k->csv.f, ",");
+    }
+    fprintf(k->csv.f, "\n");
+    return SAE_OK;
+}
+
+/* train.csv as it was at the state's step. */
+static int open_log(trainer *k, sae_err *err)
+{
+    static const char head[] = "step,tokens,loss,lr,grad_norm,eval_ce,eval_nats\n";
+    char *path = sae_path_join(k->t->dir, "train.csv");
+    int rc = path ? SAE_OK : SAE_SET(err, SAE_ENOMEM, "out of memory");
+    if (rc >= 0 && k->s.step == 0)
+        rc = sae_file_write(path, head, sizeof head - 1, err);
+    if (rc >= 0 && k->s.step == 0)
+        k->s.log_bytes = sizeof head - 1;
+    if (rc >= 0)
+        rc = sae_out_append(&k->csv, path, k->s.log_bytes, err);
+    sae_free(path);
+    return rc;
+}
+
+static int save_state(trainer *k, sae_err *err)
+{
+    SAE_TRY(sae_out_flush(&k->csv, err));
+    k->s.log_bytes = ftell(k->csv.f);
+    return sae_lm_state_save(&k->s, &k->t->m->w, k->t->dir, k->t->identity, err);
+}
+
+/* ---- the run --------------------------------------------------------------------------------- */
+
+static int run_steps(trainer *k, sae_lm_trained *out, sae_progress *p, sae_err *err)
+{
+    const sae_lm_training *t = k->t;
+    while (k->s.step < t->steps) {
+        if (sae_interrupted()) {
+            SAE_TRY(save_state(k, err));
+            SAE_FAIL(err, SAE_EINTR, "interrupted after step %lld; --resume goes on from there",
+                     (long long)k->s.step);
+        }
+        SAE_TRY(take_step(k, err));
+        SAE_TRY(report(k, out, p, err));
+        if (t->checkpoint_every > 0 && k->s.step % t->checkpoint_every == 0 &&
+            k->s.step < t->steps)
+            SAE_TRY(save_state(k, err));
+        sae_progress_at(p, (double)k->s.step);
+    }
+    return SAE_OK;
+}
+
+static int finish(trainer *k, sae_err *err)
+{
+    const sae_lm_training *t = k->t;
+    char *path = sae_path_join(t->dir, "model.safetensors");
+    if (!path)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory");
+    int rc = sae_out_commit(&k->csv, err);
+    if (rc >= 0)
+        rc = sae_lm_weights_save(&t->m->w, &t->m->cfg, path, t->dtype, err);
+    sae_free(path);
+    return rc < 0 ? rc : sae_lm_state_remove(t->dir, err);
+}
+
+int sae_lm_train(const sae_lm_training *t, sae_lm_trained *out, sae_err *err)
+{
+    int rc;
+    trainer k = {.t = t};
+    sae_progress p;
+    double t0 = sae_clock();
+    *out = (sae_lm_trained){0};
+    sae_progress_open(&p, "train", "steps", (double)t->steps);
+    SAE_GOTO(sae_lm_state_open(&k.s, &t->m->w, err));
+    SAE_GOTO(sae_new(&k.grad, t->m->w.count, sizeof *k.grad, "lm.gradients", err));
+    if (t->resume)
+        SAE_GOTO(sae_lm_state_load(&k.s, &t->m->w, t->dir, t->identity, err));
+    SAE_GOTO(open_log(&k, err));
+    SAE_GOTO(run_steps(&k, out, &p, err));
+    SAE_GOTO(finish(&k, err));
+fail:
+    sae_progress_close(&p);
+    out->step = k.s.step;
+    out->tokens = k.s.tokens;
+    out->seconds = sae_clock() - t0;
+    sae_out_abandon(&k.csv);
+    sae_lm_state_close(&k.s);
+    sae_free(k.grad);
+    sae_free(k.ce);
+    return rc;
+}

@@ -76,7 +76,7 @@ CORE  := $(call src,suite/core)
 COMPONENTS := $(call src,variants metrics datasets) $(sort $(wildcard datasets/*/*.c))
 LIB   := $(CORE) $(KREF) $(KHOST) $(KCPU) $(COMPONENTS) $(call src,suite/models suite/models/arch suite/train suite/eval suite/run suite/report)
 CLI   := $(call src,suite/cli)
-ASSETS := $(sort $(wildcard suite/plans/*.yaml reports/*.gp reports/*.html reports/*.css))
+ASSETS := $(sort $(wildcard datasets/*/model/*.json datasets/*/model/*.safetensors suite/plans/*.yaml reports/*.gp reports/*.html reports/*.css))
 LIBOBJ := $(call obj,$(LIB),$(B)) $(B)/gen/list.o $(B)/gen/assets.o
 
 .PHONY: all check check-asan check-fast bench lint install clean help probes FORCE

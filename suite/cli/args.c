@@ -174,3 +174,15 @@ int cli_int(const cli_args *a, const char *name, int64_t def, int64_t lo, int64_
                  (long long)lo, (long long)hi);
     return SAE_OK;
 }
+
+int cli_real(const cli_args *a, const char *name, double def, double lo, double hi, double *out,
+             sae_err *err)
+{
+    const char *text = cli_get(a, name);
+    *out = def;
+    if (!text)
+        return SAE_OK;
+    if (sae_real_parse(text, out) || !(*out >= lo && *out <= hi))
+        SAE_FAIL(err, SAE_EINVAL, "--%s %s: expected a number from %g to %g", name, text, lo, hi);
+    return SAE_OK;
+}

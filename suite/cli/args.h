@@ -32,7 +32,7 @@ typedef struct cli_command {
 
 extern const cli_command cli_list, cli_run, cli_eval, cli_capture, cli_lm, cli_report, cli_convert,
     cli_check, cli_version;
-extern const cli_command cli_lm_eval; /* commands of the group cli_lm */
+extern const cli_command cli_lm_eval, cli_lm_train; /* commands of the group cli_lm */
 
 /* The command of a NULL-terminated list that is called `word` behind its group's name, which is
  * `group` (NULL: none); NULL when there is none. */
@@ -51,6 +51,9 @@ const char **cli_all(const cli_args *a, const char *name);
 /* Whole number in [lo, hi]; `def` when not given. */
 int cli_int(const cli_args *a, const char *name, int64_t def, int64_t lo, int64_t hi, int64_t *out,
             sae_err *err);
+/* Number in [lo, hi]; `def` when not given. */
+int cli_real(const cli_args *a, const char *name, double def, double lo, double hi, double *out,
+             sae_err *err);
 void cli_help(const cli_command *c);
 
 #endif

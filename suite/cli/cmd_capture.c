@@ -9,23 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The number format that an option names, f32 when it is not given. */
-static int dtype_of(const cli_args *a, const char *option, enum sae_st_dtype *out, sae_err *err)
-{
-    const char *text = cli_get(a, option);
-    static const struct {
-        const char *name;
-        enum sae_st_dtype dtype;
-    } known[] = {{"f32", SAE_ST_F32}, {"f16", SAE_ST_F16}, {"bf16", SAE_ST_BF16}};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (text && strcmp(text, known[i].name))
-            continue;
-        *out = known[i].dtype;
-        return SAE_OK;
-    }
-    SAE_FAIL(err, SAE_EINVAL, "--%s %s: expected f32, f16 or bf16", option, text);
-}
-
 /* exclude[id] = 1 for the ids whose rows stay out. */
 static int excluded(const sae_lm *lm, const char *what, unsigned char **out, sae_err *err)
 {
@@ -56,8 +39,8 @@ static int capture(const cli_args *a, const sae_lm *lm, const sae_docs *docs, sa
                      .text = cli_get(a, "text"),
                      .grads = cli_has(a, "grads"),
                      .batch = 4096};
-    SAE_TRY(dtype_of(a, "dtype", &c.dtype, err));
-    SAE_TRY(dtype_of(a, "grads-dtype", &c.grads_dtype, err));
+    SAE_TRY(cli_dtype(a, "dtype", SAE_ST_F32, &c.dtype, err));
+    SAE_TRY(cli_dtype(a, "grads-dtype", SAE_ST_F32, &c.grads_dtype, err));
     if (!c.grads && cli_has(a, "grads-dtype"))
         SAE_FAIL(err, SAE_EINVAL, "--grads-dtype: expected --grads with it");
     SAE_TRY(cli_int(a, "rows-per-shard", 1 << 18, 1, INT64_C(1) << 40, &c.rows_per_shard, err));

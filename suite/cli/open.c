@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 int cli_open_registry(const cli_args *a, sae_registry **reg, sae_err *err)
 {
@@ -42,4 +43,23 @@ int cli_print_json(json_t *j, sae_err *err)
 json_t *cli_json_real(double v)
 {
     return isfinite(v) ? json_real(v) : json_null();
+}
+
+int cli_dtype(const cli_args *a, const char *name, enum sae_st_dtype def, enum sae_st_dtype *out,
+              sae_err *err)
+{
+    static const struct {
+        const char *name;
+        enum sae_st_dtype dtype;
+    } known[] = {{"f32", SAE_ST_F32}, {"f16", SAE_ST_F16}, {"bf16", SAE_ST_BF16}};
+    const char *text = cli_get(a, name);
+    *out = def;
+    for (size_t i = 0; text && i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(text, known[i].name) == 0) {
+            *out = known[i].dtype;
+            return SAE_OK;
+        }
+    if (text)
+        SAE_FAIL(err, SAE_EINVAL, "--%s %s: expected f32, f16 or bf16", name, text);
+    return SAE_OK;
 }

@@ -5,6 +5,7 @@
 #include "cli/args.h"
 #include "core/model.h"
 #include "core/registry.h"
+#include "core/safetensors.h"
 
 #include <jansson.h>
 
@@ -20,6 +21,10 @@
 int cli_open_registry(const cli_args *a, sae_registry **reg, sae_err *err);
 /* The best backend with --threads. */
 int cli_open_engine(const cli_args *a, const sae_registry *reg, sae_engine *e, sae_err *err);
+
+/* f32, f16 or bf16; `def` when not given. */
+int cli_dtype(const cli_args *a, const char *name, enum sae_st_dtype def, enum sae_st_dtype *out,
+              sae_err *err);
 
 /* Print and release a JSON value. */
 int cli_print_json(json_t *j, sae_err *err);

@@ -15,6 +15,7 @@ enum { MAX_HEADER = 100000000 }; /* bytes; limit of the format */
 struct sae_st {
     char *path;
     sae_map map;
+    int owned;    /* the map is ours to close */
     json_t *root; /* owns the names and the metadata */
     const json_t *meta;
     sae_st_tensor *tensor; /* [count] by position in the file */
@@ -223,24 +224,40 @@ static int read_header(sae_st *st, sae_err *err)
     return check_tiling(st, data, room, err);
 }
 
-int sae_st_open(sae_st **out, const char *path, sae_err *err)
+static int open_map(sae_st **out, const char *name, sae_map *map, int owned, sae_err *err)
 {
-    *out = NULL;
     sae_st *st = NULL;
     int rc;
     SAE_GOTO(sae_new(&st, 1, sizeof *st, "safetensors", err));
-    st->path = sae_strdup(path);
-    if (!st->path) {
-        rc = SAE_SET(err, SAE_ENOMEM, "%s: out of memory", path);
-        goto fail;
-    }
-    SAE_GOTO(sae_map_open(&st->map, path, err));
+    st->map = *map;
+    st->owned = owned;
+    *map = (sae_map){0};
+    st->path = sae_strdup(name);
+    if (!st->path)
+        SAE_GOTO(SAE_SET(err, SAE_ENOMEM, "%s: out of memory", name));
     SAE_GOTO(read_header(st, err));
     *out = st;
     return SAE_OK;
 fail:
     sae_st_close(&st);
+    if (owned)
+        sae_map_close(map);
     return rc;
+}
+
+int sae_st_open(sae_st **out, const char *path, sae_err *err)
+{
+    sae_map map;
+    *out = NULL;
+    SAE_TRY(sae_map_open(&map, path, err));
+    return open_map(out, path, &map, 1, err);
+}
+
+int sae_st_open_bytes(sae_st **out, const char *name, const void *p, size_t bytes, sae_err *err)
+{
+    sae_map map = {p, bytes};
+    *out = NULL;
+    return open_map(out, name, &map, 0, err);
 }
 
 void sae_st_close(sae_st **st)
@@ -248,7 +265,8 @@ void sae_st_close(sae_st **st)
     if (!*st)
         return;
     json_decref((*st)->root);
-    sae_map_close(&(*st)->map);
+    if ((*st)->owned)
+        sae_map_close(&(*st)->map);
     sae_free((*st)->tensor);
     sae_free((*st)->path);
     sae_free(*st);

@@ -29,6 +29,8 @@ typedef struct sae_st_tensor {
 typedef struct sae_st sae_st;
 
 int sae_st_open(sae_st **st, const char *path, sae_err *err);
+/* The same of a container in memory, borrowed until close; `name` stands for the path. */
+int sae_st_open_bytes(sae_st **st, const char *name, const void *p, size_t bytes, sae_err *err);
 void sae_st_close(sae_st **st);
 int64_t sae_st_count(const sae_st *st);
 const sae_st_tensor *sae_st_at(const sae_st *st, int64_t i);

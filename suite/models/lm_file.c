@@ -1,6 +1,7 @@
 /* suite/models/lm_file.c - open a language model from disk. */
 #include "models/lm_file.h"
 
+#include "core/assets.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/hash.h"
@@ -179,8 +180,7 @@ static int open_named(sae_lm_model **m, const sae_lm_config *c, const sae_lm_nam
                       const sae_kernels *k, sae_device *dev, sae_err *err)
 {
     sae_lm_source src = {(void *)(uintptr_t)named, sae_lm_read_named};
-    SAE_TRY(sae_lm_model_open(m, c, &src, k, dev, err));
-    return sae_lm_store_hash(named->store, (*m)->api.weights_hash, err);
+    return sae_lm_model_open(m, c, &src, k, dev, err);
 }
 
 static int open_directory(sae_lm_model **m, const char *dir, const sae_kernels *k,
@@ -194,6 +194,8 @@ static int open_directory(sae_lm_model **m, const char *dir, const sae_kernels *
     SAE_TRY(rc);
     SAE_TRY(sae_lm_store_open(&store, dir, err));
     rc = open_named(m, &c, &(sae_lm_named){&store, c.files->names, c.files->prefix}, k, dev, err);
+    if (rc >= 0)
+        rc = sae_lm_store_hash(&store, (*m)->api.weights_hash, err);
     sae_lm_store_close(&store);
     return rc;
 }
@@ -207,11 +209,25 @@ static int open_bare(sae_lm_model **m, const char *path, const sae_kernels *k, s
     int rc = sae_lm_config_meta(&c, store.st[0], err);
     if (rc >= 0)
         rc = open_named(m, &c, &(sae_lm_named){&store, sae_lm_names_meta, NULL}, k, dev, err);
+    if (rc >= 0)
+        rc = sae_lm_store_hash(&store, (*m)->api.weights_hash, err);
     sae_lm_store_close(&store);
     return rc;
 }
 
-/* The tokenizer named by the caller, or the one beside the weights if there is one. */
+/* ---- tokenizers ------------------------------------------------------------------------------ */
+
+/* m->tok is there: what the model takes from it. */
+static void take_tokenizer(sae_lm_model *m)
+{
+    snprintf(m->api.tokenizer_hash, sizeof m->api.tokenizer_hash, "%s", sae_tokenizer_hash(m->tok));
+    if (m->api.bos < 0)
+        m->api.bos = sae_tokenizer_bos(m->tok);
+    if (m->api.eos < 0)
+        m->api.eos = sae_tokenizer_eos(m->tok);
+}
+
+/* The tokenizer named by the caller, or the one in `dir` (NULL: nowhere) if there is one. */
 static int open_tokenizer(sae_lm_model *m, const char *name, const char *dir, sae_err *err)
 {
     int rc = SAE_OK;
@@ -220,21 +236,55 @@ static int open_tokenizer(sae_lm_model *m, const char *name, const char *dir, sa
         {"tokenizer.json", ""}, {"tokenizer.bin", ""}, {"tok", ".bin"}};
     if (*name)
         path = sae_strdup(name);
-    for (size_t i = 0; !*name && !path && i < sizeof beside / sizeof beside[0]; i++)
+    for (size_t i = 0; dir && !*name && !path && i < sizeof beside / sizeof beside[0]; i++)
         SAE_GOTO(only_file(dir, beside[i][0], beside[i][1], &path, err));
     if (path) {
         SAE_GOTO(sae_tokenizer_open(&m->tok, path, m->cfg.vocab, err));
-        snprintf(m->api.tokenizer_hash, sizeof m->api.tokenizer_hash, "%s",
-                 sae_tokenizer_hash(m->tok));
-        if (m->api.bos < 0)
-            m->api.bos = sae_tokenizer_bos(m->tok);
-        if (m->api.eos < 0)
-            m->api.eos = sae_tokenizer_eos(m->tok);
+        take_tokenizer(m);
     }
 fail:
     sae_free(path);
     return rc;
 }
+
+/* ---- embedded models ------------------------------------------------------------------------- */
+
+static const sae_asset *embedded(const char *name, const char *file, sae_err *err)
+{
+    char path[160];
+    snprintf(path, sizeof path, "datasets/%s/model/%s", name, file);
+    const sae_asset *a = sae_asset_find(path);
+    if (!a)
+        (void)SAE_SET(err, SAE_EINVAL, "no such model inside the program (no %s)", path);
+    return a;
+}
+
+static int open_embedded(sae_lm_model **m, const char *name, const sae_kernels *k, sae_device *dev,
+                         sae_err *err)
+{
+    sae_lm_config c;
+    sae_lm_store store = {0};
+    const sae_asset *config = embedded(name, "config.json", err);
+    const sae_asset *weights = embedded(name, "model.safetensors", err);
+    const sae_asset *tok = embedded(name, "tokenizer.json", err);
+    if (!config || !weights || !tok)
+        return SAE_EINVAL;
+    size_t bytes = (size_t)(weights->end - weights->data);
+    SAE_TRY(sae_lm_config_json(&c, (const char *)config->data,
+                               (size_t)(config->end - config->data), err));
+    SAE_TRY(sae_lm_store_open_bytes(&store, weights->name, weights->data, bytes, err));
+    int rc = open_named(m, &c, &(sae_lm_named){&store, c.files->names, NULL}, k, dev, err);
+    sae_lm_store_close(&store);
+    SAE_TRY(rc);
+    sae_hash_bytes(weights->data, bytes, (*m)->api.weights_hash);
+    sae_token_file f = {.name = tok->name, .data = (const char *)tok->data,
+                        .bytes = (size_t)(tok->end - tok->data)};
+    SAE_TRY(sae_tokenizer_parse(&(*m)->tok, &f, c.vocab, err));
+    take_tokenizer(*m);
+    return SAE_OK;
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
 
 int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, const sae_kernels *k,
                 sae_device *dev, sae_err *err)
@@ -243,14 +293,18 @@ int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, const sae_
     sae_lm_model *m = NULL;
     place at = {0};
     *lm = NULL;
-    SAE_GOTO(locate(path, &at, err));
-    if (!at.weights)
-        SAE_GOTO(open_directory(&m, at.dir, k, dev, err));
-    else if (ends_with(at.weights, ".safetensors"))
-        SAE_GOTO(open_bare(&m, at.weights, k, dev, err));
-    else
-        SAE_GOTO(open_bin(&m, at.weights, k, dev, err));
-    SAE_GOTO(open_tokenizer(m, tokenizer, at.dir, err));
+    if (path[0] == '@') {
+        SAE_GOTO(open_embedded(&m, path + 1, k, dev, err));
+    } else {
+        SAE_GOTO(locate(path, &at, err));
+        if (!at.weights)
+            SAE_GOTO(open_directory(&m, at.dir, k, dev, err));
+        else if (ends_with(at.weights, ".safetensors"))
+            SAE_GOTO(open_bare(&m, at.weights, k, dev, err));
+        else
+            SAE_GOTO(open_bin(&m, at.weights, k, dev, err));
+        SAE_GOTO(open_tokenizer(m, tokenizer, at.dir, err));
+    }
     forget(&at);
     *lm = &m->api;
     return SAE_OK;
@@ -258,6 +312,23 @@ fail:
     forget(&at);
     sae_lm_model_close(&m);
     return sae_fail_prefix(err, rc, "model %s", path);
+}
+
+int sae_lm_open_new(sae_lm **lm, const char *config, const char *tokenizer,
+                    const sae_lm_source *src, const sae_kernels *k, sae_device *dev, sae_err *err)
+{
+    int rc;
+    sae_lm_config c;
+    sae_lm_model *m = NULL;
+    *lm = NULL;
+    SAE_GOTO(sae_lm_config_file(&c, config, err));
+    SAE_GOTO(sae_lm_model_open(&m, &c, src, k, dev, err));
+    SAE_GOTO(open_tokenizer(m, tokenizer, NULL, err));
+    *lm = &m->api;
+    return SAE_OK;
+fail:
+    sae_lm_model_close(&m);
+    return sae_fail_prefix(err, rc, "%s", config);
 }
 
 void sae_lm_close(sae_lm **lm)

@@ -4,17 +4,22 @@
  * model.safetensors.index.json names), a *.safetensors whose metadata names the extents or a
  * directory with that one file, or a llama2.c .bin file. tokenizer: a llama2.c tokenizer.bin, a
  * tokenizer.json, or "" for the one beside the weights (none there: tokenize() fails with a clear
- * error, everything else works).
+ * error, everything else works). "@NAME" is a model that the program carries inside itself
+ * (datasets/NAME/model), with its tokenizer.
  */
 #ifndef SAE_MODELS_LM_FILE_H
 #define SAE_MODELS_LM_FILE_H
 
+#include "models/lm_weights.h"
 #include <sae/kernels.h>
 #include <sae/lm.h>
 
 /* k and dev are borrowed for the life of the model. */
 int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, const sae_kernels *k,
                 sae_device *dev, sae_err *err);
+/* A new model: described by a config.json, weights from `src`; tokenizer "": none. */
+int sae_lm_open_new(sae_lm **lm, const char *config, const char *tokenizer,
+                    const sae_lm_source *src, const sae_kernels *k, sae_device *dev, sae_err *err);
 void sae_lm_close(sae_lm **lm);
 
 #endif

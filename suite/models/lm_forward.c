@@ -139,12 +139,14 @@ int32_t sae_lm_next_token(const sae_lm_group *g, int64_t row)
     return row + 1 < g->start[hi] ? g->tok[row + 1] : -1;
 }
 
-/* Results of row r (of the pass) from its logits z; `next` is the token it predicts, -1: none. */
-static void row_results(int64_t vocab, int64_t r, int32_t next, const sae_real *z,
-                        const sae_lm_out *out)
+/* Results of row r (of the pass) from its logits z; `next` is the token it predicts, -1: none.
+ * `back`: z becomes the gradient of its loss. */
+static void row_results(const sae_lm_config *c, int64_t r, int32_t next, const sae_lm_out *out,
+                        int back, sae_real *z)
 {
     double max, log_sum;
-    if (!out->ce && !out->kl && !out->logprob)
+    int64_t vocab = c->vocab;
+    if (!out->ce && !out->kl && !out->logprob && !back)
         return;
     sae_lm_softmax_stats(vocab, z, &max, &log_sum);
     if (out->ce)
@@ -154,6 +156,10 @@ static void row_results(int64_t vocab, int64_t r, int32_t next, const sae_real *
     if (out->logprob)
         for (int64_t v = 0; v < vocab; v++)
             out->logprob[r * vocab + v] = (sae_real)(((double)z[v] - max) - log_sum);
+    if (back && next >= 0)
+        sae_lm_ce_back(vocab, next, c->final_cap, max, log_sum, z);
+    else if (back)
+        memset(z, 0, (size_t)vocab * sizeof *z);
 }
 
 /* The gradient of the final norm's output, and of the head's parameters, from the logits of rows
@@ -174,18 +180,6 @@ static int head_back(sae_lm_model *m, const sae_lm_head_back *b, int64_t r0, int
     return SAE_OK;
 }
 
-/* z, the logits of row r, becomes the gradient of its loss. */
-static void row_back(const sae_lm_config *c, int32_t next, sae_real *z)
-{
-    double max, log_sum;
-    if (next < 0) {
-        memset(z, 0, (size_t)c->vocab * sizeof *z);
-        return;
-    }
-    sae_lm_softmax_stats(c->vocab, z, &max, &log_sum);
-    sae_lm_ce_back(c->vocab, next, c->final_cap, max, log_sum, z);
-}
-
 /* The rows of one chunk of logits. */
 static int head_chunk(sae_lm_model *m, const sae_lm_group *g, int64_t r0, int64_t rows,
                       const sae_lm_out *out, const sae_lm_head_back *b, sae_err *err)
@@ -197,12 +191,8 @@ static int head_chunk(sae_lm_model *m, const sae_lm_group *g, int64_t r0, int64_
     if (out->logits)
         memcpy(out->logits + row * c->vocab, z, (size_t)(rows * c->vocab) * sizeof *z);
 #pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < rows; r++) {
-        int32_t next = sae_lm_next_token(g, row + r);
-        row_results(c->vocab, row + r, next, z + r * c->vocab, out);
-        if (b)
-            row_back(c, next, z + r * c->vocab);
-    }
+    for (int64_t r = 0; r < rows; r++)
+        row_results(c, row + r, sae_lm_next_token(g, row + r), out, b != NULL, z + r * c->vocab);
     return b ? head_back(m, b, r0, rows, z, err) : SAE_OK;
 }
 

@@ -1,6 +1,35 @@
 /* suite/models/lm_math.c - norms, nonlinearities, softmax, and their derivatives. */
 #include "models/lm_math.h"
 
+/* ---- sums ------------------------------------------------------------------------------------ */
+
+/* Sums run in sixteen lanes, element i in lane i mod 16, added up in a fixed order: the same bits
+ * whatever the width of the machine's vectors. `term` is an expression in i. */
+enum { SUM_LANES = 16 };
+
+SAE_LM_INLINE double add_lanes(const double *a)
+{
+    double s = 0;
+    for (int l = 0; l < SUM_LANES; l++)
+        s += a[l];
+    return s;
+}
+
+#define LANE_SUM(sum, n, term)                                                                     \
+    do {                                                                                           \
+        double lane_[SUM_LANES] = {0};                                                             \
+        int64_t whole_ = (n) / SUM_LANES * SUM_LANES;                                              \
+        for (int64_t i0_ = 0; i0_ < whole_; i0_ += SUM_LANES)                                      \
+            _Pragma("omp simd") for (int l_ = 0; l_ < SUM_LANES; l_++)                             \
+            {                                                                                      \
+                const int64_t i = i0_ + l_;                                                        \
+                lane_[l_] += (term);                                                               \
+            }                                                                                      \
+        for (int64_t i = whole_; i < (n); i++)                                                     \
+            lane_[i - whole_] += (term);                                                           \
+        (sum) = add_lanes(lane_);                                                                  \
+    } while (0)
+
 /* ---- norms ----------------------------------------------------------------------------------- */
 
 typedef struct moments {
@@ -12,14 +41,10 @@ static moments row_moments(const sae_lm_normer *k, const sae_real *x)
 {
     double s = 0, q = 0, mean = 0, n = (double)k->n;
     if (k->kind == SAE_LM_NORM_LAYER) {
-#pragma omp simd reduction(+ : s)
-        for (int64_t i = 0; i < k->n; i++)
-            s += (double)x[i];
+        LANE_SUM(s, k->n, (double)x[i]);
         mean = s / n;
     }
-#pragma omp simd reduction(+ : q)
-    for (int64_t i = 0; i < k->n; i++)
-        q += ((double)x[i] - mean) * ((double)x[i] - mean);
+    LANE_SUM(q, k->n, ((double)x[i] - mean) * ((double)x[i] - mean));
     double f = k->kind == SAE_LM_NORM_UNIT ? 1.0 / (fmax(sqrt(q), 1e-12) * sqrt(n))
                                            : 1.0 / sqrt(q / n + k->eps);
     return (moments){(sae_real)mean, (sae_real)f};
@@ -56,12 +81,10 @@ static void norm_row_back(const sae_lm_normer *k, const sae_real *x, const sae_r
     moments m = row_moments(k, x);
     double s = 0, q = 0, n = (double)k->n;
     const sae_real *w = k->w;
-#pragma omp simd reduction(+ : s, q)
-    for (int64_t i = 0; i < k->n; i++) {
-        sae_real xh = (x[i] - m.mean) * m.factor, g = w ? dy[i] * w[i] : dy[i];
-        s += (double)g;
-        q += (double)g * (double)xh;
-    }
+    if (k->kind == SAE_LM_NORM_LAYER)
+        LANE_SUM(s, k->n, (double)(w ? dy[i] * w[i] : dy[i]));
+    LANE_SUM(q, k->n,
+             (double)(w ? dy[i] * w[i] : dy[i]) * (double)((x[i] - m.mean) * m.factor));
     sae_real mean = (sae_real)(k->kind == SAE_LM_NORM_LAYER ? s / n : 0);
     sae_real along = (sae_real)(k->kind == SAE_LM_NORM_UNIT ? q * n : q / n);
     for (int64_t i = 0; i < k->n; i++) {
@@ -228,10 +251,8 @@ void sae_lm_softmax_stats(int64_t n, const sae_real *z, double *max, double *log
 #pragma omp simd reduction(max : m)
     for (int64_t i = 0; i < n; i++)
         m = z[i] > m ? z[i] : m;
-    double s = 0;
-#pragma omp simd reduction(+ : s)
-    for (int64_t i = 0; i < n; i++)
-        s += (double)sae_lm_exp(z[i] - m);
+    double s;
+    LANE_SUM(s, n, (double)sae_lm_exp(z[i] - m));
     *max = (double)m;
     *log_sum = log(s);
 }
@@ -239,13 +260,10 @@ void sae_lm_softmax_stats(int64_t n, const sae_real *z, double *max, double *log
 SAE_LM_CLONES
 double sae_lm_kl(int64_t n, const sae_real *ref, const sae_real *z, double max, double log_sum)
 {
-    double s = 0;
-#pragma omp simd reduction(+ : s)
-    for (int64_t i = 0; i < n; i++) {
-        /* rounded like ref, so that a pass has no divergence from itself */
-        sae_real l = (sae_real)(((double)z[i] - max) - log_sum);
-        s += (double)sae_lm_exp(ref[i]) * ((double)ref[i] - (double)l);
-    }
+    double s; /* the logarithm is rounded like ref: a pass has no divergence from itself */
+    LANE_SUM(s, n,
+             (double)sae_lm_exp(ref[i]) *
+                 ((double)ref[i] - (double)(sae_real)(((double)z[i] - max) - log_sum)));
     return s;
 }
 

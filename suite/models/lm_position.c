@@ -29,7 +29,7 @@ SAE_LM_INLINE void turn(int64_t rotary, const sae_real *angles, sae_real sign, c
 
 SAE_LM_INLINE sae_real rms_factor(double eps, int64_t n, const sae_real *x)
 {
-    double q = 0;
+    double q = 0; /* in this order: heads are short */
     for (int64_t i = 0; i < n; i++)
         q += (double)x[i] * (double)x[i];
     return (sae_real)(1.0 / sqrt(q / (double)n + eps));

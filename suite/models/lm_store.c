@@ -110,6 +110,18 @@ int sae_lm_store_open_file(sae_lm_store *s, const char *path, sae_err *err)
     return rc;
 }
 
+int sae_lm_store_open_bytes(sae_lm_store *s, const char *name, const void *p, size_t bytes,
+                            sae_err *err)
+{
+    *s = (sae_lm_store){0};
+    SAE_TRY(sae_new(&s->st, 1, sizeof *s->st, "lm.store", err));
+    int rc = sae_st_open_bytes(&s->st[0], name, p, bytes, err);
+    s->count = rc >= 0;
+    if (rc < 0)
+        sae_lm_store_close(s);
+    return rc;
+}
+
 void sae_lm_store_close(sae_lm_store *s)
 {
     for (int64_t i = 0; i < s->count; i++)

@@ -71,8 +71,10 @@ typedef struct sae_lm_store {
  * to hold what it says. SAE_EFORMAT and SAE_EIO name the file and the tensor. */
 int sae_lm_store_open(sae_lm_store *s, const char *dir, sae_err *err);
 int sae_lm_store_open_file(sae_lm_store *s, const char *path, sae_err *err); /* one file */
+int sae_lm_store_open_bytes(sae_lm_store *s, const char *name, const void *p, size_t bytes,
+                            sae_err *err); /* one file in memory, borrowed */
 void sae_lm_store_close(sae_lm_store *s);
-/* xxh128 of the file, of several the xxh128 over theirs, hexadecimal. */
+/* xxh128 of a file, of several the xxh128 over theirs, hexadecimal. */
 int sae_lm_store_hash(const sae_lm_store *s, char out[36], sae_err *err);
 
 /* sae_lm_source.read with these as self. */

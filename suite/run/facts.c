@@ -1,17 +1,17 @@
 /* suite/run/facts.c - run.json: everything needed to repeat the run and to read its numbers. */
+#include "run/facts.h"
 #include "run/session.h"
 
 #include "core/build.h"
 #include "core/error.h"
 #include "core/memory.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-static json_t *build_json(void)
+json_t *sae_facts_build(void)
 {
     const sae_build_facts *f = sae_build();
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "version", f->version, "git", f->git,
@@ -19,13 +19,13 @@ static json_t *build_json(void)
                      f->target);
 }
 
-static json_t *machine_json(const sae_session *s)
+json_t *sae_facts_machine(const sae_engine *e)
 {
     char host[128] = "";
     gethostname(host, sizeof host - 1);
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:I}", "host", host, "backend", s->e.be->name,
-                     "processor", s->e.props.name, "library", s->e.props.library, "threads",
-                     s->e.props.threads, "peak_rss_bytes", (json_int_t)sae_memory_peak_rss());
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:I}", "host", host, "backend", e->be->name,
+                     "processor", e->props.name, "library", e->props.library, "threads",
+                     e->props.threads, "peak_rss_bytes", (json_int_t)sae_memory_peak_rss());
 }
 
 static json_t *dataset_json(const char *spec, const sae_stream *st)
@@ -85,8 +85,8 @@ int sae_facts_write(const sae_session *s, const char *identity, sae_err *err)
         s->o->command ? s->o->command : "", "finished", when, "steps", (json_int_t)p->steps,
         "batch", (json_int_t)p->batch, "eval_rows", (json_int_t)p->eval_rows, "determinism", "D1",
         "dataset", dataset_json(s->train_text, &s->train), "norm", norm_json(s), "saes",
-        jobs_json(s), "metrics", metrics_json(s), "build", build_json(), "machine",
-        machine_json(s));
+        jobs_json(s), "metrics", metrics_json(s), "build", sae_facts_build(), "machine",
+        sae_facts_machine(&s->e));
     if (j && p->eval_dataset)
         json_object_set_new(j, "eval_dataset", dataset_json(s->eval_text, &s->eval));
     if (j && s->hook[0])

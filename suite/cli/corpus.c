@@ -1,0 +1,76 @@
+/* suite/cli/corpus.c - documents from --data SPEC or --text FILE. */
+#include "cli/corpus.h"
+
+#include "core/error.h"
+#include "core/hash.h"
+#include "core/memory.h"
+#include "models/docs.h"
+#include "run/host.h"
+
+static int dataset_docs(void *self, enum sae_split split, uint64_t doc0, int64_t N, sae_docs *out,
+                        sae_err *err)
+{
+    const cli_corpus *k = self;
+    return k->spec.dataset->docs(k->src, split, doc0, N, out, err);
+}
+
+static int open_data(cli_corpus *k, const char *text, const sae_registry *reg, const sae_engine *e,
+                     uint64_t seed, sae_err *err)
+{
+    sae_dims dim;
+    char hash[36];
+    sae_host host = sae_host_make(e, seed);
+    SAE_TRY(sae_spec_parse(&k->spec, reg, SAE_KIND_DATASET, text, err));
+    const sae_dataset *ds = k->spec.dataset;
+    if (!ds->docs)
+        SAE_FAIL(err, SAE_ENEEDS, "--data %s: this dataset has no documents of its own", text);
+    SAE_TRY(ds->open(&k->src, sae_opts_base(k->spec.opts), &host, &dim, err));
+    SAE_TRY(ds->hash(k->src, hash));
+    char *spec = sae_spec_print(&k->spec, 1);
+    k->id = spec ? sae_strfmt("%s#%s", spec, hash) : NULL;
+    sae_free(spec);
+    k->c = (sae_lm_corpus){k, dataset_docs, -1, k->id};
+    return SAE_OK;
+}
+
+static int open_text(cli_corpus *k, const cli_args *a, const char *path, const sae_lm *lm,
+                     uint64_t seed, sae_err *err)
+{
+    const char *separator = cli_get(a, "doc-separator");
+    char hash[36];
+    double share;
+    SAE_TRY(cli_real(a, "eval-share", 0.05, 0, 1, &share, err));
+    SAE_TRY(sae_docs_open_windows(lm, path, separator ? separator : "", &k->docs, err));
+    SAE_TRY(sae_lm_text_open(&k->text, k->docs, seed, share, err));
+    SAE_TRY(sae_hash_file(path, hash, err));
+    k->id = sae_strfmt("text#%s tokenizer#%s separator=%s eval_share=%g", hash, lm->tokenizer_hash,
+                       separator ? separator : "", share);
+    k->c = (sae_lm_corpus){k->text, sae_lm_text_docs, sae_lm_text_eval(k->text), k->id};
+    return SAE_OK;
+}
+
+int cli_corpus_open(cli_corpus *k, const cli_args *a, const sae_registry *reg, const sae_engine *e,
+                    const sae_lm *lm, uint64_t seed, sae_err *err)
+{
+    const char *data = cli_get(a, "data"), *text = cli_get(a, "text");
+    *k = (cli_corpus){0};
+    if (!data == !text)
+        SAE_FAIL(err, SAE_EINVAL, "expected one of --data SPEC and --text FILE");
+    int rc = data ? open_data(k, data, reg, e, seed, err) : open_text(k, a, text, lm, seed, err);
+    if (rc >= 0 && !k->id)
+        rc = SAE_SET(err, SAE_ENOMEM, "out of memory");
+    if (rc < 0)
+        cli_corpus_close(k);
+    return rc;
+}
+
+void cli_corpus_close(cli_corpus *k)
+{
+    if (k->src)
+        k->spec.dataset->close(&k->src);
+    sae_spec_free(&k->spec);
+    sae_lm_text_close(&k->text);
+    sae_docs_close(&k->docs);
+    sae_free(k->id);
+    *k = (cli_corpus){0};
+}

@@ -65,8 +65,9 @@ static int read_settings(const cli_args *a, run_state *r, sae_err *err)
 static char *identity_of(const run_state *r, const char *config)
 {
     const sae_lm_training *t = &r->t;
-    return sae_strfmt("lm-train-1 config=%s init=%llu,%g corpus=%s steps=%lld batch=%lld warmup=%lld "
-                      "lr=%g min_lr=%g betas=%g,%g weight_decay=%g clip=%g eval=%lld,%lld,%lld",
+    return sae_strfmt("lm-train-1 config=%s init=%llu,%g corpus=%s steps=%lld batch=%lld "
+                      "warmup=%lld lr=%g min_lr=%g betas=%g,%g weight_decay=%g clip=%g "
+                      "eval=%lld,%lld,%lld",
                       config, (unsigned long long)r->init.seed, r->init.std, r->corpus.c.id,
                       (long long)t->steps, (long long)t->batch, (long long)t->warmup, t->lr,
                       t->min_lr, t->beta1, t->beta2, t->weight_decay, t->clip,
@@ -214,7 +215,7 @@ const cli_command cli_lm_train = {
     .name = "lm train",
     .usage = "CONFIG.json --out DIR (--data SPEC | --text FILE --tokenizer FILE) [options]",
     .summary = "Train a model of any supported architecture from scratch",
-    .text = "CONFIG.json is a Hugging Face config.json; the result is a checkpoint in that layout.\n"
+    .text = "CONFIG.json is Hugging Face's; the result is a checkpoint in that layout.\n"
             "The same command gives the same weights, bit for bit, for any number of threads.\n",
     .options = options,
     .min_words = 1,

@@ -173,7 +173,7 @@ static int report(trainer *k, sae_lm_trained *out, sae_progress *p, sae_err *err
         fprintf(k->csv.f, ",");
     }
     fprintf(k->csv.f, "\n");
-    return SAE_OK;
+    return sae_out_flush(&k->csv, err); /* to be watched */
 }
 
 /* train.csv as it was at the state's step. */

@@ -1,0 +1,278 @@
+/* tests/models/lm_train.c - training runs: that they learn, that nothing but their settings decides
+ * their bits, and that a run that was stopped goes on as if it had not been. */
+#include "lm_models.h"
+#include "lm_util.h"
+
+#include "core/file.h"
+#include "models/lm_corpus.h"
+#include "models/lm_init.h"
+#include "models/lm_train.h"
+
+#include <omp.h>
+#include <sae/fail.h>
+#include <string.h>
+
+enum { T = 24, MOST_DOCS = 64, VOCAB = 41 };
+
+/* Documents in which every token but the first follows from the one before: t -> 3 t + 1 mod 41. */
+typedef struct chain {
+    int64_t start[MOST_DOCS + 1];
+    int32_t tok[MOST_DOCS * T];
+    uint64_t doc[MOST_DOCS];
+    double nats[MOST_DOCS * T];
+    int64_t stop_at; /* the batch of TRAIN that cannot be had; -1: none */
+    int64_t calls;
+} chain;
+
+static int chain_docs(void *self, enum sae_split split, uint64_t doc0, int64_t N, sae_docs *out,
+                      sae_err *err)
+{
+    chain *k = self;
+    ck_assert_int_le(N, MOST_DOCS);
+    if (split == SAE_SPLIT_TRAIN && k->calls++ == k->stop_at)
+        return SAE_RECORD(err, SAE_EIO, "the power went out");
+    for (int64_t i = 0; i < N; i++) {
+        uint64_t number = doc0 + (uint64_t)i + (split == SAE_SPLIT_EVAL ? 1u << 30 : 0);
+        k->doc[i] = number;
+        k->start[i + 1] = (i + 1) * T;
+        int32_t t = (int32_t)(sae_philox(3, SAE_STREAM_SYNTHETIC, number, 0).v[0] % VOCAB);
+        for (int64_t j = 0; j < T; j++, t = (3 * t + 1) % VOCAB) {
+            k->tok[i * T + j] = t;
+            k->nats[i * T + j] = j ? 0 : log(VOCAB);
+        }
+    }
+    *out = (sae_docs){.c = {N, k->start, k->tok}, .doc = k->doc, .nats = k->nats};
+    return SAE_OK;
+}
+
+typedef struct rig {
+    lm_fixture f;
+    sae_lm_model *m;
+    chain data;
+    sae_lm_corpus corpus;
+    sae_lm_training t;
+    sae_lm_trained done;
+    char dir[512];
+} rig;
+
+/* Configuration 3 has learned positions and every kind of bias. */
+static void open_rig(rig *r, const char *name, int threads)
+{
+    static sae_lm_init init = {4, 0.05};
+    sae_lm_source src = {&init, sae_lm_read_init};
+    sae_lm_config c = lm_config(3);
+    memset(r, 0, sizeof *r);
+    for (int i = 0; sae_lm_archs[i]; i++)
+        if (strcmp(sae_lm_archs[i]->name, "gpt2") == 0)
+            c.files = sae_lm_archs[i];
+    c.bias_head = 0; /* which GPT-2's files do not have */
+    lm_engine(&r->f, threads);
+    ck_assert_ok(sae_lm_model_open(&r->m, &c, &src, &r->f.e.k, r->f.e.dev, &r->f.err), r->f.err);
+    r->data.stop_at = -1;
+    r->corpus = (sae_lm_corpus){&r->data, chain_docs, -1, "chain"};
+    snprintf(r->dir, sizeof r->dir, "%s/%s", test_dir(), name);
+    ck_assert_int_eq(sae_dir_make(r->dir, NULL), SAE_OK);
+    r->t = (sae_lm_training){.m = r->m, .corpus = &r->corpus, .dir = r->dir, .identity = "a=1 b=2",
+                             .steps = 120, .batch = 16, .warmup = 10, .lr = 1e-2, .min_lr = 1e-3,
+                             .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1,
+                             .clip = 1, .log_every = 10, .eval_every = 40, .checkpoint_every = 25,
+                             .eval_docs = 40};
+}
+
+static void close_rig(rig *r)
+{
+    sae_lm_model_close(&r->m);
+    sae_engine_close(&r->f.e);
+}
+
+static void train(rig *r)
+{
+    ck_assert_ok(sae_lm_train(&r->t, &r->done, &r->f.err), r->f.err);
+}
+
+/* Bytes of a file of the run; free() them. */
+static char *bytes_of(const rig *r, const char *name, size_t *bytes)
+{
+    char path[600];
+    sae_map map;
+    snprintf(path, sizeof path, "%s/%s", r->dir, name);
+    ck_assert_int_eq(sae_map_open(&map, path, NULL), SAE_OK);
+    char *copy = malloc(map.bytes + 1);
+    memcpy(copy, map.p, map.bytes);
+    copy[map.bytes] = '\0';
+    *bytes = map.bytes;
+    sae_map_close(&map);
+    return copy;
+}
+
+static void same_file(const rig *a, const rig *b, const char *name)
+{
+    size_t n, m;
+    char *x = bytes_of(a, name, &n), *y = bytes_of(b, name, &m);
+    ck_assert_msg(n == m && memcmp(x, y, n) == 0, "%s differs", name);
+    free(x);
+    free(y);
+}
+
+static int exists(const rig *r, const char *name)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", r->dir, name);
+    return sae_file_exists(path);
+}
+
+/* The chain is deterministic behind its first token: the loss goes towards 0 from ln 41 = 3.7. */
+START_TEST(learns)
+{
+    rig r;
+    size_t bytes;
+    open_rig(&r, "run", 0);
+    train(&r);
+    ck_assert_msg(r.done.ce < 0.2, "cross-entropy %g", r.done.ce);
+    ck_assert_double_eq(r.done.nats, 0);
+    ck_assert_int_eq(r.done.scored, 40 * (T - 1));
+    ck_assert_int_eq(r.done.step, 120);
+    ck_assert_int_eq(r.done.tokens, 120 * 16 * T);
+    char *csv = bytes_of(&r, "train.csv", &bytes);
+    int rows = 0;
+    for (size_t i = 0; i < bytes; i++)
+        rows += csv[i] == '\n';
+    ck_assert_int_eq(rows, 1 + 12);
+    ck_assert(exists(&r, "model.safetensors") && !exists(&r, "state.safetensors"));
+    free(csv);
+    close_rig(&r);
+}
+END_TEST
+
+START_TEST(threads_decide_nothing)
+{
+    rig r[2];
+    for (int i = 0; i < 2; i++) {
+        omp_set_num_threads(i ? 3 : 1);
+        open_rig(&r[i], i ? "three" : "one", i ? 3 : 1);
+        r[i].t.steps = 30;
+        train(&r[i]);
+    }
+    same_file(&r[0], &r[1], "model.safetensors");
+    same_file(&r[0], &r[1], "train.csv");
+    close_rig(&r[0]);
+    close_rig(&r[1]);
+}
+END_TEST
+
+/* Stopped in the middle, 11 batches behind the last state; the rows of the log behind that state
+ * are written again, not twice. */
+START_TEST(resumed_is_the_same)
+{
+    rig whole, stopped, again;
+    open_rig(&whole, "whole", 0);
+    train(&whole);
+    open_rig(&stopped, "stopped", 0);
+    stopped.data.stop_at = 61;
+    ck_assert_int_eq(sae_lm_train(&stopped.t, &stopped.done, &stopped.f.err), SAE_EIO);
+    ck_assert_int_eq(stopped.done.step, 61);
+    ck_assert(!exists(&stopped, "model.safetensors") && exists(&stopped, "state.safetensors"));
+    open_rig(&again, "stopped", 0);
+    again.t.resume = 1;
+    train(&again);
+    ck_assert_int_eq(again.data.calls, 120 - 50);
+    same_file(&whole, &again, "model.safetensors");
+    same_file(&whole, &again, "train.csv");
+    ck_assert_double_eq(whole.done.ce, again.done.ce);
+    ck_assert_int_eq(whole.done.tokens, again.done.tokens);
+    close_rig(&whole);
+    close_rig(&stopped);
+    close_rig(&again);
+}
+END_TEST
+
+START_TEST(another_run_is_refused)
+{
+    rig r;
+    open_rig(&r, "run", 0);
+    r.data.stop_at = 30;
+    ck_assert_int_eq(sae_lm_train(&r.t, &r.done, &r.f.err), SAE_EIO);
+    sae_err err = {0};
+    r.t.resume = 1;
+    r.t.identity = "a=1 b=3";
+    ck_assert_int_eq(sae_lm_train(&r.t, &r.done, &err), SAE_EFORMAT);
+    ck_assert_msg(strstr(err.msg, "expected \"b=3\", found \"b=2\"") != NULL, "%s", err.msg);
+    close_rig(&r);
+}
+END_TEST
+
+/* A learning rate that throws the weights out of float's range. */
+START_TEST(divergence_is_an_error)
+{
+    rig r;
+    open_rig(&r, "run", 0);
+    r.t.lr = r.t.min_lr = 1e30;
+    r.t.clip = 0;
+    ck_assert_int_eq(sae_lm_train(&r.t, &r.done, &r.f.err), SAE_ENONFINITE);
+    ck_assert_msg(strstr(r.f.err.msg, "step ") != NULL, "%s", r.f.err.msg);
+    close_rig(&r);
+}
+END_TEST
+
+/* ---- text ------------------------------------------------------------------------------------ */
+
+/* Contexts 0..N-1, context i being the tokens i, i, ... of length 1 + i mod 5. */
+START_TEST(text_as_a_corpus)
+{
+    enum { N = 50, WALK = 90 };
+    int64_t start[N + 1] = {0};
+    int32_t tok[5 * N];
+    uint64_t doc[N];
+    sae_err err = {0};
+    for (int i = 0; i < N; i++) {
+        start[i + 1] = start[i] + 1 + i % 5;
+        doc[i] = (uint64_t)i / 2;
+        for (int64_t r = start[i]; r < start[i + 1]; r++)
+            tok[r] = i;
+    }
+    sae_docs all = {.c = {N, start, tok}, .doc = doc}, d;
+    sae_lm_text *t = NULL;
+    ck_assert_ok(sae_lm_text_open(&t, &all, 7, 0.2, &err), err);
+    int64_t held = sae_lm_text_eval(t), rest = N - held;
+    ck_assert_int_gt(held, 2);
+    ck_assert_int_gt(rest, 20);
+    int seen[N] = {0};
+    ck_assert_ok(sae_lm_text_docs(t, SAE_SPLIT_EVAL, 0, held, &d, &err), err);
+    for (int64_t i = 0; i < held; i++)
+        seen[d.c.tok[d.c.start[i]]] += 100;
+    int32_t order[WALK];
+    for (int64_t i = 0; i < WALK; i++) { /* one at a time */
+        ck_assert_ok(sae_lm_text_docs(t, SAE_SPLIT_TRAIN, (uint64_t)i, 1, &d, &err), err);
+        order[i] = d.c.tok[0];
+        ck_assert_int_eq(d.c.start[1], 1 + order[i] % 5);
+        ck_assert_uint_eq(d.doc[0], (uint64_t)order[i] / 2);
+        seen[order[i]] += i < rest;
+    }
+    for (int i = 0; i < N; i++) /* an epoch shows every context of its split once */
+        ck_assert_msg(seen[i] == 1 || seen[i] == 100, "context %d: %d", i, seen[i]);
+    ck_assert_ok(sae_lm_text_docs(t, SAE_SPLIT_TRAIN, 0, WALK, &d, &err), err);
+    for (int64_t i = 0; i < WALK; i++)
+        ck_assert_int_eq(d.c.tok[d.c.start[i]], order[i]);
+    ck_assert(memcmp(order, order + rest, sizeof order[0] * (size_t)(WALK - rest)) != 0);
+    ck_assert_int_eq(sae_lm_text_docs(t, SAE_SPLIT_EVAL, 1, held, &d, &err), SAE_EINVAL);
+    sae_lm_text_close(&t);
+    sae_err none = {0};
+    ck_assert_int_eq(sae_lm_text_open(&t, &all, 7, 0, &none), SAE_EINVAL);
+    ck_assert_ptr_null(t);
+}
+END_TEST
+
+Suite *suite_lm_train(void)
+{
+    Suite *s = suite_create("lm_train");
+    TCase *t = tcase_create("lm_train");
+    tcase_set_timeout(t, 120);
+    tcase_add_test(t, learns);
+    tcase_add_test(t, threads_decide_nothing);
+    tcase_add_test(t, resumed_is_the_same);
+    tcase_add_test(t, another_run_is_refused);
+    tcase_add_test(t, divergence_is_an_error);
+    tcase_add_test(t, text_as_a_corpus);
+    suite_add_tcase(s, t);
+    return s;
+}

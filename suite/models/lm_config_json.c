@@ -37,7 +37,10 @@ int sae_lm_json_cap(const json_t *o, const char *key, double *out, sae_err *err)
 {
     if (json_is_null(json_object_get(o, key)))
         *out = 0;
-    return sae_lm_json_real(o, key, out, err);
+    SAE_TRY(sae_lm_json_real(o, key, out, err));
+    if (sae_lm_json(o, key) && !(*out > 0))
+        SAE_FAIL(err, SAE_EFORMAT, "%s: expected a positive number or null, found %g", key, *out);
+    return SAE_OK;
 }
 
 int sae_lm_json_flag(const json_t *o, const char *key, int *out, sae_err *err)
@@ -104,8 +107,37 @@ static int get_token(const json_t *o, const char *key, int64_t vocab, int32_t *o
 
 /* ---- positions and windows ------------------------------------------------------------------- */
 
+static const sae_lm_key *find_key(const sae_lm_arch *a, const char *name)
+{
+    for (const sae_lm_key *k = a->keys; k->key; k++)
+        if (strcmp(k->key, name) == 0)
+            return k;
+    return NULL;
+}
+
+static int check_rope_keys(const sae_lm_config *c, json_t *o, sae_err *err)
+{
+    static const char *const known[] = {
+        "rope_type", "type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor",
+        "original_max_position_embeddings",
+    };
+    const char *key;
+    json_t *v;
+    json_object_foreach(o, key, v) {
+        int good = json_is_null(v) || /* where it is the new name of rotary_pct */
+                   (!strcmp(key, "partial_rotary_factor") && find_key(c->files, "rotary_pct"));
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+            good |= !strcmp(key, known[i]);
+        if (!good)
+            SAE_FAIL(err, SAE_EFORMAT,
+                     "rope_scaling.%.60s: not a key of %s models, expected it absent or null",
+                     key, c->arch);
+    }
+    return SAE_OK;
+}
+
 /* One description of rotary positions: {rope_type, rope_theta, factor, ...}. */
-static int get_rope(const json_t *o, sae_lm_rope *r, sae_err *err)
+static int get_rope(const sae_lm_config *c, json_t *o, sae_lm_rope *r, sae_err *err)
 {
     static const struct {
         const char *name;
@@ -125,6 +157,7 @@ static int get_rope(const json_t *o, sae_lm_rope *r, sae_err *err)
     if (i == 3)
         SAE_FAIL(err, SAE_EFORMAT, "rope_scaling.rope_type: expected default, linear or llama3, "
                                    "found \"%.60s\"", name ? name : "(not a string)");
+    SAE_TRY(check_rope_keys(c, o, err));
     r->scaling = kinds[i].scaling;
     SAE_TRY(sae_lm_json_real(o, "rope_theta", &r->theta, err));
     SAE_TRY(sae_lm_json_real(o, "factor", &r->factor, err));
@@ -135,22 +168,26 @@ static int get_rope(const json_t *o, sae_lm_rope *r, sae_err *err)
 
 int sae_lm_json_rope(const json_t *o, sae_lm_config *c, sae_err *err)
 {
-    const json_t *scaling = sae_lm_json(o, "rope_scaling");
-    const json_t *newer = sae_lm_json(o, "rope_parameters");
+    json_t *scaling = json_object_get(o, "rope_scaling");
+    json_t *newer = json_object_get(o, "rope_parameters");
+    int has_scaling = scaling && !json_is_null(scaling), has_newer = newer && !json_is_null(newer);
     c->rope[0].original = (double)c->ctx;
     SAE_TRY(sae_lm_json_real(o, "rope_theta", &c->rope[0].theta, err));
-    if (scaling && newer)
+    if (has_scaling && has_newer)
         SAE_FAIL(err, SAE_EFORMAT, "rope_scaling and rope_parameters contradict each other: "
                                    "expected one of them");
-    if (scaling)
-        return get_rope(scaling, &c->rope[0], err);
-    if (!newer)
+    if (has_scaling)
+        return get_rope(c, scaling, &c->rope[0], err);
+    if (!has_newer)
         return SAE_OK;
-    if (!json_object_get(newer, "full_attention"))
-        return get_rope(newer, &c->rope[0], err);
-    SAE_TRY(get_rope(json_object_get(newer, "full_attention"), &c->rope[0], err));
-    const json_t *local = json_object_get(newer, "sliding_attention");
-    return local ? get_rope(local, &c->rope[1], err) : SAE_OK;
+    json_t *global = json_object_get(newer, "full_attention");
+    json_t *local = global ? json_object_get(newer, "sliding_attention") : NULL;
+    double alone = c->rope[0].theta;
+    SAE_TRY(get_rope(c, global ? global : newer, &c->rope[0], err));
+    if (sae_lm_json(o, "rope_theta") && alone != c->rope[0].theta)
+        SAE_FAIL(err, SAE_EFORMAT, "rope_theta: expected %g like rope_parameters, found %g",
+                 c->rope[0].theta, alone);
+    return local ? get_rope(c, local, &c->rope[1], err) : SAE_OK;
 }
 
 int sae_lm_json_layer_types(const json_t *o, sae_lm_config *c, sae_err *err)
@@ -183,10 +220,9 @@ int sae_lm_json_upper_window(sae_lm_config *c, const json_t *o, sae_err *err)
     SAE_TRY(sae_lm_json_flag(o, "use_sliding_window", &used, err));
     SAE_TRY(sae_lm_json_int(o, "sliding_window", &window, err));
     SAE_TRY(sae_lm_json_int(o, "max_window_layers", &first, err));
-    if (!used)
-        return SAE_OK;
-    c->window = window;
-    for (int64_t l = first < 0 ? 0 : first; l < c->layers && l < SAE_LM_MAX_LAYERS; l++)
+    used &= !json_is_null(json_object_get(o, "sliding_window"));
+    c->window = used ? window : 0;
+    for (int64_t l = first < 0 ? 0 : first; used && l < c->layers && l < SAE_LM_MAX_LAYERS; l++)
         c->local[l / 64] |= UINT64_C(1) << (l % 64);
     return sae_lm_json_layer_types(o, c, err);
 }
@@ -223,14 +259,6 @@ static int is_inert(const char *key, const json_t *value)
         if (strcmp(key, inert_keys[i]) == 0)
             return 1;
     return 0;
-}
-
-static const sae_lm_key *find_key(const sae_lm_arch *a, const char *name)
-{
-    for (const sae_lm_key *k = a->keys; k->key; k++)
-        if (strcmp(k->key, name) == 0)
-            return k;
-    return NULL;
 }
 
 static int refuse_unknown(const sae_lm_arch *a, json_t *o, sae_err *err)
@@ -277,11 +305,11 @@ static int find_arch(const json_t *o, const sae_lm_arch **out, sae_err *err)
 }
 
 /* Widths that follow from others when the file does not give them. */
-static int derive(sae_lm_config *c, sae_err *err)
+static int derive(sae_lm_config *c, const json_t *o, sae_err *err)
 {
-    if (c->kv_heads == 0)
+    if (c->kv_heads == 0 && !sae_lm_json(o, "num_key_value_heads"))
         c->kv_heads = c->heads;
-    if (c->head != 0)
+    if (c->head != 0 || sae_lm_json(o, "head_dim"))
         return SAE_OK;
     if (c->heads < 1 || c->d % c->heads)
         SAE_FAIL(err, SAE_EFORMAT, "width: expected a multiple of the %lld heads, found %lld",
@@ -304,7 +332,7 @@ static int config_from(sae_lm_config *c, json_t *o, sae_err *err)
     c->files = a;
     for (const sae_lm_key *k = a->keys; k->key; k++)
         SAE_TRY(read_key(k, o, c, err));
-    SAE_TRY(derive(c, err));
+    SAE_TRY(derive(c, o, err));
     if (!c->learned_positions) {
         c->rotary = c->head;
         SAE_TRY(sae_lm_json_rope(o, c, err));

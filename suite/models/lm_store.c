@@ -25,7 +25,7 @@ static int open_single(sae_lm_store *s, const char *path, sae_err *err)
 static int need_file(sae_lm_store *s, const char *dir, const char *name, const sae_st **out,
                      sae_err *err)
 {
-    if (strchr(name, '/'))
+    if (!*name || *name == '.' || strchr(name, '/'))
         SAE_FAIL(err, SAE_EFORMAT, "%s: weight_map: expected a file of the same directory, found "
                                    "\"%.80s\"", index_name, name);
     char *path = sae_path_join(dir, name);
@@ -43,6 +43,20 @@ static int need_file(sae_lm_store *s, const char *dir, const char *name, const s
     if (rc >= 0)
         *out = s->st[i];
     return rc;
+}
+
+/* A tensor that lies in two files has two values. */
+static int refuse_doubles(const sae_lm_store *s, sae_err *err)
+{
+    for (int64_t i = 1; i < s->count; i++)
+        for (int64_t t = 0; t < sae_st_count(s->st[i]); t++)
+            for (int64_t k = 0; k < i; k++) {
+                const char *name = sae_st_at(s->st[i], t)->name;
+                if (sae_st_find(s->st[k], name))
+                    SAE_FAIL(err, SAE_EFORMAT, "%s: tensor \"%.80s\": also in %s",
+                             sae_st_path(s->st[i]), name, sae_st_path(s->st[k]));
+            }
+    return SAE_OK;
 }
 
 static int open_indexed(sae_lm_store *s, const char *dir, const json_t *root, sae_err *err)
@@ -63,20 +77,30 @@ static int open_indexed(sae_lm_store *s, const char *dir, const json_t *root, sa
             SAE_FAIL(err, SAE_EFORMAT, "%s: says that %s holds %.80s, which it does not",
                      index_name, json_string_value(v), tensor);
     }
-    return SAE_OK;
+    return refuse_doubles(s, err);
 }
 
-static int open_index(sae_lm_store *s, const char *dir, const char *path, sae_err *err)
+int sae_lm_store_open_index(sae_lm_store *s, const char *dir, const char *text, size_t bytes,
+                            sae_err *err)
 {
-    sae_map map;
     json_error_t bad;
-    SAE_TRY(sae_map_open(&map, path, err));
-    json_t *root = json_loadb((const char *)map.p, map.bytes, JSON_REJECT_DUPLICATES, &bad);
-    sae_map_close(&map);
+    *s = (sae_lm_store){0};
+    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &bad);
     if (!root)
         SAE_FAIL(err, SAE_EFORMAT, "%s: line %d: %s", index_name, bad.line, bad.text);
     int rc = open_indexed(s, dir, root, err);
     json_decref(root);
+    if (rc < 0)
+        sae_lm_store_close(s);
+    return rc;
+}
+
+static int open_index_file(sae_lm_store *s, const char *dir, const char *path, sae_err *err)
+{
+    sae_map map;
+    SAE_TRY(sae_map_open(&map, path, err));
+    int rc = sae_lm_store_open_index(s, dir, (const char *)map.p, map.bytes, err);
+    sae_map_close(&map);
     return rc;
 }
 
@@ -88,7 +112,7 @@ int sae_lm_store_open(sae_lm_store *s, const char *dir, sae_err *err)
     if (!single || !index)
         rc = SAE_SET(err, SAE_ENOMEM, "out of memory");
     else if (sae_file_exists(index))
-        rc = open_index(s, dir, index, err);
+        rc = open_index_file(s, dir, index, err);
     else if (sae_file_exists(single))
         rc = open_single(s, single, err);
     else

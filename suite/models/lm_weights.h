@@ -68,8 +68,11 @@ typedef struct sae_lm_store {
 } sae_lm_store;
 
 /* dir: model.safetensors, or the files that model.safetensors.index.json names, which are checked
- * to hold what it says. SAE_EFORMAT and SAE_EIO name the file and the tensor. */
+ * to hold what it says, each tensor once. SAE_EFORMAT and SAE_EIO name the file and the tensor. */
 int sae_lm_store_open(sae_lm_store *s, const char *dir, sae_err *err);
+/* The same with the text of the index from memory. */
+int sae_lm_store_open_index(sae_lm_store *s, const char *dir, const char *text, size_t bytes,
+                            sae_err *err);
 int sae_lm_store_open_file(sae_lm_store *s, const char *path, sae_err *err); /* one file */
 int sae_lm_store_open_bytes(sae_lm_store *s, const char *name, const void *p, size_t bytes,
                             sae_err *err); /* one file in memory, borrowed */

@@ -28,6 +28,9 @@ static int complete(sae_lm_config *c, const json_t *o, sae_err *err)
     SAE_TRY(sae_lm_json_int(o, "_sliding_window_pattern", &every, err));
     SAE_TRY(sae_lm_json_int(o, "sliding_window_pattern", &every, err));
     SAE_TRY(sae_lm_json_real(o, "rope_local_base_freq", &c->rope[1].theta, err));
+    if (every < 1)
+        SAE_FAIL(err, SAE_EFORMAT, "sliding_window_pattern: expected a positive number, found %lld",
+                 (long long)every);
     if (!(scalar > 0))
         SAE_FAIL(err, SAE_EFORMAT, "query_pre_attn_scalar: expected a positive number, found %g",
                  scalar);

@@ -23,6 +23,18 @@ static const sae_lm_key keys[] = {
     {0},
 };
 
+/* The old name and the new one, where both are given, must agree. */
+static int get_base(sae_lm_config *c, const json_t *o, sae_err *err)
+{
+    double base = c->rope[0].theta;
+    SAE_TRY(sae_lm_json_real(o, "rotary_emb_base", &base, err));
+    if (sae_lm_json(o, "rope_theta") && base != c->rope[0].theta)
+        SAE_FAIL(err, SAE_EFORMAT, "rotary_emb_base: expected %g like rope_theta, found %g",
+                 c->rope[0].theta, base);
+    c->rope[0].theta = base;
+    return SAE_OK;
+}
+
 static int complete(sae_lm_config *c, const json_t *o, sae_err *err)
 {
     double share = 0.25;
@@ -30,7 +42,7 @@ static int complete(sae_lm_config *c, const json_t *o, sae_err *err)
     SAE_TRY(sae_lm_json_flag(o, "attention_bias", &c->bias_qkv, err));
     c->bias_o = c->bias_qkv;
     if (!newer)
-        SAE_TRY(sae_lm_json_real(o, "rotary_emb_base", &c->rope[0].theta, err));
+        SAE_TRY(get_base(c, o, err));
     SAE_TRY(sae_lm_json_real(o, "rotary_pct", &share, err));
     if (newer)
         SAE_TRY(sae_lm_json_real(newer, "partial_rotary_factor", &share, err));

@@ -14,7 +14,7 @@ static int complete(sae_lm_config *c, const json_t *o, sae_err *err)
     (void)err;
     if (json_is_null(json_object_get(o, "sliding_window")))
         c->window = 0; /* absent: the default; null: none */
-    if (c->window)
+    else
         sae_lm_set_local(c, INT64_MAX);
     return SAE_OK;
 }

@@ -4,48 +4,13 @@
  * Models: those of the data collection (SAEMARK_DATA) that are there, and one with random weights.
  * Contexts have random ids and lengths from a quarter of the context (at most 512) to all of it.
  */
-#include "core/error.h"
+#include "bench/lm_rig.h"
 #include "core/file.h"
-#include "core/list.h"
-#include "core/log.h"
-#include "core/memory.h"
-#include "core/model.h"
 #include "models/lm_file.h"
-#include "models/lm_model.h"
-#include <sae/rng.h>
 
-#include <stdio.h>
 #include <stdlib.h>
 
-enum { ROWS = 16384, REPEATS = 5, SIDE = 1536 };
-
-typedef struct bench {
-    sae_engine e;
-    double flops_per_s;
-    sae_err err;
-} bench;
-
-/* Best rate of a large square product. */
-static int measure_product(bench *b)
-{
-    float *m[3] = {0};
-    int rc = SAE_OK;
-    for (int i = 0; i < 3 && rc >= 0; i++)
-        rc = sae_new(&m[i], SIDE * SIDE, sizeof(float), "bench", &b->err);
-    for (int64_t i = 0; rc >= 0 && i < SIDE * SIDE; i++)
-        m[0][i] = m[1][i] = (float)(i % 7) - 3;
-    for (int k = 0; k < REPEATS && rc >= 0; k++) {
-        sae_cmat a = {m[0], SIDE, SIDE, SIDE}, w = {m[1], SIDE, SIDE, SIDE};
-        sae_mat c = {m[2], SIDE, SIDE, SIDE};
-        double t = sae_clock();
-        rc = b->e.k.gemm(b->e.dev, 0, 1, 1.0f, a, w, 0.0f, c);
-        t = 2.0 * SIDE * SIDE * SIDE / (sae_clock() - t);
-        b->flops_per_s = t > b->flops_per_s ? t : b->flops_per_s;
-    }
-    for (int i = 0; i < 3; i++)
-        sae_free(m[i]);
-    return rc;
-}
+enum { ROWS = 16384, REPEATS = 5 };
 
 /* Contexts of random ids and lengths, about ROWS rows; c->start and c->tok are to be freed. */
 static int make_contexts(const sae_lm *lm, sae_contexts *c, sae_err *err)
@@ -121,21 +86,6 @@ static int measure_file(bench *b, const char *root, const char *name, const char
     return rc;
 }
 
-/* Normal weights of variance 1 / columns; norms of one. */
-static int random_part(void *self, const sae_lm_config *c, enum sae_lm_part p, int64_t layer,
-                       sae_real *out, sae_err *err)
-{
-    (void)self, (void)err;
-    int64_t rows, cols;
-    sae_lm_part_shape(c, p, &rows, &cols);
-    uint64_t row = (uint64_t)(layer * SAE_LM_PARTS + (int64_t)p);
-    for (int64_t i = 0; out && i < rows * cols; i++)
-        out[i] = rows == 1 ? 1.0f
-                           : (float)(sae_normal(3, SAE_STREAM_SYNTHETIC, row, (uint32_t)i) /
-                                     sqrt((double)cols));
-    return SAE_OK;
-}
-
 static int measure_random(bench *b)
 {
     sae_lm_config c = {
@@ -144,7 +94,7 @@ static int measure_random(bench *b)
         .norm_final = SAE_LM_NORM_RMS, .rope = {{.theta = 10000}}, .rotary = 64, .gated = 1,
         .eps = 1e-5, .tied = 1, .bos = -1, .eos = -1,
     };
-    sae_lm_source src = {NULL, random_part};
+    sae_lm_source src = {NULL, bench_weights};
     sae_lm_model *m = NULL;
     SAE_TRY(sae_lm_model_open(&m, &c, &src, &b->e.k, b->e.dev, &b->err));
     int rc = measure(b, "random-d512", &m->api);
@@ -159,13 +109,7 @@ static int run(bench *b)
         {"babyllama105", "model5000.bin"},
         {"bitllama3m", "bitllama3m.f32.safetensors"},
     };
-    const sae_backend *best = sae_list_backends[0];
-    for (int i = 1; sae_list_backends[i]; i++)
-        best = sae_list_backends[i]->score() > best->score() ? sae_list_backends[i] : best;
-    SAE_TRY(sae_engine_open(&b->e, best, 0, 0, &b->err));
-    SAE_TRY(measure_product(b));
-    printf("capture: backend %s, %d threads, product of side %d: %.1f GFLOP/s\n", best->name,
-           b->e.props.threads, SIDE, b->flops_per_s / 1e9);
+    SAE_TRY(bench_open(b, "capture"));
     const char *root = getenv("SAEMARK_DATA");
     for (size_t i = 0; root && i < sizeof files / sizeof files[0]; i++)
         SAE_TRY(measure_file(b, root, files[i][0], files[i][1]));

@@ -1,4 +1,5 @@
 /* suite/models/lm_attention.c - causal softmax attention, forward. */
+#include "core/memory.h"
 #include "models/lm_attention_tiles.h"
 
 #include <omp.h>
@@ -9,14 +10,12 @@ int64_t sae_lm_attention_room(const sae_lm_config *c, int64_t longest)
     return padded * (c->head + head_pad + LANES) + LANES * (c->head + head_pad);
 }
 
-SAE_LM_CLONES
-void sae_lm_attend(const span *a, sae_real *out, sae_real *own)
+/* out [T x ld_out] of its query heads from packed keys and values; `own` holds a query block. */
+SAE_LM_INLINE void attend_packed(const span *a, const sae_real *k, const sae_real *v, sae_real *out,
+                                 vec *own)
 {
-    vec *q = (vec *)own, *o = q + a->head, *s = o + a->head_pad;
-    sae_real *k = (sae_real *)(s + a->padded), *v = k + a->padded * a->head;
+    vec *q = own, *o = q + a->head, *s = o + a->head_pad;
     const sae_real *lane = (const sae_real *)o;
-    pack_keys(a, a->k, k);
-    pack_values(a, a->v, v);
     for (int64_t h = 0; h < a->queries; h++)
         for (int64_t i0 = 0; i0 < a->T; i0 += LANES) {
             int64_t first = first_key(a, i0), end = end_key(a, i0);
@@ -36,17 +35,35 @@ void sae_lm_attend(const span *a, sae_real *out, sae_real *own)
         }
 }
 
-span sae_lm_span(const sae_lm_config *c, int64_t layer, int64_t past, int64_t T)
+SAE_LM_CLONES
+static void attend(const span *a, sae_real *out, sae_real *own)
+{
+    sae_real *k = own + (a->head + a->head_pad + a->padded) * LANES, *v = k + a->padded * a->head;
+    pack_keys(a, a->k, k);
+    pack_values(a, a->v, v);
+    attend_packed(a, k, v, out, (vec *)own);
+}
+
+/* The same behind a past: its keys and values lie packed in k and v, the new ones join them. */
+SAE_LM_CLONES
+static void attend_behind(const span *a, sae_real *k, sae_real *v, sae_real *out, sae_real *own)
+{
+    for (int64_t j = 0; j < a->T; j++) {
+        put_key(a, a->past + j, a->k + j * a->ld, k);
+        put_value(a, a->past + j, a->v + j * a->ld, v);
+    }
+    attend_packed(a, k, v, out, (vec *)own);
+}
+
+span sae_lm_span(const sae_lm_config *c, int64_t layer, int64_t T)
 {
     int64_t queries = c->heads / c->kv_heads, width = c->heads * c->head;
     return (span){
         .T = T,
-        .past = past,
-        .padded = span_padded(past, T),
+        .padded = round_up(T, LANES),
         .head = c->head,
         .head_pad = round_up(c->head, TILE),
         .ld = sae_lm_qkv_width(c),
-        .ld_kv = sae_lm_qkv_width(c),
         .ld_out = width,
         .queries = queries,
         .window = sae_lm_is_local(c, layer) ? c->window : INT64_MAX / 4,
@@ -55,21 +72,52 @@ span sae_lm_span(const sae_lm_config *c, int64_t layer, int64_t past, int64_t T)
     };
 }
 
+/* ---- the past -------------------------------------------------------------------------------- */
+
+int sae_lm_cache_open(sae_lm_cache *a, const sae_lm_config *c, int64_t longest, sae_err *err)
+{
+    int64_t heads = c->layers * c->kv_heads;
+    *a = (sae_lm_cache){.padded = round_up(longest + LANES, LANES)};
+    int rc = sae_new(&a->k, heads * a->padded * c->head, sizeof *a->k, "lm.cache", err);
+    if (rc >= 0)
+        rc = sae_new(&a->v, heads * a->padded * round_up(c->head, TILE), sizeof *a->v, "lm.cache",
+                     err);
+    if (rc < 0)
+        sae_lm_cache_close(a);
+    return rc;
+}
+
+void sae_lm_cache_close(sae_lm_cache *a)
+{
+    sae_free(a->k);
+    sae_free(a->v);
+    *a = (sae_lm_cache){0};
+}
+
 void sae_lm_attention(const sae_lm_model *m, const sae_lm_group *g, int64_t layer,
                       const sae_real *qkv, sae_real *out)
 {
     const sae_lm_config *c = &m->cfg;
+    const sae_lm_cache *past = g->past;
     int64_t room = sae_lm_attention_room(c, m->work.longest), width = c->heads * c->head;
     int64_t items = (g->c1 - g->c0) * c->kv_heads;
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t i = 0; i < items; i++) {
         int64_t context = g->c0 + i / c->kv_heads, kv = i % c->kv_heads;
-        int64_t row = g->start[context] - g->row0;
-        span a = sae_lm_span(c, layer, 0, g->start[context + 1] - g->start[context]);
+        int64_t row = g->start[context] - g->row0, head = layer * c->kv_heads + kv;
+        span a = sae_lm_span(c, layer, g->start[context + 1] - g->start[context]);
+        sae_real *o = out + row * width + kv * a.queries * c->head;
+        sae_real *own = m->work.own + omp_get_thread_num() * room;
         a.q = qkv + row * a.ld + kv * a.queries * c->head;
         a.k = qkv + row * a.ld + width + kv * c->head;
         a.v = a.k + c->kv_heads * c->head;
-        sae_lm_attend(&a, out + row * width + kv * a.queries * c->head,
-                      m->work.own + omp_get_thread_num() * room);
+        if (!past) {
+            attend(&a, o, own);
+            continue;
+        }
+        a.past = past->n;
+        a.padded = past->padded;
+        attend_behind(&a, past->k + head * a.padded * a.head,
+                      past->v + head * a.padded * a.head_pad, o, own);
     }
 }

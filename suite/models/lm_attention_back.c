@@ -136,8 +136,8 @@ static void attend_back(const span *a, const gradients *d, sae_real *own)
     const sae_real *dk = (const sae_real *)w.dk, *dv = (const sae_real *)w.dv;
     for (int64_t j = 0; j < a->T; j++)
         for (int64_t c = 0; c < a->head; c++) {
-            d->dk[j * a->ld_kv + c] = dk[j * w.head_vecs * LANES + c];
-            d->dv[j * a->ld_kv + c] = dv[j * w.head_vecs * LANES + c];
+            d->dk[j * a->ld + c] = dk[j * w.head_vecs * LANES + c];
+            d->dv[j * a->ld + c] = dv[j * w.head_vecs * LANES + c];
         }
 }
 
@@ -152,7 +152,7 @@ void sae_lm_attention_back(const sae_lm_model *m, const sae_lm_group *g, int64_t
     for (int64_t i = 0; i < items; i++) {
         int64_t context = g->c0 + i / c->kv_heads, kv = i % c->kv_heads;
         int64_t row = g->start[context] - g->row0;
-        span a = sae_lm_span(c, layer, 0, g->start[context + 1] - g->start[context]);
+        span a = sae_lm_span(c, layer, g->start[context + 1] - g->start[context]);
         int64_t q = row * a.ld + kv * a.queries * c->head, k = row * a.ld + width + kv * c->head;
         int64_t v = k + c->kv_heads * c->head, o = row * width + kv * a.queries * c->head;
         a.q = qkv + q;

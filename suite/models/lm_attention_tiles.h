@@ -25,23 +25,16 @@ static inline int64_t round_up(int64_t n, int64_t to)
 typedef struct span {
     int64_t T, past, padded; /* queries; keys rounded up: room for whole blocks of queries */
     int64_t head, head_pad;  /* width, and up to a multiple of TILE */
-    int64_t ld, ld_kv, ld_out;
-    const sae_real *q, *k, *v; /* q: the first query head; k, v: of the first key */
+    int64_t ld, ld_out;
+    const sae_real *q, *k, *v; /* q: the first query head; k, v: those of the first query's row */
     int64_t queries;           /* query heads of this key/value head */
     int64_t window;            /* keys a query sees */
     sae_real scale, cap;       /* cap 0: none */
 } span;
 
-/* A span of T queries behind `past` keys, for rows of stacked queries, keys and values; the caller
- * sets q, k and v. */
-span sae_lm_span(const sae_lm_config *c, int64_t layer, int64_t past, int64_t T);
-/* out [T x ld_out] of its query heads; `own`: sae_lm_attention_room elements. */
-void sae_lm_attend(const span *a, sae_real *out, sae_real *own);
-
-static inline int64_t span_padded(int64_t past, int64_t T)
-{
-    return round_up(past + round_up(T, LANES), TILE);
-}
+/* A span of T queries without a past, for rows of stacked queries, keys and values; the caller sets
+ * q, k and v. */
+span sae_lm_span(const sae_lm_config *c, int64_t layer, int64_t T);
 
 /* First key that a query of the block at i0 sees, down to a multiple of TILE; and the end. */
 SAE_LM_INLINE int64_t first_key(const span *a, int64_t i0)
@@ -54,22 +47,32 @@ SAE_LM_INLINE int64_t end_key(const span *a, int64_t i0)
     return round_up(a->past + i0 + LANES, TILE);
 }
 
-/* [padded / TILE][head][TILE]: the scalars of scores(). */
+/* Packed keys, the scalars of scores(): [padded / TILE][head][TILE]. */
+SAE_LM_INLINE void put_key(const span *a, int64_t j, const sae_real *x, sae_real *packed)
+{
+    for (int64_t c = 0; c < a->head; c++)
+        packed[(j / TILE * a->head + c) * TILE + j % TILE] = x[c];
+}
+
+/* Packed values, the scalars of weighted_sum(): [head_pad / TILE][padded][TILE]. */
+SAE_LM_INLINE void put_value(const span *a, int64_t j, const sae_real *x, sae_real *packed)
+{
+    for (int64_t c = 0; c < a->head; c++)
+        packed[(c / TILE * a->padded + j) * TILE + c % TILE] = x[c];
+}
+
 SAE_LM_INLINE void pack_keys(const span *a, const sae_real *x, sae_real *out)
 {
     memset(out, 0, (size_t)(a->padded * a->head) * sizeof *out);
-    for (int64_t j = 0; j < a->past + a->T; j++)
-        for (int64_t c = 0; c < a->head; c++)
-            out[(j / TILE * a->head + c) * TILE + j % TILE] = x[j * a->ld_kv + c];
+    for (int64_t j = 0; j < a->T; j++)
+        put_key(a, j, x + j * a->ld, out);
 }
 
-/* [head_pad / TILE][padded][TILE]: the scalars of weighted_sum(). */
 SAE_LM_INLINE void pack_values(const span *a, const sae_real *x, sae_real *out)
 {
     memset(out, 0, (size_t)(a->padded * a->head_pad) * sizeof *out);
-    for (int64_t j = 0; j < a->past + a->T; j++)
-        for (int64_t c = 0; c < a->head; c++)
-            out[(c / TILE * a->padded + j) * TILE + c % TILE] = x[j * a->ld_kv + c];
+    for (int64_t j = 0; j < a->T; j++)
+        put_value(a, j, x + j * a->ld, out);
 }
 
 /* Rows i0..i0+15 of x as lanes, times scale; lanes behind the end are zero. */

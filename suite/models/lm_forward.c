@@ -114,6 +114,13 @@ int sae_lm_halves(sae_lm_model *m, const sae_lm_group *g, int64_t p, int64_t end
 
 /* ---- head ------------------------------------------------------------------------------------ */
 
+void sae_lm_final_norm(sae_lm_model *m, int64_t rows, const sae_real *x)
+{
+    const sae_lm_config *c = &m->cfg;
+    sae_lm_normer norm = {c->norm_final, c->eps, c->d, m->w.norm_final, m->w.norm_final_b};
+    sae_lm_norm_rows(&norm, rows, x, m->work.h);
+}
+
 int sae_lm_logits(const sae_lm_model *m, int64_t rows, const sae_real *h, sae_real *z,
                   sae_err *err)
 {
@@ -202,8 +209,7 @@ int sae_lm_head_forward(sae_lm_model *m, const sae_lm_group *g, const sae_real *
     const sae_lm_config *c = &m->cfg;
     if (!out->ce && !out->logprob && !out->kl && !out->logits && !back)
         return SAE_OK;
-    sae_lm_normer norm = {c->norm_final, c->eps, c->d, m->w.norm_final, m->w.norm_final_b};
-    sae_lm_norm_rows(&norm, g->rows, x, m->work.h);
+    sae_lm_final_norm(m, g->rows, x);
     int64_t chunk = sae_lm_head_rows(c);
     for (int64_t r0 = 0; r0 < g->rows; r0 += chunk)
         SAE_TRY(head_chunk(m, g, r0, g->rows - r0 < chunk ? g->rows - r0 : chunk, out, back, err));

@@ -48,11 +48,23 @@ int sae_lm_model_open(sae_lm_model **m, const sae_lm_config *c, const sae_lm_sou
                       const sae_kernels *k, sae_device *dev, sae_err *err);
 void sae_lm_model_close(sae_lm_model **m);
 
+/* Keys and values of the positions of one context that have been computed, packed as attention reads
+ * them (lm_attention_tiles.h). */
+typedef struct sae_lm_cache {
+    int64_t n, padded; /* positions; positions that there is room for, and some more */
+    sae_real *k, *v;   /* [layers][kv_heads][padded x head] */
+} sae_lm_cache;
+
+int sae_lm_cache_open(sae_lm_cache *a, const sae_lm_config *c, int64_t longest, sae_err *err);
+void sae_lm_cache_close(sae_lm_cache *a);
+
 /* Contexts [c0, c1) of a pass that are computed together; results do not depend on the grouping. */
 typedef struct sae_lm_group {
     int64_t c0, c1, row0, rows;
     const int64_t *start; /* of all contexts of the pass */
     const int32_t *tok;
+    sae_lm_cache *past; /* what comes in front of the group's one context, which is added to it;
+                           NULL: nothing, contexts begin at position 0 */
 } sae_lm_group;
 
 /* The group that begins with context c0: as many contexts as have at most `most` rows together, at
@@ -122,6 +134,8 @@ typedef struct sae_lm_head_back {
     sae_real *dh;   /* [g->rows x d] d(sum of ce)/d(output of the final norm) */
     sae_real *grad; /* [w.count] receives the gradients of the head's parameters; NULL: none */
 } sae_lm_head_back;
+/* m->work.h = the final norm of the stream x. */
+void sae_lm_final_norm(sae_lm_model *m, int64_t rows, const sae_real *x);
 /* Final norm, logits and everything asked for of the rows of a group; `back` may be NULL. */
 int sae_lm_head_forward(sae_lm_model *m, const sae_lm_group *g, const sae_real *x,
                         const sae_lm_out *out, const sae_lm_head_back *back, sae_err *err);

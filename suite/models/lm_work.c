@@ -129,7 +129,8 @@ int sae_lm_reserve_groups(sae_lm_model *m, const sae_contexts *c, int64_t most, 
 
 void sae_lm_group_use(sae_lm_model *m, const sae_lm_group *g)
 {
+    int64_t first = g->past ? g->past->n : 0;
     for (int64_t c = g->c0; c < g->c1; c++)
         for (int64_t r = g->start[c]; r < g->start[c + 1]; r++)
-            m->work.pos[r - g->row0] = (int32_t)(r - g->start[c]);
+            m->work.pos[r - g->row0] = (int32_t)(first + r - g->start[c]);
 }

@@ -1,13 +1,45 @@
-/* suite/models/generate.h - greedy continuation of a prompt. */
+/* suite/models/generate.h - continuations of a prompt. */
 #ifndef SAE_MODELS_GENERATE_H
 #define SAE_MODELS_GENERATE_H
 
+#include "models/sample.h"
 #include <sae/lm.h>
 
-/* out[0..count): the tokens of the largest logit (the lowest id among equals), one after another.
- * The whole context is run again for each of them. SAE_EINVAL when prompt and continuation do not
- * fit the context. */
-int sae_lm_greedy(const sae_lm *lm, const int32_t *prompt, int64_t n, int64_t count, int32_t *out,
-                  sae_err *err);
+typedef struct sae_lm_generator sae_lm_generator; /* a model behind a prompt */
+
+/* Run the prompt, n >= 1 tokens (*seconds: how long that took), with room for up to `most` further
+ * tokens as far as the context allows. The model is borrowed. SAE_EINVAL when the prompt is empty
+ * or longer than the context. */
+int sae_lm_generator_open(sae_lm_generator **g, const sae_lm *lm, const int32_t *prompt, int64_t n,
+                          int64_t most, double *seconds, sae_err *err);
+void sae_lm_generator_close(sae_lm_generator **g); /* NULL-safe; sets *g to NULL */
+
+typedef struct sae_lm_request {
+    sae_lm_sampling sampling;
+    uint32_t sequence; /* continuations of one seed are told apart by it */
+    int64_t most;      /* tokens, at most those of open */
+    int32_t eos;       /* stop in front of this token; -1: none */
+    int (*token)(void *arg, int32_t id, sae_err *err); /* receives every token as it is drawn */
+    void *arg;
+} sae_lm_request;
+
+enum sae_lm_stop {
+    SAE_LM_STOP_COUNT,  /* as many tokens as asked for */
+    SAE_LM_STOP_EOS,
+    SAE_LM_STOP_CONTEXT /* the context is full */
+};
+const char *sae_lm_stop_name(enum sae_lm_stop s); /* "count", "eos", "context" */
+
+typedef struct sae_lm_generated {
+    int64_t tokens;
+    enum sae_lm_stop stop;
+    double seconds;
+} sae_lm_generated;
+
+/* One continuation; may be called any number of times. Random numbers depend on the seed, the
+ * sequence and the position of the token only. SAE_ENONFINITE names the position whose logits are
+ * not finite. */
+int sae_lm_generate(sae_lm_generator *g, const sae_lm_request *r, sae_lm_generated *out,
+                    sae_err *err);
 
 #endif

@@ -23,6 +23,7 @@ enum sae_rng_stream {
     SAE_STREAM_PREFIX = 4,    /* random dictionary prefixes; row = step */
     SAE_STREAM_PROBE = 5,     /* probes and other training inside metrics */
     SAE_STREAM_SPLIT = 6,     /* train / evaluation membership of documents; row = document */
+    SAE_STREAM_SAMPLE = 7,    /* tokens drawn from a language model; row = position, i = sequence */
     SAE_STREAM_SYNTHETIC = 16 /* 16..63 belong to datasets; plug-ins start at 1024 */
 };
 

@@ -4,7 +4,6 @@
 #include "core/memory.h"
 #include "models/docs.h"
 #include "models/lm_eval.h"
-#include "models/lm_file.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -63,35 +62,22 @@ static int score_all(const cli_args *a, const sae_lm *lm, const sae_docs *docs, 
     return cli_print_json(j, err);
 }
 
-static int eval(const cli_args *a, const sae_registry *reg, sae_err *err)
+static int run(const cli_args *a, sae_err *err)
 {
-    const char *text = cli_get(a, "text"), *tokenizer = cli_get(a, "tokenizer");
-    const char *separator = cli_get(a, "doc-separator");
+    int rc = SAE_OK;
+    const char *text = cli_get(a, "text"), *separator = cli_get(a, "doc-separator");
     int64_t limit;
+    cli_model m = {0};
+    sae_docs *docs = NULL;
     SAE_TRY(cli_int(a, "docs", 0, 1, INT64_MAX, &limit, err));
     if (!text)
         SAE_FAIL(err, SAE_EINVAL, "lm eval: --text FILE is required");
-    sae_engine e;
-    sae_lm *lm = NULL;
-    sae_docs *docs = NULL;
-    SAE_TRY(cli_open_engine(a, reg, &e, err));
-    int rc = sae_lm_open(&lm, a->word[0], tokenizer ? tokenizer : "", &e.k, e.dev, err);
-    if (rc >= 0)
-        rc = sae_docs_open(lm, text, separator ? separator : "", limit, &docs, err);
-    if (rc >= 0)
-        rc = score_all(a, lm, docs, err);
+    SAE_GOTO(cli_open_model(a, &m, err));
+    SAE_GOTO(sae_docs_open(m.lm, text, separator ? separator : "", limit, &docs, err));
+    rc = score_all(a, m.lm, docs, err);
+fail:
     sae_docs_close(&docs);
-    sae_lm_close(&lm);
-    sae_engine_close(&e);
-    return rc;
-}
-
-static int run(const cli_args *a, sae_err *err)
-{
-    sae_registry *reg = NULL;
-    SAE_TRY(cli_open_registry(a, &reg, err));
-    int rc = eval(a, reg, err);
-    sae_registry_close(&reg);
+    cli_close_model(&m);
     return rc;
 }
 

@@ -6,6 +6,7 @@
 #include "core/model.h"
 #include "core/registry.h"
 #include "core/safetensors.h"
+#include <sae/lm.h>
 
 #include <jansson.h>
 
@@ -25,6 +26,15 @@ int cli_open_engine(const cli_args *a, const sae_registry *reg, sae_engine *e, s
 /* f32, f16 or bf16; `def` when not given. */
 int cli_dtype(const cli_args *a, const char *name, enum sae_st_dtype def, enum sae_st_dtype *out,
               sae_err *err);
+
+/* A language model on the best backend: the first word, --tokenizer and --threads. */
+typedef struct cli_model { /* starts as {0} */
+    sae_registry *reg;
+    sae_engine e;
+    sae_lm *lm;
+} cli_model;
+int cli_open_model(const cli_args *a, cli_model *m, sae_err *err);
+void cli_close_model(cli_model *m); /* also after a failure */
 
 /* Print and release a JSON value. */
 int cli_print_json(json_t *j, sae_err *err);

@@ -10,17 +10,18 @@
 #include <math.h>
 
 struct sae_lm_generator {
+    const sae_lm *lm;
     sae_lm_decoder *d;
-    int64_t vocab, prompt, most, longest;
+    int64_t prompt, most, longest;
     sae_real *first, *z; /* [vocab] logits behind the prompt, and behind the newest token */
     sae_lm_choice *room; /* [vocab] */
 };
 
 static int open_buffers(sae_lm_generator *g, sae_err *err)
 {
-    SAE_TRY(sae_new(&g->first, g->vocab, sizeof *g->first, "lm.generate", err));
-    SAE_TRY(sae_new(&g->z, g->vocab, sizeof *g->z, "lm.generate", err));
-    return sae_new(&g->room, g->vocab, sizeof *g->room, "lm.generate", err);
+    SAE_TRY(sae_new(&g->first, g->lm->vocab, sizeof *g->first, "lm.generate", err));
+    SAE_TRY(sae_new(&g->z, g->lm->vocab, sizeof *g->z, "lm.generate", err));
+    return sae_new(&g->room, g->lm->vocab, sizeof *g->room, "lm.generate", err);
 }
 
 int sae_lm_generator_open(sae_lm_generator **out, const sae_lm *lm, const int32_t *prompt,
@@ -37,7 +38,7 @@ int sae_lm_generator_open(sae_lm_generator **out, const sae_lm *lm, const int32_
         SAE_FAIL(err, SAE_EINVAL, "expected a number of tokens, found %lld", (long long)most);
     SAE_GOTO(sae_new(out, 1, sizeof **out, "lm.generate", err));
     sae_lm_generator *g = *out;
-    g->vocab = lm->vocab;
+    g->lm = lm;
     g->prompt = n;
     g->most = most;
     g->longest = most < lm->ctx - n ? n + most : lm->ctx;
@@ -67,7 +68,7 @@ void sae_lm_generator_close(sae_lm_generator **out)
 
 const char *sae_lm_stop_name(enum sae_lm_stop s)
 {
-    static const char *const names[] = {"count", "eos", "context"};
+    static const char *const names[] = {"count", "end", "context"};
     return names[s];
 }
 
@@ -75,12 +76,12 @@ const char *sae_lm_stop_name(enum sae_lm_stop s)
 static int draw(sae_lm_generator *g, const sae_lm_request *r, const sae_real *z, int64_t at,
                 int32_t *id, sae_err *err)
 {
-    for (int64_t i = 0; i < g->vocab; i++)
+    for (int64_t i = 0; i < g->lm->vocab; i++)
         if (!isfinite(z[i]))
             SAE_FAIL(err, SAE_ENONFINITE, "position %lld: the logit of token %lld is not finite",
                      (long long)(at - 1), (long long)i);
     sae_u4 u = sae_philox(r->sampling.seed, SAE_STREAM_SAMPLE, (uint64_t)at, r->sequence);
-    *id = sae_lm_sample(&r->sampling, g->vocab, z, sae_u01_wide(u.v[0], u.v[1]), g->room);
+    *id = sae_lm_sample(&r->sampling, g->lm->vocab, z, sae_u01_wide(u.v[0], u.v[1]), g->room);
     return SAE_OK;
 }
 
@@ -93,8 +94,8 @@ static int run(sae_lm_generator *g, const sae_lm_request *r, sae_lm_generated *o
         if (sae_interrupted())
             SAE_FAIL(err, SAE_EINTR, "interrupted after %lld tokens", (long long)out->tokens);
         SAE_TRY(draw(g, r, z, at, &id, err));
-        if (id == r->eos) {
-            out->stop = SAE_LM_STOP_EOS;
+        if (r->to_the_end && (id == g->lm->eos || id == g->lm->bos)) {
+            out->stop = SAE_LM_STOP_END;
             return SAE_OK;
         }
         SAE_TRY(r->token(r->arg, id, err));

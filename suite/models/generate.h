@@ -18,17 +18,17 @@ typedef struct sae_lm_request {
     sae_lm_sampling sampling;
     uint32_t sequence; /* continuations of one seed are told apart by it */
     int64_t most;      /* tokens, at most those of open */
-    int32_t eos;       /* stop in front of this token; -1: none */
+    int to_the_end;    /* stop in front of EOS, and of BOS: another document begins */
     int (*token)(void *arg, int32_t id, sae_err *err); /* receives every token as it is drawn */
     void *arg;
 } sae_lm_request;
 
 enum sae_lm_stop {
     SAE_LM_STOP_COUNT,  /* as many tokens as asked for */
-    SAE_LM_STOP_EOS,
+    SAE_LM_STOP_END,    /* of the document */
     SAE_LM_STOP_CONTEXT /* the context is full */
 };
-const char *sae_lm_stop_name(enum sae_lm_stop s); /* "count", "eos", "context" */
+const char *sae_lm_stop_name(enum sae_lm_stop s); /* "count", "end", "context" */
 
 typedef struct sae_lm_generated {
     int64_t tokens;

@@ -337,3 +337,8 @@ void sae_lm_close(sae_lm **lm)
     *lm = NULL;
     sae_lm_model_close(&m);
 }
+
+const sae_tokenizer *sae_lm_tokenizer(const sae_lm *lm)
+{
+    return ((const sae_lm_model *)lm->self)->tok;
+}

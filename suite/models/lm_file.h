@@ -11,6 +11,7 @@
 #define SAE_MODELS_LM_FILE_H
 
 #include "models/lm_weights.h"
+#include "models/tokenizer.h"
 #include <sae/kernels.h>
 #include <sae/lm.h>
 
@@ -21,5 +22,6 @@ int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, const sae_
 int sae_lm_open_new(sae_lm **lm, const char *config, const char *tokenizer,
                     const sae_lm_source *src, const sae_kernels *k, sae_device *dev, sae_err *err);
 void sae_lm_close(sae_lm **lm);
+const sae_tokenizer *sae_lm_tokenizer(const sae_lm *lm); /* NULL: it has none */
 
 #endif

@@ -73,6 +73,7 @@ int32_t sae_lm_sample(const sae_lm_sampling *s, int64_t n, const sae_real *z, do
             (sae_lm_choice){exp(((double)z[i] - (double)z[top]) / s->temperature), (int32_t)i};
         mass += room[at].weight;
     }
+    /* the sum below is the one that gave the mass, and u mass rounds to less than the mass */
     int64_t kept = s->top_p < 1 ? nucleus(room, n, s->top_p * mass, &mass) : n, i = n;
     while (i > n - kept && sum <= u * mass)
         sum += room[--i].weight;

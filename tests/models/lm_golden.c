@@ -139,6 +139,20 @@ START_TEST(residual_stream)
 }
 END_TEST
 
+typedef struct tokens {
+    int32_t ids[256];
+    int64_t n;
+} tokens;
+
+static int collect(void *arg, int32_t id, sae_err *err)
+{
+    (void)err;
+    tokens *t = arg;
+    ck_assert_int_lt(t->n, 256);
+    t->ids[t->n++] = id;
+    return SAE_OK;
+}
+
 START_TEST(greedy_text)
 {
     golden g = {0};
@@ -146,12 +160,19 @@ START_TEST(greedy_text)
         return;
     int64_t n;
     int32_t *want = lm_ids(json_object_get(g.json, "greedy_continuation_ids"), &n);
-    int32_t *got = calloc((size_t)n, sizeof *got);
-    ck_assert_ok(sae_lm_greedy(g.f.lm, g.ids, g.n, n, got, &g.f.err), g.f.err);
+    double seconds;
+    tokens got = {0};
+    sae_lm_generator *gen = NULL;
+    sae_lm_generated result;
+    sae_lm_request r = {.most = n, .token = collect, .arg = &got};
+    r.sampling.top_p = 1;
+    ck_assert_ok(sae_lm_generator_open(&gen, g.f.lm, g.ids, g.n, n, &seconds, &g.f.err), g.f.err);
+    ck_assert_ok(sae_lm_generate(gen, &r, &result, &g.f.err), g.f.err);
+    ck_assert_int_eq(got.n, n);
     for (int64_t i = 0; i < n; i++)
-        ck_assert_int_eq(got[i], want[i]);
+        ck_assert_int_eq(got.ids[i], want[i]);
+    sae_lm_generator_close(&gen);
     free(want);
-    free(got);
     close_golden(&g);
 }
 END_TEST

@@ -48,8 +48,8 @@ int sae_lm_model_open(sae_lm_model **m, const sae_lm_config *c, const sae_lm_sou
                       const sae_kernels *k, sae_device *dev, sae_err *err);
 void sae_lm_model_close(sae_lm_model **m);
 
-/* Keys and values of the positions of one context that have been computed, packed as attention reads
- * them (lm_attention_tiles.h). */
+/* Keys and values of the positions of one context that have been computed, packed as attention
+ * reads them (lm_attention_tiles.h). */
 typedef struct sae_lm_cache {
     int64_t n, padded; /* positions; positions that there is room for, and some more */
     sae_real *k, *v;   /* [layers][kv_heads][padded x head] */

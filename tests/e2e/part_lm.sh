@@ -30,6 +30,62 @@ if [ -r "$text" ] && [ -r "$models/stories260K.bin" ]; then
     one_error "truncated weights" "cut.bin" "$saemark" lm eval "$tmp/cut.bin" \
         --tokenizer "$models/tok512.bin" --text "$text"
 
+    # generate NAME ARGUMENTS...: status 0, text in $tmp/out.
+    generate() {
+        name=$1
+        shift
+        expect 0 "generate, $name" "$saemark" lm generate "$models/stories260K.bin" \
+            --tokenizer "$models/tok512.bin" "$@"
+    }
+    generate greedy --prompt 'Once upon a time' --temperature 0 --tokens 60
+    grep -q '^Once upon a time, there was a little girl named Lily. She loved to play outside' \
+        "$tmp/out" && ok || bad "greedy text: $(head -c 100 "$tmp/out")"
+    grep -q '60 tokens, .* tokens/s; prompt: 5 tokens' "$tmp/err" && ok || bad "no speed on stderr"
+    printf 'Once upon a time' >"$tmp/prompt.txt"
+    cp "$tmp/out" "$tmp/greedy"
+    generate "a prompt in a file" --prompt-file "$tmp/prompt.txt" --temperature 0 --tokens 60
+    same "prompt and prompt file" "$tmp/greedy" "$tmp/out"
+    generate sampled --top-p 0.9 --seed 5 --count 3 --tokens 40 --threads 1
+    cp "$tmp/out" "$tmp/sampled"
+    [ "$(grep -c '^---$' "$tmp/out")" -eq 2 ] && ok || bad "expected three continuations"
+    generate "sampled again" --top-p 0.9 --seed 5 --count 3 --tokens 40
+    same "one seed, any number of threads" "$tmp/sampled" "$tmp/out"
+    generate "another seed" --top-p 0.9 --seed 6 --count 3 --tokens 40
+    cmp -s "$tmp/sampled" "$tmp/out" && bad "another seed gives the same text" || ok
+    generate "a full context" --ignore-eos --tokens 2000 --json
+    grep -q '"stop": "context"' "$tmp/out" && grep -q '"tokens": 512' "$tmp/out" && ok ||
+        bad "a full context is not reported: $(tail -n 20 "$tmp/out")"
+    generate "the end" --seed 1 --tokens 500 --json
+    grep -q '"stop": "end"' "$tmp/out" && ok || bad "a story does not end"
+    generate "no token" --tokens 0 --prompt x
+    [ "$(cat "$tmp/out")" = x ] && ok || bad "no token: $(cat "$tmp/out")"
+    # refused PATTERN ARGUMENTS...
+    refused() {
+        pattern=$1
+        shift
+        one_error "generate $*" "$pattern" "$saemark" lm generate "$models/stories260K.bin" "$@"
+    }
+    refused "temperature -1: expected a number" --temperature -1
+    refused "top-p 0: expected a number above 0" --top-p 0
+    refused "top-p 1.5: expected a number" --top-p 1.5
+    refused "tokens x: expected a whole number" --tokens x
+    refused "count 0: expected a whole number" --count 0
+    refused "exclude each other" --prompt a --prompt-file "$tmp/prompt.txt"
+    refused "no-file" --prompt-file "$tmp/no-file"
+    refused "latin.txt: .*UTF-8" --prompt-file "$tmp/latin.txt" --tokenizer "$models/tok512.bin"
+    head -c 9000 "$text" >"$tmp/long.txt"
+    refused "prompt: expected 1 to 512 tokens .the model's context., found [0-9]{4}" \
+        --prompt-file "$tmp/long.txt" --tokenizer "$models/tok512.bin"
+    mkdir -p "$tmp/alone"
+    cp "$models/stories260K.bin" "$tmp/alone"
+    "$saemark" lm generate "$tmp/alone/stories260K.bin" >"$tmp/out" 2>"$tmp/err"
+    [ $? -ne 0 ] && grep -q 'no tokenizer' "$tmp/err" && ok || bad "no tokenizer: $(cat "$tmp/err")"
+    if [ -c /dev/full ]; then
+        "$saemark" lm generate "$models/stories260K.bin" --tokens 5 >/dev/full 2>"$tmp/err"
+        [ $? -eq 1 ] && [ "$(grep -c 'error: writing' "$tmp/err")" -eq 1 ] && ok ||
+            bad "a full standard output: $(cat "$tmp/err")"
+    fi
+
     expect 0 "capture" "$saemark" capture --model "$models/stories260K.bin" --text "$text" \
         --tokenizer "$models/tok512.bin" --hook resid_post.2 --out "$tmp/acts" --docs 40 \
         --doc-separator '<|endoftext|>'

@@ -39,7 +39,9 @@ static void check_text(sae_text *out, const char *want, size_t bytes)
 /* Characters of one to four bytes, most of them in several tokens. */
 START_TEST(characters_stay_whole)
 {
-    static const char *const alphabet[] = {"a", " ", "the", "é", "漢", "😀", "\n", "𝔘", "ß", "."};
+    static const char *const alphabet[] = {
+        "a", " ", "the", "é", "漢", "😀", "\n", "𝔘", "ß", ".",
+    };
     sae_tokenizer *t = open_family(_i);
     sae_text out = {0};
     for (uint64_t seed = 0; seed < 100; seed++) {

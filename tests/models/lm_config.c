@@ -56,6 +56,7 @@ START_TEST(any_config)
         {model, width, "\"16\"", "expected a whole number"},
         {model, width, "1e3", "expected a whole number"},
         {model, width, "4611686018427387904", "width: expected "},
+        {model, width, "9223372036854775806", "width: expected "},
         {model, layers, "0", "layers: expected 1 to 1024, found 0"},
         {model, layers, "5", "is missing"},
         {model, "vocab_size", "0", "vocabulary: expected "},

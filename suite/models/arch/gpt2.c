@@ -23,8 +23,8 @@ static int complete(sae_lm_config *c, const json_t *o, sae_err *err)
 {
     SAE_TRY(sae_lm_json_must(o, "scale_attn_weights", 1, err));
     SAE_TRY(sae_lm_json_must(o, "scale_attn_by_inverse_layer_idx", 0, err));
-    if (!sae_lm_json(o, "n_inner"))
-        c->hidden = 4 * c->d;
+    if (!sae_lm_json(o, "n_inner") && __builtin_mul_overflow(c->d, 4, &c->hidden))
+        c->hidden = INT64_MAX; /* the check of extents refuses it */
     int64_t old = c->ctx;
     SAE_TRY(sae_lm_json_int(o, "n_ctx", &old, err));
     if (old != c->ctx)

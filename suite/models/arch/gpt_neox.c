@@ -48,8 +48,8 @@ static int complete(sae_lm_config *c, const json_t *o, sae_err *err)
         SAE_TRY(sae_lm_json_real(newer, "partial_rotary_factor", &share, err));
     if (!(share > 0 && share <= 1))
         SAE_FAIL(err, SAE_EFORMAT, "rotary_pct: expected a share in (0, 1], found %g", share);
-    if (c->heads > 0)
-        c->rotary = (int64_t)((double)(c->d / c->heads) * share);
+    if (c->head <= INT32_MAX) /* beyond, the check of extents refuses it */
+        c->rotary = (int64_t)((double)c->head * share);
     return SAE_OK;
 }
 

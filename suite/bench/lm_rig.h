@@ -57,8 +57,8 @@ static inline int bench_open(bench *b, const char *name)
 }
 
 /* Normal weights of variance 1 / columns; norms of one. */
-static inline int bench_weights(void *self, const sae_lm_config *c, enum sae_lm_part p, int64_t layer,
-                       sae_real *out, sae_err *err)
+static inline int bench_weights(void *self, const sae_lm_config *c, enum sae_lm_part p,
+                                int64_t layer, sae_real *out, sae_err *err)
 {
     (void)self, (void)err;
     int64_t rows, cols;

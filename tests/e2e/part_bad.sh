@@ -16,12 +16,12 @@ one_error "not YAML" "plan.yaml: .*line" run_plan
 one_error "empty plan" "plan.yaml" run_plan
 one_error "no such plan" "neither a built-in plan" "$saemark" run no-such-plan
 one_error "unknown variant" "no variant|unknown variant|nosuch" \
-    "$saemark" run quickstart --set saes=nosuch:k=3 --out "$tmp/bad"
+    "$saemark" run recovery --set saes=nosuch:k=3 --out "$tmp/bad"
 one_error "unknown option of a variant" "kk" \
-    "$saemark" run quickstart --set saes=topk:kk=3 --out "$tmp/bad"
-one_error "option out of range" "k" "$saemark" run quickstart --set saes=topk:k=-3 --out "$tmp/bad"
+    "$saemark" run recovery --set saes=topk:kk=3 --out "$tmp/bad"
+one_error "option out of range" "k" "$saemark" run recovery --set saes=topk:k=-3 --out "$tmp/bad"
 one_error "dictionary too large for memory" "MiB|GiB" \
-    "$saemark" run quickstart --set saes=topk:k=3,n=2000000000 --out "$tmp/bad"
+    "$saemark" run recovery --set saes=topk:k=3,n=2000000000 --out "$tmp/bad"
 one_error "no such hook or model" "no-model" \
     "$saemark" run lm --set model=no-model --set text=no-text --out "$tmp/bad"
 one_error "required variable" "needs --set model" "$saemark" run lm --out "$tmp/bad"
@@ -29,7 +29,7 @@ one_error "required variable" "needs --set model" "$saemark" run lm --out "$tmp/
 
 : >"$tmp/file"
 one_error "unwritable directory" "$tmp/file" \
-    "$saemark" run quickstart --set steps=2 --out "$tmp/file/run"
+    "$saemark" run recovery --set steps=2 --out "$tmp/file/run"
 
 head -c 100 /dev/zero >"$tmp/x.safetensors"
 one_error "broken weights" "x.safetensors" \
@@ -72,7 +72,7 @@ one_error "lying model header" "x.bin: width: expected" "$saemark" lm eval "$tmp
     --tokenizer "$tmp/x.bin" --text "$tmp/plan.yaml"
 
 # A full disk: a file-size limit makes every larger write fail as a full disk does.
-(ulimit -f 8 && "$saemark" run quickstart --set steps=4 --set batch=64 --set eval_rows=64 \
+(ulimit -f 8 && "$saemark" run recovery --set steps=4 --set batch=64 --set eval_rows=64 \
     --set checkpoint_every=2 --set seeds=0 --set saes=topk:k=2,n=1024 --out "$tmp/full" --no-report) \
     >"$tmp/out" 2>"$tmp/err"
 [ $? -eq 2 ] && [ "$(grep -c '^saemark: error:' "$tmp/err")" -eq 1 ] && ok ||
@@ -82,7 +82,7 @@ one_error "lying model header" "x.bin: width: expected" "$saemark" lm eval "$tmp
 # A disk that is really full, where the system lets us make one.
 mkdir -p "$tmp/tiny"
 if mount -t tmpfs -o size=256k saemark "$tmp/tiny" 2>/dev/null; then
-    one_error "a full disk" "No space left" "$saemark" run quickstart --set steps=4 --set batch=64 \
+    one_error "a full disk" "No space left" "$saemark" run recovery --set steps=4 --set batch=64 \
         --set eval_rows=64 --set checkpoint_every=2 --set seeds=0 --set saes=topk:k=2,n=1024 \
         --out "$tmp/tiny/run" --no-report
     [ -z "$(find "$tmp/tiny" -name '*.tmp*' -o -name metrics.csv -o -name run.json)" ] && ok ||

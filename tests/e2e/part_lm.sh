@@ -116,7 +116,7 @@ if [ -r "$text" ] && [ -r "$models/stories260K.bin" ]; then
     shard=$(ls "$tmp"/acts2/*.safetensors | head -n 1)
     printf x | dd of="$shard" bs=1 seek=90000 conv=notrunc 2>/dev/null
     one_error "a changed shard" "${shard##*/}" "$saemark" check "$tmp/acts2"
-    expect 0 "run on shards" "$saemark" run quickstart --set "dataset=shards:dir=$tmp/acts" \
+    expect 0 "run on shards" "$saemark" run recovery --set "dataset=shards:dir=$tmp/acts" \
         --set steps=20 --set batch=256 --set eval_rows=512 --set seeds=0 --set saes=topk:k=8,n=4d \
         --out "$tmp/shard-run" --no-report
     grep -q 'reconstruction.fvu' "$tmp/shard-run/metrics.csv" && ok || bad "no metrics on shards"

@@ -1,12 +1,12 @@
 # A small plan from start to report; the same bytes for any thread count and after a kill.
 set_small="--set steps=400 --set batch=256 --set eval_rows=2048 --set checkpoint_every=20
 --set seeds=3 --set saes=topk:k={4,8},n=128"
-expect 0 "run" "$saemark" run quickstart $set_small --out "$tmp/a"
+expect 0 "run" "$saemark" run recovery $set_small --out "$tmp/a"
 for f in run.json saes.csv loss.csv metrics.csv features.csv index.html plots/frontier.svg plots/frontier.png; do
     [ -s "$tmp/a/$f" ] && ok || bad "run left no $f"
 done
 [ -e "$tmp/a/state" ] && bad "a finished run keeps its state" || ok
-expect 0 "run on one thread" "$saemark" run quickstart $set_small --out "$tmp/b" --threads 1 --no-report
+expect 0 "run on one thread" "$saemark" run recovery $set_small --out "$tmp/b" --threads 1 --no-report
 for f in saes.csv loss.csv metrics.csv features.csv; do
     same "threads change $f" "$tmp/a/$f" "$tmp/b/$f"
 done
@@ -15,7 +15,7 @@ for sae in "$tmp/a"/saes/*; do
 done
 
 # kill -9 once a checkpoint is there, then resume: nothing may differ from the uninterrupted run.
-"$saemark" run quickstart $set_small --out "$tmp/k" --no-report >/dev/null 2>&1 &
+"$saemark" run recovery $set_small --out "$tmp/k" --no-report >/dev/null 2>&1 &
 pid=$!
 i=0
 while [ $i -lt 3000 ] && [ -z "$(ls -d "$tmp"/k/state/wave-0000/step-* 2>/dev/null | grep -v '\.tmp$')" ]; do
@@ -26,21 +26,21 @@ kill -9 $pid 2>/dev/null
 wait $pid 2>/dev/null
 [ -e "$tmp/k/metrics.csv" ] && bad "the run ended before it could be killed" || ok
 one_error "a run directory is not overwritten" "holds a run already" \
-    "$saemark" run quickstart $set_small --out "$tmp/k"
+    "$saemark" run recovery $set_small --out "$tmp/k"
 one_error "another plan does not resume it" "belongs to another run" \
-    "$saemark" run quickstart $set_small --set steps=401 --out "$tmp/k" --resume
-expect 0 "resume" "$saemark" run quickstart $set_small --out "$tmp/k" --resume --no-report
+    "$saemark" run recovery $set_small --set steps=401 --out "$tmp/k" --resume
+expect 0 "resume" "$saemark" run recovery $set_small --out "$tmp/k" --resume --no-report
 for f in saes.csv loss.csv metrics.csv features.csv; do
     same "resuming changes $f" "$tmp/a/$f" "$tmp/k/$f"
 done
 mkdir "$tmp/k/state" # killed while it cleared its state
-expect 0 "resume of a finished run" "$saemark" run quickstart $set_small --out "$tmp/k" --resume
+expect 0 "resume of a finished run" "$saemark" run recovery $set_small --out "$tmp/k" --resume
 [ -e "$tmp/k/state" ] && bad "a finished run keeps its state" || ok
 one_error "another plan is not that finished run" "belongs to another run" \
-    "$saemark" run quickstart $set_small --set steps=401 --out "$tmp/k" --resume
+    "$saemark" run recovery $set_small --set steps=401 --out "$tmp/k" --resume
 
 # Ctrl-C: exit 1, one line, resumable.
-"$saemark" run quickstart $set_small --set steps=100000 --out "$tmp/c" --no-report >/dev/null 2>"$tmp/err" &
+"$saemark" run recovery $set_small --set steps=100000 --out "$tmp/c" --no-report >/dev/null 2>"$tmp/err" &
 pid=$!
 i=0
 while [ $i -lt 200 ] && [ ! -d "$tmp/c/state" ]; do sleep 0.05; i=$((i + 1)); done

@@ -304,11 +304,14 @@ static int check_scratch(sae_check *k)
                             ws.scratch);
 }
 
+/* Kernels may keep lists per thread that grow with the share of the work a thread happens to get, so
+ * an equal step may grow them once more; but not every step. */
 int sae_c8_allocation(sae_check *k)
 {
+    enum { STEPS = 8 };
     uint64_t (*calls)(void) = k->to->alloc_calls ? k->to->alloc_calls : sae_alloc_calls;
     uint64_t used = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < STEPS; i++) {
         uint64_t before = calls();
         int rc = step(k);
         if (rc >= 0 && !(k->caps & SAE_CAP_GROWS))
@@ -316,11 +319,11 @@ int sae_c8_allocation(sae_check *k)
         if (rc < 0)
             return sae_check_refusal(k, "a step", rc);
         used = calls() - before;
+        if (i >= 2 && used == 0)
+            return check_scratch(k);
     }
-    if (used > 0)
-        return sae_say(k, SAE_VERDICT_FAIL, "the third equal step allocates %llu times",
-                       (unsigned long long)used);
-    return check_scratch(k);
+    return sae_say(k, SAE_VERDICT_FAIL, "every one of %d equal steps allocates, the last %llu times",
+                   STEPS, (unsigned long long)used);
 }
 
 /* ---- C9: codes ------------------------------------------------------------------------------- */

@@ -4,6 +4,8 @@
 
 #include <omp.h>
 
+enum { SHORT = 64 }; /* positions that one thread is done with before others are awake */
+
 int64_t sae_lm_attention_room(const sae_lm_config *c, int64_t longest)
 {
     int64_t padded = round_up(longest + LANES, LANES), head_pad = round_up(c->head, TILE);
@@ -101,7 +103,7 @@ void sae_lm_attention(const sae_lm_model *m, const sae_lm_group *g, int64_t laye
     const sae_lm_cache *past = g->past;
     int64_t room = sae_lm_attention_room(c, m->work.longest), width = c->heads * c->head;
     int64_t items = (g->c1 - g->c0) * c->kv_heads;
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) if (!past || past->n + g->rows > SHORT)
     for (int64_t i = 0; i < items; i++) {
         int64_t context = g->c0 + i / c->kv_heads, kv = i % c->kv_heads;
         int64_t row = g->start[context] - g->row0, head = layer * c->kv_heads + kv;

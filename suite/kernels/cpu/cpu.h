@@ -23,7 +23,7 @@ SAE_CPU_LIST(SAE_CPU_PROTOTYPE)
 /* Slots of the workspace. A kernel may use several at once; no kernel calls another while it holds
  * one that the other uses. */
 enum { OWN_PACK, OWN_ROWS, OWN_LIST, OWN_BOUND, OWN_KEY, OWN_POOL, OWN_TILE };
-enum { ALL_WORKERS, ALL_ENTRIES, ALL_KEYS, ALL_BOUNDS, ALL_CURSOR, ALL_SUMS };
+enum { ALL_WORKERS, ALL_ENTRIES, ALL_KEYS, ALL_BOUNDS, ALL_CURSOR, ALL_SUMS, ALL_LANES };
 
 /* Rows per unit of dynamic scheduling; results do not depend on it. */
 enum { CHUNK_ROWS = 32 };

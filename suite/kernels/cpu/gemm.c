@@ -52,15 +52,14 @@ static const float *rows_of_a(const product *p, const block *k, int64_t i, int64
     }
     *ld = depth;
     if (p->ta) {
-        sae_pack_transposed(p->a.p + k->k0 * p->a.ld + row, p->a.ld, live, depth,
-                            p->simd->height, k->rows_a);
+        sae_pack_transposed(p->a.p + k->k0 * p->a.ld + row, p->a.ld, live, depth, p->simd->height,
+                            k->rows_a);
         return k->rows_a;
     }
     for (int64_t h = 0; h < live; h++)
         memcpy(k->rows_a + h * depth, p->a.p + (row + h) * p->a.ld + k->k0,
                (size_t)depth * sizeof(float));
-    memset(k->rows_a + live * depth, 0,
-           (size_t)((p->simd->height - live) * depth) * sizeof(float));
+    memset(k->rows_a + live * depth, 0, (size_t)((p->simd->height - live) * depth) * sizeof(float));
     return k->rows_a;
 }
 
@@ -118,6 +117,55 @@ static void run_block(const product *p, int64_t index)
     store_block(p, &k);
 }
 
+/* ---- few rows of a --------------------------------------------------------------------------- */
+
+/* A product with the sides of a tile exchanged: the rows of a are its lanes, and those of b, which
+ * are read once, stay where they lie. The same chain of multiply-adds. */
+static void run_thin(const product *p, const float *lanes, int64_t j0)
+{
+    int t = omp_get_thread_num();
+    int64_t height = p->simd->height, width = p->simd->width / 2, ld = p->b.ld;
+    int64_t live = min_i64(height, p->c.cols - j0);
+    const float *b = p->b.p + j0 * ld;
+    float *sum = sae_ws_own(p->dev, t, OWN_TILE);
+    if (live < height) {
+        float *own = sae_ws_own(p->dev, t, OWN_ROWS);
+        for (int64_t h = 0; h < live; h++)
+            memcpy(own + h * p->depth, b + h * ld, (size_t)p->depth * sizeof *own);
+        memset(own + live * p->depth, 0, (size_t)((height - live) * p->depth) * sizeof *own);
+        b = own;
+        ld = p->depth;
+    }
+    const float *ahead[2] = {b + height * ld, b + (height + 1) * ld};
+    memset(sum, 0, (size_t)(height * width) * sizeof *sum);
+    p->simd->product_thin(p->depth, b, ld, lanes, ahead, sum);
+    for (int64_t r = 0; r < p->c.rows; r++)
+        for (int64_t h = 0; h < live; h++) {
+            float *out = p->c.p + r * p->c.ld + j0 + h;
+            float v = p->alpha * sum[h * width + r];
+            *out = p->beta == 0 ? v : v + p->beta * *out;
+        }
+}
+
+static int thin(const product *p)
+{
+    int height = p->simd->height, width = p->simd->width / 2;
+    float *lanes = sae_ws_shared(p->dev, ALL_LANES, p->depth * width, sizeof *lanes);
+    if (!lanes)
+        return SAE_ENOMEM;
+    int rc = sae_ws_reserve(p->dev, OWN_ROWS, height * p->depth, sizeof(float));
+    if (!rc)
+        rc = sae_ws_reserve(p->dev, OWN_TILE, height * width, sizeof(float));
+    if (rc)
+        return rc;
+    sae_pack_rows(p->a.p, p->a.ld, p->c.rows, p->depth, NULL, width, lanes);
+    PARALLEL_FOR(p->dev, i, chunks_of(p->c.cols, height), 8)
+    run_thin(p, lanes, i * height);
+    return SAE_OK;
+}
+
+/* ---- dispatch -------------------------------------------------------------------------------- */
+
 /* Blocks as large as the cache allows, but several for every thread. */
 static void cut(product *p)
 {
@@ -139,6 +187,8 @@ SAE_DECL_gemm(SAE_CPU(gemm))
         return SAE_EINVAL;
     const sae_simd *s = simd_of(dev);
     product p = {dev, s, ta, tb, alpha, beta, a, b, c, depth, 0, 0};
+    if (!ta && tb && rows <= s->width / 2)
+        return thin(&p);
     cut(&p);
     int64_t strip = min_i64(depth, DEPTH);
     int rc = sae_ws_reserve(dev, OWN_PACK, p.block_cols * strip, sizeof(float));
@@ -149,6 +199,6 @@ SAE_DECL_gemm(SAE_CPU(gemm))
     if (rc)
         return rc;
     PARALLEL_FOR(dev, i, chunks_of(rows, p.block_rows) * chunks_of(cols, p.block_cols), 1)
-        run_block(&p, i);
+    run_block(&p, i);
     return SAE_OK;
 }

@@ -49,6 +49,9 @@ typedef struct sae_simd {
      * accumulator per entry. next: two rows to bring nearer meanwhile. */
     void (*product)(int64_t depth, const float *a, int64_t lda, const float *packed,
                     const float *const next[2], float *acc);
+    /* The same for tiles of half the width. */
+    void (*product_thin)(int64_t depth, const float *a, int64_t lda, const float *packed,
+                         const float *const next[2], float *acc);
     /* Adds the bias in place; returns the rows with a hit, one bit each. */
     uint32_t (*screen)(sae_screen *s, float *tile);
     /* Bits of the v[0..count) whose score is >= lo[i * step]; count <= 64; NaN bits in *nan. */

@@ -169,6 +169,7 @@ const sae_simd SIMD_TABLE = {
     .height = HEIGHT,
     .width = WIDTH,
     .product = product,
+    .product_thin = product_thin,
     .screen = screen,
     .scan = scan,
     .count_ge = count_ge,

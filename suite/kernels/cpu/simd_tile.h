@@ -35,18 +35,20 @@ static inline vf all(float x)
     if ((h) < HEIGHT) {                                                                            \
         const float b = *(const float *)(const void *)(p);                                         \
         acc[h][0] += x0 * b;                                                                       \
-        acc[h][1] += x1 * b;                                                                       \
+        if (parts > 1)                                                                             \
+            acc[h][1] += x1 * b;                                                                   \
     }
 
 /* Rows are reached as base + {0, 1, 2, 3, 4} strides from three bases: that is what x86 addressing
  * can express, and more pointers would not fit into its registers. */
-static void product(int64_t depth, const float *a, int64_t lda, const float *packed,
-                    const float *const next[2], float *out)
+static inline __attribute__((always_inline)) void
+product_tile(int64_t depth, const float *a, int64_t lda, const float *packed,
+             const float *const next[2], float *out, const int parts)
 {
     vf acc[SAE_TILE_MAX_HEIGHT][2];
     for (int h = 0; h < HEIGHT; h++) {
-        acc[h][0] = load(out + h * WIDTH);
-        acc[h][1] = load(out + h * WIDTH + VL);
+        acc[h][0] = load(out + h * parts * VL);
+        acc[h][1] = parts > 1 ? load(out + h * WIDTH + VL) : all(0);
     }
     int64_t s1 = lda * (int64_t)sizeof(float), s3 = 3 * s1;
     const char *p0 = (const char *)a;
@@ -57,7 +59,7 @@ static void product(int64_t depth, const float *a, int64_t lda, const float *pac
             __builtin_prefetch(next[0] + k, 0, 2);
             __builtin_prefetch(next[1] + k, 0, 2);
         }
-        vf x0 = load(packed), x1 = load(packed + VL);
+        vf x0 = load(packed), x1 = parts > 1 ? load(packed + VL) : x0;
         TILE_ROW(0, p0)
         TILE_ROW(1, p0 + s1)
         TILE_ROW(2, p0 + 2 * s1)
@@ -72,15 +74,28 @@ static void product(int64_t depth, const float *a, int64_t lda, const float *pac
         TILE_ROW(11, p10 + s1)
         TILE_ROW(12, p10 + 2 * s1)
         TILE_ROW(13, p10 + s3)
-        packed += WIDTH;
+        packed += parts * VL;
         p0 += sizeof(float);
         p5 += sizeof(float);
         p10 += sizeof(float);
     }
     for (int h = 0; h < HEIGHT; h++) {
-        store(out + h * WIDTH, acc[h][0]);
-        store(out + h * WIDTH + VL, acc[h][1]);
+        store(out + h * parts * VL, acc[h][0]);
+        if (parts > 1)
+            store(out + h * WIDTH + VL, acc[h][1]);
     }
+}
+
+static void product(int64_t depth, const float *a, int64_t lda, const float *packed,
+                    const float *const next[2], float *out)
+{
+    product_tile(depth, a, lda, packed, next, out, 2);
+}
+
+static void product_thin(int64_t depth, const float *a, int64_t lda, const float *packed,
+                         const float *const next[2], float *out)
+{
+    product_tile(depth, a, lda, packed, next, out, 1);
 }
 
 static inline vf score_of(vf v, uint32_t mask)

@@ -65,9 +65,10 @@ static inline int bench_weights(void *self, const sae_lm_config *c, enum sae_lm_
     sae_lm_part_shape(c, p, &rows, &cols);
     uint64_t row = (uint64_t)(layer * SAE_LM_PARTS + (int64_t)p);
     for (int64_t i = 0; out && i < rows * cols; i++)
-        out[i] = sae_lm_part_is_vector(p) ? 1.0f
-                           : (float)(sae_normal(3, SAE_STREAM_SYNTHETIC, row, (uint32_t)i) /
-                                     sqrt((double)cols));
+        out[i] = sae_lm_part_is_vector(p)
+                     ? 1.0f
+                     : (float)(sae_normal(3, SAE_STREAM_SYNTHETIC, row, (uint32_t)i) /
+                               sqrt((double)cols));
     return SAE_OK;
 }
 

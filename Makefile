@@ -30,7 +30,7 @@ BLAS    ?= $(call have,cblas.h,$(shell $(PKG_CONFIG) --cflags openblas 2>/dev/nu
 # ---- flags -----------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes \
         -Wmissing-prototypes -Wundef -Wvla $(if $(filter 1,$(WERROR)),-Werror)
-PKGS := jansson libcyaml libpcre2-8 libutf8proc libxxhash libcrypto
+PKGS := jansson libcyaml libpcre2-8 libutf8proc libxxhash libcrypto lapacke
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
 LIBS := -lcsv $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) -lm -ldl
 ifeq ($(BLAS),yes)

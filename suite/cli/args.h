@@ -32,7 +32,8 @@ typedef struct cli_command {
 
 extern const cli_command cli_list, cli_run, cli_eval, cli_capture, cli_lm, cli_report, cli_convert,
     cli_check, cli_version;
-extern const cli_command cli_lm_eval, cli_lm_generate, cli_lm_train; /* of the group cli_lm */
+extern const cli_command cli_lm_eval, cli_lm_generate, cli_lm_probe,
+    cli_lm_train; /* of the group cli_lm */
 
 /* The command of a NULL-terminated list that is called `word` behind its group's name, which is
  * `group` (NULL: none); NULL when there is none. */

@@ -7,6 +7,8 @@
 #include "models/docs.h"
 #include "run/host.h"
 
+#include <string.h>
+
 static int dataset_docs(void *self, enum sae_split split, uint64_t doc0, int64_t N, sae_docs *out,
                         sae_err *err)
 {
@@ -73,4 +75,26 @@ void cli_corpus_close(cli_corpus *k)
     sae_docs_close(&k->docs);
     sae_free(k->id);
     *k = (cli_corpus){0};
+}
+
+int cli_corpus_labels(const cli_corpus *k, const sae_label **table, int64_t *count, sae_err *err)
+{
+    const sae_dataset *ds = k->spec.dataset;
+    if (!(sae_source_gives(ds, k->src) & SAE_GIVES_LABELS))
+        SAE_FAIL(err, SAE_EINVAL, "--data %s: this dataset has no labels", ds->name);
+    return ds->labels(k->src, table, count);
+}
+
+int cli_label_find(const sae_label *table, int64_t count, const char *name, int64_t *which,
+                   sae_err *err)
+{
+    const char **list = NULL;
+    SAE_TRY(sae_new(&list, count + 1, sizeof *list, "labels", err));
+    for (int64_t i = 0; i < count; i++)
+        list[i] = table[i].name;
+    for (*which = 0; *which < count && strcmp(list[*which], name) != 0;)
+        ++*which;
+    int rc = *which < count ? SAE_OK : sae_unknown_word("label", name, list, err);
+    sae_free(list);
+    return rc;
 }

@@ -26,4 +26,10 @@ int cli_corpus_open(cli_corpus *k, const cli_args *a, const sae_registry *reg, c
                     const sae_lm *lm, uint64_t seed, sae_err *err);
 void cli_corpus_close(cli_corpus *k);
 
+/* The labels of --data; SAE_EINVAL when the source has none. */
+int cli_corpus_labels(const cli_corpus *k, const sae_label **table, int64_t *count, sae_err *err);
+/* Which of them is called `name`; SAE_EINVAL lists them. */
+int cli_label_find(const sae_label *table, int64_t count, const char *name, int64_t *which,
+                   sae_err *err);
+
 #endif

@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 
+#include <sae/groups.h>
 #include <string.h>
 
 /* Documents that share one pass: until they have this many rows, at least one. */
@@ -33,8 +34,43 @@ typedef struct scorer {
     double *ce, *sum;     /* [rows]; [d] column sums of the activations */
     int64_t summed;       /* rows in sum */
     sae_real *fill;          /* [d] what replaces, NULL: nothing */
+    const sae_lm_by *by;
+    double *block;        /* sums of all tokens, then of those of each class */
     sae_lm_score *out;
 } scorer;
+
+/* ---- sums over documents --------------------------------------------------------------------- */
+
+enum { TOKENS, CE, SURPRISAL, SUMS, BLOCK = (SAE_GROUPS + 2) * SUMS };
+
+SAE_RATIO(mean_ce, CE, TOKENS)
+SAE_RATIO(mean_surprisal, SURPRISAL, TOKENS)
+
+static double mean_gap(const double *sum, int64_t K)
+{
+    return mean_ce(sum, K) - mean_surprisal(sum, K);
+}
+
+static void add(double *block, uint64_t doc, double ce, double surprisal)
+{
+    double *sum = sae_groups_row(block, SUMS, doc);
+    sum[TOKENS]++;
+    sum[CE] += ce;
+    sum[SURPRISAL] += surprisal;
+}
+
+static sae_lm_loss loss_of(double *block)
+{
+    const double *sum = sae_groups_total(block, SUMS);
+    return (sae_lm_loss){.tokens = (int64_t)sum[TOKENS],
+                         .ce = mean_ce(sum, SUMS),
+                         .ce_se = sae_groups_se(block, SUMS, mean_ce),
+                         .surprisal = mean_surprisal(sum, SUMS),
+                         .gap = mean_gap(sum, SUMS),
+                         .gap_se = sae_groups_se(block, SUMS, mean_gap)};
+}
+
+/* ---- passes ---------------------------------------------------------------------------------- */
 
 /* The batch that begins with document i0; returns the document after its last. */
 static int64_t batch_at(const scorer *s, int64_t i0, sae_contexts *c)
@@ -69,16 +105,23 @@ static void replace(scorer *s, const sae_contexts *c, const sae_real *x)
             memcpy(s->x + r * s->d, r == c->start[k] ? x + r * s->d : s->fill, row);
 }
 
-static int score_batch(scorer *s, const sae_contexts *c, sae_lm_pass *pass, sae_err *err)
+/* Document i0 is the batch's first. */
+static int score_batch(scorer *s, int64_t i0, const sae_contexts *c, sae_lm_pass *pass,
+                       sae_err *err)
 {
+    const sae_docs *d = s->docs;
     sae_lm_out out = {.ce = s->ce};
     if (s->fill)
         replace(s, c, s->lm->acts(pass));
     SAE_TRY(s->lm->finish(pass, s->fill ? s->x : NULL, &out, err));
     for (int64_t k = 0; k < c->N; k++)
-        for (int64_t r = c->start[k]; r + 1 < c->start[k + 1]; r++) {
-            s->out->nats += s->ce[r];
-            s->out->tokens++;
+        for (int64_t r = c->start[k] + 1; r < c->start[k + 1]; r++) {
+            int64_t at = d->c.start[i0] + r;
+            double ce = s->ce[r - 1], nats = d->nats ? d->nats[at] : (double)NAN;
+            int64_t class = s->by ? d->label[at * d->labels + s->by->label] : -1;
+            add(s->block, d->doc[i0 + k], ce, nats);
+            if (class >= 0)
+                add(s->block + (1 + class) * BLOCK, d->doc[i0 + k], ce, nats);
         }
     return SAE_OK;
 }
@@ -90,13 +133,14 @@ static int sweep(scorer *s, int losses, sae_err *err)
     for (int64_t i = 0; i < s->docs->c.N;) {
         sae_contexts c;
         sae_lm_pass *pass = NULL;
+        int64_t i0 = i;
         if (sae_interrupted())
             SAE_FAIL(err, SAE_EINTR, "interrupted while scoring document %lld", (long long)i);
         i = batch_at(s, i, &c);
         SAE_TRY(s->lm->begin(s->lm->self, s->hook, &c, &pass, err));
         int rc = SAE_OK;
         if (losses)
-            rc = score_batch(s, &c, pass, err);
+            rc = score_batch(s, i0, &c, pass, err);
         else
             add_columns(s, &c, s->lm->acts(pass));
         s->lm->end(&pass);
@@ -118,6 +162,8 @@ static int open_buffers(scorer *s, const sae_lm_ablation *a, sae_err *err)
     }
     SAE_TRY(sae_new(&s->start, s->docs->c.N + 1, sizeof *s->start, "lm.eval", err));
     SAE_TRY(sae_new(&s->ce, s->rows, sizeof *s->ce, "lm.eval", err));
+    SAE_TRY(sae_new(&s->block, (1 + (s->by ? s->by->classes : 0)) * BLOCK, sizeof *s->block,
+                    "lm.eval", err));
     if (!a)
         return SAE_OK;
     SAE_TRY(sae_new(&s->x, s->rows * s->d, sizeof *s->x, "lm.eval", err));
@@ -126,10 +172,11 @@ static int open_buffers(scorer *s, const sae_lm_ablation *a, sae_err *err)
 }
 
 int sae_lm_score_docs(const sae_lm *lm, const sae_docs *docs, const sae_lm_ablation *a,
-                      sae_lm_score *out, sae_err *err)
+                      const sae_lm_by *by, sae_lm_score *out, sae_err *err)
 {
     int rc = SAE_OK;
-    scorer s = {.lm = lm, .docs = docs, .hook = a ? a->hook : "resid_pre.0", .out = out};
+    scorer s = {.lm = lm, .docs = docs, .hook = a ? a->hook : "resid_pre.0", .by = by,
+                .out = out};
     *out = (sae_lm_score){0};
     SAE_GOTO(lm->hook(lm->self, s.hook, &s.d, err));
     SAE_GOTO(open_buffers(&s, a, err));
@@ -139,14 +186,17 @@ int sae_lm_score_docs(const sae_lm *lm, const sae_docs *docs, const sae_lm_ablat
             s.fill[j] = (float)(s.sum[j] / (double)(s.summed > 0 ? s.summed : 1));
     }
     SAE_GOTO(sweep(&s, 1, err));
-    if (out->tokens == 0)
+    out->all = loss_of(s.block);
+    if (out->all.tokens == 0)
         SAE_GOTO(SAE_SET(err, SAE_EINVAL, "no token to score: every document is shorter than two"));
-    out->ce = out->nats / (double)out->tokens;
+    for (int64_t i = 0; by && i < by->classes; i++)
+        by->part[i] = loss_of(s.block + (1 + i) * BLOCK);
 fail:
     sae_free(s.start);
     sae_free(s.x);
     sae_free(s.ce);
     sae_free(s.sum);
     sae_free(s.fill);
+    sae_free(s.block);
     return rc;
 }

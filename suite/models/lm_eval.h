@@ -4,7 +4,8 @@
  * Every document is scored on its own: BOS first, cut to the model's context, every token after BOS
  * scored. An ablation replaces the activations at positions >= 1 of every document (BOS is left as
  * it is) by zeros, or by their mean over all the documents. The last position of a document
- * predicts nothing and takes no part in the mean.
+ * predicts nothing and takes no part in the mean. A scored token is counted under its own label and
+ * surprisal, though the loss is that of the position before it.
  */
 #ifndef SAE_MODELS_LM_EVAL_H
 #define SAE_MODELS_LM_EVAL_H
@@ -19,16 +20,30 @@ typedef struct sae_lm_ablation {
 /* "HOOK=zero" or "HOOK=mean"; SAE_EINVAL otherwise, or when the model has no such hook. */
 int sae_lm_ablation_parse(sae_lm_ablation *a, const sae_lm *lm, const char *text, sae_err *err);
 
+/* Means over a set of scored tokens, nats per token; NaN when there are none. Standard errors are
+ * over documents (sae/groups.h); NaN with too few of them. */
+typedef struct sae_lm_loss {
+    int64_t tokens;
+    double ce, ce_se;   /* cross-entropy of the model */
+    double surprisal;   /* exact -log p(token | prefix) under the source; NaN: not known */
+    double gap, gap_se; /* ce - surprisal: what the model has not learned */
+} sae_lm_loss;
+
+/* Tokens sorted by one of the documents' labels. */
+typedef struct sae_lm_by {
+    int64_t label, classes;
+    sae_lm_loss *part; /* [classes] results */
+} sae_lm_by;
+
 typedef struct sae_lm_score {
-    double ce;       /* nats per scored token */
-    int64_t tokens;  /* scored */
-    double nats;     /* in total; bits per byte is nats / ln 2 / sae_docs_bytes */
+    sae_lm_loss all;
     double seconds;  /* in passes over the documents */
     int64_t rows;    /* positions run through the model in that time, all passes together */
 } sae_lm_score;
 
-/* Score the documents; a NULL: as the model is. SAE_EINVAL when there is no token to score. */
+/* Score the documents; a NULL: as the model is; by NULL: not by class. SAE_EINVAL when there is no
+ * token to score. */
 int sae_lm_score_docs(const sae_lm *lm, const sae_docs *docs, const sae_lm_ablation *a,
-                      sae_lm_score *out, sae_err *err);
+                      const sae_lm_by *by, sae_lm_score *out, sae_err *err);
 
 #endif

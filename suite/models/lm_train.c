@@ -4,14 +4,12 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "models/lm_eval.h"
 #include "models/lm_state.h"
 #include "models/lm_tape.h"
 
 #include <math.h>
 #include <stdio.h>
-
-/* Evaluation documents that share a pass. */
-enum { EVAL_DOCS = 64 };
 
 typedef struct trainer {
     const sae_lm_training *t;
@@ -25,49 +23,22 @@ typedef struct trainer {
 
 /* ---- evaluation ------------------------------------------------------------------------------ */
 
-/* Add the losses of documents [doc0, doc0 + N) to the sums. */
-static int score_batch(const sae_lm *lm, const sae_lm_corpus *corpus, int64_t doc0, int64_t N,
-                       double *sum, int64_t *scored, sae_err *err)
+static int score_held_out(const sae_lm_training *t, sae_lm_trained *out, sae_err *err)
 {
+    const sae_lm_corpus *corpus = t->corpus;
+    int64_t N = t->eval_docs;
     sae_docs d;
-    sae_lm_pass *pass = NULL;
-    double *ce = NULL;
-    int rc;
-    SAE_TRY(corpus->docs(corpus->self, SAE_SPLIT_EVAL, (uint64_t)doc0, N, &d, err));
-    SAE_GOTO(sae_new(&ce, d.c.start[N], sizeof *ce, "lm.score", err));
-    SAE_GOTO(lm->begin(lm->self, "resid_pre.0", &d.c, &pass, err));
-    SAE_GOTO(lm->finish(pass, NULL, &(sae_lm_out){.ce = ce}, err));
-    for (int64_t c = 0; c < N; c++)
-        for (int64_t r = d.c.start[c]; r + 1 < d.c.start[c + 1]; r++) {
-            sum[0] += ce[r];
-            sum[1] += d.nats ? d.nats[r + 1] : (double)NAN;
-            ++*scored;
-        }
-fail:
-    lm->end(&pass);
-    sae_free(ce);
-    return rc;
-}
-
-int sae_lm_corpus_score(const sae_lm *lm, const sae_lm_corpus *corpus, int64_t docs, double *ce,
-                        double *nats, int64_t *scored, sae_err *err)
-{
-    double sum[2] = {0};
-    *scored = 0;
-    if (corpus->eval >= 0 && docs > corpus->eval)
-        docs = corpus->eval;
-    for (int64_t i = 0; i < docs; i += EVAL_DOCS) {
-        if (sae_interrupted())
-            SAE_FAIL(err, SAE_EINTR, "interrupted while scoring document %lld", (long long)i);
-        SAE_TRY(score_batch(lm, corpus, i, docs - i < EVAL_DOCS ? docs - i : EVAL_DOCS, sum,
-                            scored, err));
-    }
-    if (*scored == 0)
-        SAE_FAIL(err, SAE_EINVAL, "no token to score: every document is shorter than two");
-    *ce = sum[0] / (double)*scored;
-    *nats = sum[1] / (double)*scored;
-    if (!isfinite(*ce))
-        SAE_FAIL(err, SAE_ENONFINITE, "the cross-entropy of the evaluation documents is %g", *ce);
+    sae_lm_score s;
+    if (corpus->eval >= 0 && N > corpus->eval)
+        N = corpus->eval;
+    SAE_TRY(corpus->docs(corpus->self, SAE_SPLIT_EVAL, 0, N, &d, err));
+    SAE_TRY(sae_lm_score_docs(&t->m->api, &d, NULL, NULL, &s, err));
+    out->ce = s.all.ce;
+    out->nats = s.all.surprisal;
+    out->scored = s.all.tokens;
+    if (!isfinite(out->ce))
+        SAE_FAIL(err, SAE_ENONFINITE, "the cross-entropy of the evaluation documents is %g",
+                 out->ce);
     return SAE_OK;
 }
 
@@ -163,8 +134,7 @@ static int report(trainer *k, sae_lm_trained *out, sae_progress *p, sae_err *err
             k->loss, learning_rate(t, step - 1), k->norm);
     snprintf(p->note, sizeof p->note, "loss %.4f", k->loss);
     if (evaluate) {
-        SAE_TRY(sae_lm_corpus_score(&t->m->api, t->corpus, t->eval_docs, &out->ce, &out->nats,
-                                    &out->scored, err));
+        SAE_TRY(score_held_out(t, out, err));
         fprintf(k->csv.f, "%.9g,", out->ce);
         if (isfinite(out->nats))
             fprintf(k->csv.f, "%.9g", out->nats);

@@ -42,9 +42,4 @@ typedef struct sae_lm_trained {
  * the state in dir is another run's. */
 int sae_lm_train(const sae_lm_training *t, sae_lm_trained *out, sae_err *err);
 
-/* Mean cross-entropy, and mean exact surprisal where the corpus knows it (else NaN), of the first
- * `docs` evaluation documents. */
-int sae_lm_corpus_score(const sae_lm *lm, const sae_lm_corpus *corpus, int64_t docs, double *ce,
-                        double *nats, int64_t *scored, sae_err *err);
-
 #endif

@@ -6,16 +6,13 @@
  */
 #include "core/log.h"
 #include "core/memory.h"
+#include "models/lm_baseline.h"
 #include "organism/document.h"
 
 #include <math.h>
 #include <stdio.h>
 
-enum { T = 128, TRAIN = 80000, OTHER = 20000, TIMED = 20000, V = ORG_VOCAB_MAX };
-
-typedef struct counts {
-    double one[V], two[V][V], after[V], total; /* after: of pairs by first word */
-} counts;
+enum { T = 128, TRAIN = 80000, OTHER = 20000, TIMED = 20000 };
 
 static org_language *g;
 static int32_t tok[T], label[T * ORG_LABELS];
@@ -29,66 +26,69 @@ static void time_words(const char *what, int32_t *labels, double *surprisal)
     printf("%-22s %5.1f M tokens/s\n", what, TIMED * (T / 1e6) / (sae_clock() - t));
 }
 
-static void count_words(counts *c)
+/* Documents for counting; those of EVAL begin with number *self. */
+static int documents(void *self, enum sae_split split, uint64_t doc0, int64_t N, sae_docs *out,
+                     sae_err *err)
 {
-    for (uint64_t i = 0; i < TRAIN; i++) {
-        org_document(g, 0, i, T, tok, NULL, NULL);
-        for (int t = 1; t < T; t++) {
-            c->one[tok[t]]++;
-            c->two[tok[t - 1]][tok[t]]++;
-            c->after[tok[t - 1]]++;
-        }
-        c->total += T - 1;
+    static int64_t start[SAE_LM_BASELINE_DOCS + 1];
+    static int32_t words[SAE_LM_BASELINE_DOCS * T];
+    (void)err;
+    if (split == SAE_SPLIT_EVAL)
+        doc0 += *(const uint64_t *)self;
+    for (int64_t i = 0; i < N; i++) {
+        org_document(g, 0, doc0 + (uint64_t)i, T, words + i * T, NULL, NULL);
+        start[i + 1] = (i + 1) * T;
     }
+    *out = (sae_docs){.c = {N, start, words}};
+    return SAE_OK;
 }
 
-/* Mean nats of documents [first, first + N): unigram, bigram, exact, and the latter's error. */
-static void score(const counts *c, uint64_t first, int64_t N, double out[4])
+/* Mean exact nats of the first TRAIN documents, and its standard error. */
+static double entropy(double *se)
 {
-    double squares = 0.0;
-    out[0] = out[1] = out[2] = 0.0;
-    for (int64_t i = 0; i < N; i++) {
-        double document = 0.0;
-        org_document(g, 0, first + (uint64_t)i, T, tok, NULL, nats);
-        for (int t = 1; t < T; t++) {
-            double p = (c->one[tok[t]] + 1.0) / (c->total + V);
-            double q = (c->two[tok[t - 1]][tok[t]] + p) / (c->after[tok[t - 1]] + 1.0);
-            out[0] -= log(p);
-            out[1] -= log(q);
-            document += nats[t];
-        }
-        document /= T - 1;
-        out[2] += document;
+    double sum = 0, squares = 0, n = TRAIN;
+    for (uint64_t i = 0; i < TRAIN; i++) {
+        double document = 0;
+        org_document(g, 0, i, T, tok, NULL, nats);
+        for (int t = 1; t < T; t++)
+            document += nats[t] / (T - 1);
+        sum += document;
         squares += document * document;
     }
-    double n = (double)N, words = n * (T - 1);
-    out[0] /= words;
-    out[1] /= words;
-    out[2] /= n;
-    out[3] = sqrt((squares / n - out[2] * out[2]) / n);
+    *se = sqrt((squares / n - sum / n * (sum / n)) / n);
+    return sum / n;
+}
+
+static int counted(const sae_err *err, int rc)
+{
+    if (rc < 0)
+        fprintf(stderr, "%s\n", err->msg);
+    return rc >= 0;
 }
 
 int main(void)
 {
-    counts *c = NULL;
     sae_err err = {0};
-    double own[4], other[4];
-    if (sae_new(&g, 1, sizeof *g, "language", &err) < 0 ||
-        sae_new(&c, 1, sizeof *c, "counts", &err) < 0) {
-        fprintf(stderr, "%s\n", err.msg);
+    sae_lm_baseline own, other;
+    double se;
+    uint64_t first = 0;
+    sae_lm_corpus corpus = {&first, documents, -1, "organism"};
+    if (!counted(&err, sae_new(&g, 1, sizeof *g, "language", &err)))
         return 1;
-    }
     org_language_make(g, &(org_options){0.5, 1.2, 0.9});
     time_words("words", NULL, NULL);
     time_words("words, labels", label, NULL);
     time_words("words, labels, nats", label, nats);
-    count_words(c);
-    score(c, 0, TRAIN, own);
-    score(c, TRAIN, OTHER, other);
-    printf("entropy rate           %.4f nats/token (standard error %.4f)\n", own[2], own[3]);
-    printf("unigram cross-entropy  %.4f to %.4f\n", own[0], other[0]);
-    printf("bigram cross-entropy   %.4f to %.4f\n", own[1], other[1]);
-    sae_free(c);
+    double mean = entropy(&se);
+    printf("entropy rate           %.4f nats/token (standard error %.4f)\n", mean, se);
+    int ok = counted(&err, sae_lm_baseline_score(&corpus, ORG_VOCAB_MAX, TRAIN, TRAIN, &own, &err));
+    first = TRAIN;
+    ok = ok &&
+         counted(&err, sae_lm_baseline_score(&corpus, ORG_VOCAB_MAX, TRAIN, OTHER, &other, &err));
+    if (ok) {
+        printf("unigram cross-entropy  %.4f to %.4f\n", own.unigram, other.unigram);
+        printf("bigram cross-entropy   %.4f to %.4f\n", own.bigram, other.bigram);
+    }
     sae_free(g);
-    return 0;
+    return !ok;
 }

@@ -110,8 +110,6 @@ static int choose_labels(probe_state *k, const char *list, sae_err *err)
         if (!list || k->which[i])
             k->which[k->s.count++] = i;
     k->s.label = k->which;
-    if (k->s.count == 0)
-        SAE_FAIL(err, SAE_EINVAL, "--labels: expected names of labels");
     SAE_TRY(sae_new(&k->out, k->s.count, sizeof *k->out, "probes", err));
     return cli_has(k->a, "baseline") ? sae_new(&k->base, k->s.count, sizeof *k->base, "probes", err)
                                      : SAE_OK;

@@ -322,8 +322,9 @@ int sae_c8_allocation(sae_check *k)
         if (i >= 2 && used == 0)
             return check_scratch(k);
     }
-    return sae_say(k, SAE_VERDICT_FAIL, "every one of %d equal steps allocates, the last %llu times",
-                   STEPS, (unsigned long long)used);
+    return sae_say(k, SAE_VERDICT_FAIL,
+                   "every one of %d equal steps allocates, the last %llu times", STEPS,
+                   (unsigned long long)used);
 }
 
 /* ---- C9: codes ------------------------------------------------------------------------------- */

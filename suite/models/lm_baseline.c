@@ -8,15 +8,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Documents fetched at a time. */
-enum { BATCH_DOCS = 256 };
-
 typedef struct counts {
     int64_t V, N;
     int64_t *one;    /* [V] occurrences behind the first token */
     int64_t *before; /* [V] pairs by their first token */
-    uint64_t *pair;  /* [N] first * V + second; ascending once counted */
-    int64_t cap;
+    uint64_t *pair;  /* [N] first * V + second; then [pairs] different ones, ascending */
+    int64_t *times;  /* [pairs] */
+    int64_t cap, pairs;
     double unigram, bigram; /* sums of -log p */
     int64_t scored;
 } counts;
@@ -35,8 +33,8 @@ static int check_token(const counts *k, int32_t id, sae_err *err)
 static int visit(counts *k, const sae_lm_corpus *corpus, enum sae_split split, int64_t docs,
                  visit_fn fn, sae_err *err)
 {
-    for (int64_t i = 0; i < docs; i += BATCH_DOCS) {
-        int64_t n = docs - i < BATCH_DOCS ? docs - i : BATCH_DOCS;
+    for (int64_t i = 0; i < docs; i += SAE_LM_BASELINE_DOCS) {
+        int64_t n = docs - i < SAE_LM_BASELINE_DOCS ? docs - i : SAE_LM_BASELINE_DOCS;
         sae_docs d;
         if (sae_interrupted())
             SAE_FAIL(err, SAE_EINTR, "interrupted while counting words");
@@ -73,18 +71,19 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Number of pairs below `key`. */
-static int64_t below(const counts *k, uint64_t key)
+/* Different pairs with the numbers of their occurrences. */
+static int sum_up(counts *k, sae_err *err)
 {
-    int64_t lo = 0, hi = k->N;
-    while (lo < hi) {
-        int64_t mid = lo + (hi - lo) / 2;
-        if (k->pair[mid] < key)
-            lo = mid + 1;
-        else
-            hi = mid;
+    if (k->N == 0)
+        SAE_FAIL(err, SAE_EINVAL, "no word to count: every document is shorter than two");
+    qsort(k->pair, (size_t)k->N, sizeof *k->pair, compare);
+    SAE_TRY(sae_new(&k->times, k->N, sizeof *k->times, "lm.baseline", err));
+    for (int64_t i = 0; i < k->N; i++) {
+        if (i == 0 || k->pair[i] != k->pair[k->pairs - 1])
+            k->pair[k->pairs++] = k->pair[i];
+        k->times[k->pairs - 1]++;
     }
-    return lo;
+    return SAE_OK;
 }
 
 static int score(counts *k, int32_t first, int32_t second, sae_err *err)
@@ -92,9 +91,10 @@ static int score(counts *k, int32_t first, int32_t second, sae_err *err)
     (void)err;
     uint64_t key = (uint64_t)first * (uint64_t)k->V + (uint64_t)second;
     double p = ((double)k->one[second] + 1) / (double)(k->N + k->V);
-    double pairs = (double)(below(k, key + 1) - below(k, key));
+    const uint64_t *at = bsearch(&key, k->pair, (size_t)k->pairs, sizeof key, compare);
+    double times = at ? (double)k->times[at - k->pair] : 0;
     k->unigram -= log(p);
-    k->bigram -= log((pairs + p) / ((double)k->before[first] + 1));
+    k->bigram -= log((times + p) / ((double)k->before[first] + 1));
     k->scored++;
     return SAE_OK;
 }
@@ -107,11 +107,10 @@ int sae_lm_baseline_score(const sae_lm_corpus *corpus, int64_t vocab, int64_t tr
     SAE_GOTO(sae_new(&k.one, vocab, sizeof *k.one, "lm.baseline", err));
     SAE_GOTO(sae_new(&k.before, vocab, sizeof *k.before, "lm.baseline", err));
     SAE_GOTO(visit(&k, corpus, SAE_SPLIT_TRAIN, train, count, err));
-    if (k.N > 0)
-        qsort(k.pair, (size_t)k.N, sizeof *k.pair, compare);
+    SAE_GOTO(sum_up(&k, err));
     SAE_GOTO(visit(&k, corpus, SAE_SPLIT_EVAL, eval, score, err));
-    if (k.N == 0 || k.scored == 0)
-        SAE_GOTO(SAE_SET(err, SAE_EINVAL, "no word to count: every document is shorter than two"));
+    if (k.scored == 0)
+        SAE_GOTO(SAE_SET(err, SAE_EINVAL, "no word to score: every document is shorter than two"));
     *out = (sae_lm_baseline){.uniform = log((double)vocab),
                              .unigram = k.unigram / (double)k.scored,
                              .bigram = k.bigram / (double)k.scored,
@@ -121,5 +120,6 @@ fail:
     sae_free(k.one);
     sae_free(k.before);
     sae_free(k.pair);
+    sae_free(k.times);
     return rc;
 }

@@ -13,6 +13,8 @@
 
 #include "models/lm_corpus.h"
 
+enum { SAE_LM_BASELINE_DOCS = 256 }; /* most documents that a call of corpus->docs asks for */
+
 typedef struct sae_lm_baseline {
     double uniform, unigram, bigram; /* nats per scored token */
     int64_t trained, scored;         /* tokens */

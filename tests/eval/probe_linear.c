@@ -2,6 +2,7 @@
  * labels that are noise, documents that decide the error. */
 #include "eval/probe_linear.h"
 
+#include "core/memory.h"
 #include "support/support.h"
 
 #include <math.h>
@@ -186,6 +187,24 @@ START_TEST(edges)
 }
 END_TEST
 
+/* Whatever allocation fails: an error, nothing left behind. */
+START_TEST(out_of_memory)
+{
+    size_t live = sae_alloc_live();
+    uint64_t calls = sae_alloc_calls();
+    open_probe(3, 2);
+    calls = sae_alloc_calls() - calls;
+    sae_linprobe_close(&p);
+    for (uint64_t i = 1; i <= calls; i++) {
+        sae_alloc_fail_at(i);
+        ck_assert_int_eq(sae_linprobe_open(&p, 3, 2, &err), SAE_ENOMEM);
+        sae_alloc_fail_at(0);
+        ck_assert_uint_eq(sae_alloc_live(), live);
+    }
+    ck_assert_int_eq(sae_linprobe_open(&p, 0, 2, &err), SAE_EINVAL);
+}
+END_TEST
+
 Suite *suite_probe_linear(void)
 {
     Suite *s = suite_create("probe_linear");
@@ -196,6 +215,7 @@ Suite *suite_probe_linear(void)
     tcase_add_test(tc, documents_decide_the_error);
     tcase_add_test(tc, cuts);
     tcase_add_test(tc, edges);
+    tcase_add_test(tc, out_of_memory);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -124,6 +124,13 @@ START_TEST(baselines_by_hand)
     near(b.bigram, -(log((2 + p1) / 3) + log((1 + p2) / 2) + log(p2 / 3)) / 3, "bigram");
     ck_assert_int_eq(b.trained, 4);
     ck_assert_int_eq(b.scored, 3);
+    for (uint64_t i = 1; i <= 4; i++) { /* words, pairs, and their numbers */
+        size_t live = sae_alloc_live();
+        sae_alloc_fail_at(i);
+        ck_assert_int_eq(sae_lm_baseline_score(&corpus, 5, 2, 2, &b, NULL), SAE_ENOMEM);
+        sae_alloc_fail_at(0);
+        ck_assert_uint_eq(sae_alloc_live(), live);
+    }
     ck_assert_int_eq(sae_lm_baseline_score(&corpus, 2, 2, 2, &b, &err), SAE_EINVAL);
     ck_assert_ptr_nonnull(strstr(err.msg, "token 2: the model's vocabulary ends at 1"));
 }

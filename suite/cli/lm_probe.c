@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What the rows are compared with: the embedding of the token alone. */
+/* What the rows are compared with: the embedding, before anything has looked at the context. */
 static const char base_hook[] = "resid_pre.0";
 
 typedef struct probe_state {
@@ -171,7 +171,7 @@ static const cli_option options[] = {
     {"docs", "N", "training documents to fit on (default 2048)"},
     {"eval-docs", "N", "evaluation documents to test on (default 512)"},
     {"labels", "A,B,...", "which labels (default: all)"},
-    {"baseline", NULL, "also probe the embedding of the token alone, resid_pre.0"},
+    {"baseline", NULL, "also probe the embedding, resid_pre.0: what the token alone tells"},
     {"seed", "N", "of the dataset (default 0)"},
     CLI_JSON,
     CLI_THREADS,

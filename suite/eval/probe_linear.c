@@ -12,6 +12,9 @@
 /* Rows whose products are added together, a multiple of STEP. */
 enum { PANEL = 128, STEP = 4 };
 
+/* Share of a coordinate's variance added to it: far above the rounding of sums over 1e7 rows. */
+static const double RIDGE = 1e-8;
+
 /* OpenBLAS's own threads would decide the last bits; other libraries have none. */
 extern void openblas_set_num_threads(int threads) __attribute__((weak));
 
@@ -150,7 +153,7 @@ static void make_covariance(sae_linprobe *p, const double *mean)
             for (int64_t j = 0; j <= i; j++)
                 row[j] -= share * p->w[c * d + j];
         }
-        row[i] = spread > 0 ? row[i] + (double)d / N * spread : 1;
+        row[i] = spread > 0 ? row[i] + RIDGE * spread : 1;
     }
 }
 

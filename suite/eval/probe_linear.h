@@ -3,12 +3,12 @@
  * The probe is linear discriminant analysis (Fisher 1936; Rao 1948; Hastie, Tibshirani & Friedman
  * 2009, The Elements of Statistical Learning, 4.3): classes c with means m_c and one covariance W
  * within all of them, so that the score of a row is
- *     s_c(x) = (x - m)' R^-1 (m_c - m) - (m_c - m)' R^-1 (m_c - m) / 2,    R = W + (d / N) diag(T)
+ *     s_c(x) = (x - m)' R^-1 (m_c - m) - (m_c - m)' R^-1 (m_c - m) / 2,    R = W + 1e-8 diag(T)
  * with m the mean and T the covariance of all N training rows. It has a closed form, streams (class
  * sums and second moments, in double), and unlike least squares on class indicators it does not
- * mask classes that lie between others. The ridge weighs as much as d rows of average spread in
- * every coordinate: little where rows abound, towards one variance per coordinate where they do
- * not. It makes R invertible; a coordinate without any spread gets weight 0.
+ * mask classes that lie between others. The ridge only makes R invertible: language models keep
+ * much of what they know in directions of little variance, and a ridge that shrinks (already 1e-3)
+ * hides it, even where rows are few. A coordinate without any spread gets weight 0.
  *
  * Two rules read the scores, each the best for its own figure: accuracy adds the log of the class's
  * share of the training rows (compare with the majority class), balanced accuracy, the mean over

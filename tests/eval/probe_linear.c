@@ -21,8 +21,8 @@ static void open_probe(int64_t d, int64_t classes)
 
 /* Class 0: (9, 5) (11, 5); class 1: (13, 4) (15, 4) (13, 6) (15, 6); a third coordinate is always
  * 7. N = 6, means (10, 5) and (14, 5), of all (38/3, 5). Within the classes the first coordinate
- * has variance 1 and the second 2/3, uncorrelated; in total 41/9 and 2/3. The ridge is d / N = 1/2
- * of the total: R = diag(1 + 41/18, 1) with 1 for the constant. */
+ * has variance 1 and the second 2/3, uncorrelated; in total 41/9 and 2/3. With the ridge R is
+ * diag(1 + 41e-8 / 9, ...). Numbers are below 10: 1e-13 is some fifty roundings. */
 static const sae_real hand[] = {9, 5, 7, 11, 5, 7, 13, 4, 7, 15, 4, 7, 13, 6, 7, 15, 6, 7, 0, 0, 0};
 static const int32_t hand_label[] = {0, 0, 1, 1, 1, 1, -1};
 
@@ -31,18 +31,18 @@ START_TEST(by_hand)
     open_probe(3, 3);
     sae_linprobe_add(&p, hand, hand_label, 1, 7);
     ck_assert_ok(sae_linprobe_fit(&p, &err), err);
-    double r = 1 + 41.0 / 18, mean[] = {10 - 38.0 / 3, 14 - 38.0 / 3};
+    double r = 1 + 41e-8 / 9, mean[] = {10 - 38.0 / 3, 14 - 38.0 / 3};
     for (int c = 0; c < 2; c++) {
-        ck_assert_double_eq_tol(p.w[3 * c], mean[c] / r, 1e-14);
-        ck_assert_double_eq_tol(p.w[3 * c + 1], 0, 1e-14);
+        ck_assert_double_eq_tol(p.w[3 * c], mean[c] / r, 1e-13);
+        ck_assert_double_eq_tol(p.w[3 * c + 1], 0, 1e-13);
         ck_assert(p.w[3 * c + 2] == 0);
         /* b is for rows less the first one, (9, 5, 7). */
-        ck_assert_double_eq_tol(p.b[c], -mean[c] / r * (38.0 / 3 - 9 + mean[c] / 2), 1e-14);
-        ck_assert_double_eq_tol(p.prior[c], log((c + 1) / 3.0), 1e-14);
+        ck_assert_double_eq_tol(p.b[c], -mean[c] / r * (38.0 / 3 - 9 + mean[c] / 2), 1e-13);
+        ck_assert_double_eq_tol(p.prior[c], log((c + 1) / 3.0), 1e-13);
     }
     ck_assert(p.b[2] == -(double)INFINITY);
-    /* Without priors the border lies at 12, with them at 12 - r ln 2 / 4 = 11.43. */
-    const sae_real x[] = {11.4f, 0, 7, 11.5f, 9, 7, 11.9f, 5, 0, 12.1f, 5, 7};
+    /* Without priors the border lies at 12, with them at 12 - r ln 2 / 4 = 11.827. */
+    const sae_real x[] = {11.8f, 0, 7, 11.85f, 9, 7, 11.9f, 5, 0, 12.1f, 5, 7};
     const int32_t label[] = {0, 9, 1, 9, 1, 9, 0, 9};
     sae_linprobe_test(&p, x, label, 2, 4, 0);
     sae_linprobe_result s = sae_linprobe_score(&p);

@@ -24,7 +24,8 @@ static void help(FILE *to)
     for (size_t i = 0; commands[i]; i++)
         fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fprintf(to, "\nFirst steps:\n"
-                "  saemark run quickstart            SAEs on the built-in model, report in runs/quickstart\n"
+                "  saemark run quickstart            SAEs on the built-in model, report in "
+                "runs/quickstart\n"
                 "  saemark run lm --set model=DIR --set text=FILE\n"
                 "  saemark COMMAND --help            what a command takes\n");
 }

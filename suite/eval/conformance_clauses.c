@@ -304,8 +304,8 @@ static int check_scratch(sae_check *k)
                             ws.scratch);
 }
 
-/* Kernels may keep lists per thread that grow with the share of the work a thread happens to get, so
- * an equal step may grow them once more; but not every step. */
+/* Kernels may keep lists per thread that grow with the share of the work a thread happens to get,
+ * so an equal step may grow them once more; but not every step. */
 int sae_c8_allocation(sae_check *k)
 {
     enum { STEPS = 8 };

@@ -186,6 +186,9 @@ static int open_model(sae_source *s, const char *model, const char *hook, sae_er
         return SAE_RECORD(err, SAE_EINVAL,
                           "model %s has %lld tokens, the language %d: it was not trained on it",
                           model, (long long)s->lm->vocab, (int)s->g->lex.vocab);
+    if (s->lm->ctx < 2)
+        return SAE_RECORD(err, SAE_EINVAL, "model %s: a context of one token shows nothing behind "
+                          "BOS", model);
     if (s->o.length > s->lm->ctx)
         s->o.length = s->lm->ctx;
     return s->lm->hook(s->lm->self, s->hook, &s->d, err);

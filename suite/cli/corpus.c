@@ -45,8 +45,8 @@ static int open_text(cli_corpus *k, const cli_args *a, const char *path, const s
     SAE_TRY(sae_docs_open_windows(lm, path, separator ? separator : "", &k->docs, err));
     SAE_TRY(sae_lm_text_open(&k->text, k->docs, seed, share, err));
     SAE_TRY(sae_hash_file(path, hash, err));
-    k->id = sae_strfmt("text#%s tokenizer#%s separator=%s eval_share=%g", hash, lm->tokenizer_hash,
-                       separator ? separator : "", share);
+    k->id = sae_strfmt("text#%s tokenizer#%s separator=%s eval_share=%.15g", hash,
+                       lm->tokenizer_hash, separator ? separator : "", share);
     k->c = (sae_lm_corpus){k->text, sae_lm_text_docs, sae_lm_text_eval(k->text), k->id};
     return SAE_OK;
 }
@@ -54,10 +54,15 @@ static int open_text(cli_corpus *k, const cli_args *a, const char *path, const s
 int cli_corpus_open(cli_corpus *k, const cli_args *a, const sae_registry *reg, const sae_engine *e,
                     const sae_lm *lm, uint64_t seed, sae_err *err)
 {
+    static const char *const of_text[] = {"doc-separator", "eval-share", NULL};
     const char *data = cli_get(a, "data"), *text = cli_get(a, "text");
     *k = (cli_corpus){0};
     if (!data == !text)
         SAE_FAIL(err, SAE_EINVAL, "expected one of --data SPEC and --text FILE");
+    for (int i = 0; data && of_text[i]; i++)
+        if (cli_has(a, of_text[i]))
+            SAE_FAIL(err, SAE_EINVAL, "--%s: a dataset has none; expected --text FILE with it",
+                     of_text[i]);
     int rc = data ? open_data(k, data, reg, e, seed, err) : open_text(k, a, text, lm, seed, err);
     if (rc >= 0 && !k->id)
         rc = SAE_SET(err, SAE_ENOMEM, "out of memory");

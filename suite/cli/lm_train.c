@@ -65,8 +65,9 @@ static int read_settings(const cli_args *a, run_state *r, sae_err *err)
 static char *identity_of(const run_state *r, const char *config)
 {
     const sae_lm_training *t = &r->t;
-    return sae_strfmt("lm-train-1 config=%s init=%llu,%g corpus=%s steps=%lld batch=%lld "
-                      "warmup=%lld lr=%g min_lr=%g betas=%g,%g weight_decay=%g clip=%g "
+    return sae_strfmt("lm-train-1 config=%s init=%llu,%.15g corpus=%s steps=%lld batch=%lld "
+                      "warmup=%lld lr=%.15g min_lr=%.15g betas=%.15g,%.15g "
+                      "weight_decay=%.15g clip=%.15g "
                       "eval=%lld,%lld,%lld",
                       config, (unsigned long long)r->init.seed, r->init.std, r->corpus.c.id,
                       (long long)t->steps, (long long)t->batch, (long long)t->warmup, t->lr,
@@ -88,27 +89,26 @@ static int copy_file(const char *from, const char *dir, const char *name, sae_er
     return rc;
 }
 
-/* The folder exists, holds config.json and the tokenizer, and no other run. */
+/* The folder exists, holds config.json and the tokenizer, and no other run. What a stopped run left
+ * there stays as it is: until its state is read, it may be another's. */
 static int prepare(const cli_args *a, const sae_lm_training *t, sae_err *err)
 {
     static const char *const ours[] = {"model.safetensors", "state.safetensors"};
     const char *tokenizer = cli_get(a, "tokenizer");
+    int there = 0;
     SAE_TRY(sae_dir_make(t->dir, err));
     for (int i = 0; i < 2; i++) {
         char *path = sae_path_join(t->dir, ours[i]);
-        int there = path && sae_file_exists(path);
+        there = path && sae_file_exists(path);
         sae_free(path);
         if (there && (i == 0 || !t->resume))
             SAE_FAIL(err, SAE_EINVAL, "%s holds %s already: %s", t->dir, ours[i],
                      i == 0 ? "expected a new folder" : "go on with --resume, or take a new one");
     }
+    if (there)
+        return SAE_OK;
     SAE_TRY(copy_file(a->word[0], t->dir, "config.json", err));
     return tokenizer ? copy_file(tokenizer, t->dir, "tokenizer.json", err) : SAE_OK;
-}
-
-static json_t *number(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
 }
 
 /* training.json: what was done, with what, and how it ended. */
@@ -118,7 +118,7 @@ static int record(const cli_args *a, const run_state *r, const sae_lm_trained *d
         "{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:I, s:f, s:o, s:o}", "command", a->line,
         "identity", r->identity, "arch", r->lm->arch, "parameters", (json_int_t)r->lm->params,
         "steps", (json_int_t)d->step, "tokens", (json_int_t)d->tokens, "eval_ce_nats",
-        number(d->ce), "eval_surprisal_nats", number(d->nats), "eval_tokens",
+        cli_json_real(d->ce), "eval_surprisal_nats", cli_json_real(d->nats), "eval_tokens",
         (json_int_t)d->scored, "seconds", d->seconds, "build", sae_facts_build(), "machine",
         sae_facts_machine(&r->e));
     char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;

@@ -103,6 +103,11 @@ int sae_out_append(sae_out *o, const char *path, int64_t keep, sae_err *err)
     o->path = sae_strdup(path);
     if (!o->path)
         SAE_FAIL(err, SAE_ENOMEM, "%s: out of memory", path);
+    if (sae_file_size(path) >= 0 && sae_file_size(path) < keep) {
+        sae_out_abandon(o);
+        SAE_FAIL(err, SAE_EFORMAT, "%s: shorter than the %lld bytes that were written", path,
+                 (long long)keep);
+    }
     o->f = fopen(path, "r+b");
     if (!o->f || ftruncate(fileno(o->f), (off_t)keep) < 0 || fseeko(o->f, 0, SEEK_END) < 0) {
         int rc = SAE_SET(err, SAE_EIO, "%s: cannot open for appending: %s", path, strerror(errno));

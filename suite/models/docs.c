@@ -95,7 +95,10 @@ static int add_windows(reader *r, const char *text, size_t bytes, int64_t count)
     int rc;
     SAE_TRY(sae_new(&ids, count, sizeof *ids, "docs.windows", r->err));
     SAE_GOTO(lm->tokenize(lm->self, text, bytes, ids, count, &count, r->err));
-    int64_t bos = ids[0] == lm->bos, room = lm->ctx > bos ? lm->ctx - bos : 1;
+    int64_t bos = ids[0] == lm->bos, room = lm->ctx - bos;
+    if (room < 1)
+        SAE_GOTO(SAE_SET(r->err, SAE_EINVAL, "the model's context of one token has no room behind "
+                         "BOS"));
     for (int64_t at = bos; at < count; at += room) {
         int64_t n = count - at < room ? count - at : room;
         SAE_GOTO(reserve(s, lm->ctx, r->err));

@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 
+#include <math.h>
 #include <sae/groups.h>
 #include <string.h>
 
@@ -30,10 +31,10 @@ typedef struct scorer {
     const char *hook;
     int64_t d, rows;      /* width of the hook, rows of the largest batch */
     int64_t *start;       /* [N + 1] of the batch, from 0 */
-    sae_real *x;             /* [rows x d] replaced activations */
+    sae_real *x;          /* [rows x d] replaced activations */
     double *ce, *sum;     /* [rows]; [d] column sums of the activations */
     int64_t summed;       /* rows in sum */
-    sae_real *fill;          /* [d] what replaces, NULL: nothing */
+    sae_real *fill;       /* [d] what replaces, NULL: nothing */
     const sae_lm_by *by;
     double *block;        /* sums of all tokens, then of those of each class */
     sae_lm_score *out;
@@ -119,6 +120,10 @@ static int score_batch(scorer *s, int64_t i0, const sae_contexts *c, sae_lm_pass
             int64_t at = d->c.start[i0] + r;
             double ce = s->ce[r - 1], nats = d->nats ? d->nats[at] : (double)NAN;
             int64_t class = s->by ? d->label[at * d->labels + s->by->label] : -1;
+            if (!isfinite(ce))
+                SAE_FAIL(err, SAE_ENONFINITE, "document %lld, position %lld: the cross-entropy is "
+                         "%g: logits are not finite", (long long)(i0 + k),
+                         (long long)(r - 1 - c->start[k]), ce);
             add(s->block, d->doc[i0 + k], ce, nats);
             if (class >= 0)
                 add(s->block + (1 + class) * BLOCK, d->doc[i0 + k], ce, nats);

@@ -42,7 +42,7 @@ typedef struct sae_lm_score {
 } sae_lm_score;
 
 /* Score the documents; a NULL: as the model is; by NULL: not by class. SAE_EINVAL when there is no
- * token to score. */
+ * token to score; SAE_ENONFINITE names the position whose logits are not finite. */
 int sae_lm_score_docs(const sae_lm *lm, const sae_docs *docs, const sae_lm_ablation *a,
                       const sae_lm_by *by, sae_lm_score *out, sae_err *err);
 

@@ -89,6 +89,10 @@ typedef struct sae_lm_frame {
     sae_real *pre;    /* what goes into the post norm; NULL: not kept */
 } sae_lm_frame;
 
+static inline int64_t sae_lm_larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
 static inline int64_t sae_lm_qkv_width(const sae_lm_config *c)
 {
     return (c->heads + 2 * c->kv_heads) * c->head;

@@ -21,14 +21,9 @@ struct sae_lm_tape {
     sae_real *own;        /* attention's scratch, one slice per thread */
 };
 
-static int64_t most_of(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 static int64_t widest(const sae_lm_config *c)
 {
-    return most_of(sae_lm_in_width(c, 0), sae_lm_in_width(c, 1));
+    return sae_lm_larger(sae_lm_in_width(c, 0), sae_lm_in_width(c, 1));
 }
 
 /* Elements that one row of one kept half takes beside the stream. */
@@ -73,7 +68,7 @@ int sae_lm_tape_reserve(sae_lm_model *m, const sae_contexts *contexts, sae_err *
     SAE_TRY(sae_new(&m->tape, 1, sizeof *m->tape, "lm.tape", err));
     sae_lm_tape *t = m->tape;
     t->slots = rows <= most ? halves : 1;
-    int64_t mid = most_of(sae_lm_mid_width(c, 0), sae_lm_mid_width(c, 1));
+    int64_t mid = sae_lm_larger(sae_lm_mid_width(c, 0), sae_lm_mid_width(c, 1));
     const struct {
         sae_real **p;
         int64_t count;
@@ -88,7 +83,7 @@ int sae_lm_tape_reserve(sae_lm_model *m, const sae_contexts *contexts, sae_err *
         {&t->dx, rows * c->d},
         {&t->dout, rows * c->d},
         {&t->dh, rows * c->d},
-        {&t->hat, rows * most_of(c->d, 2 * c->head)},
+        {&t->hat, rows * sae_lm_larger(c->d, 2 * c->head)},
         {&t->hook_pre, c->post_norm ? rows * c->d : 0},
         {&t->own, w->threads * sae_lm_attention_back_room(c, w->longest)},
     };

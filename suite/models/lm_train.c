@@ -23,22 +23,27 @@ typedef struct trainer {
 
 /* ---- evaluation ------------------------------------------------------------------------------ */
 
-static int score_held_out(const sae_lm_training *t, sae_lm_trained *out, sae_err *err)
+static int held_out(const sae_lm_training *t, sae_docs *d, sae_err *err)
 {
     const sae_lm_corpus *corpus = t->corpus;
     int64_t N = t->eval_docs;
-    sae_docs d;
-    sae_lm_score s;
     if (corpus->eval >= 0 && N > corpus->eval)
         N = corpus->eval;
-    SAE_TRY(corpus->docs(corpus->self, SAE_SPLIT_EVAL, 0, N, &d, err));
+    int rc = corpus->docs(corpus->self, SAE_SPLIT_EVAL, 0, N, d, err);
+    if (rc >= 0)
+        rc = sae_lm_check_contexts(t->m, &d->c, err);
+    return rc < 0 ? sae_fail_prefix(err, rc, "evaluation documents") : rc;
+}
+
+static int score_held_out(const sae_lm_training *t, sae_lm_trained *out, sae_err *err)
+{
+    sae_docs d;
+    sae_lm_score s;
+    SAE_TRY(held_out(t, &d, err));
     SAE_TRY(sae_lm_score_docs(&t->m->api, &d, NULL, NULL, &s, err));
     out->ce = s.all.ce;
     out->nats = s.all.surprisal;
     out->scored = s.all.tokens;
-    if (!isfinite(out->ce))
-        SAE_FAIL(err, SAE_ENONFINITE, "the cross-entropy of the evaluation documents is %g",
-                 out->ce);
     return SAE_OK;
 }
 
@@ -208,9 +213,11 @@ int sae_lm_train(const sae_lm_training *t, sae_lm_trained *out, sae_err *err)
     int rc;
     trainer k = {.t = t};
     sae_progress p;
+    sae_docs d;
     double t0 = sae_clock();
     *out = (sae_lm_trained){0};
     sae_progress_open(&p, "train", "steps", (double)t->steps);
+    SAE_GOTO(held_out(t, &d, err)); /* now, not at the first evaluation */
     SAE_GOTO(sae_lm_state_open(&k.s, &t->m->w, err));
     SAE_GOTO(sae_new(&k.grad, t->m->w.count, sizeof *k.grad, "lm.gradients", err));
     if (t->resume)

@@ -38,8 +38,9 @@ typedef struct sae_lm_trained {
     double seconds;        /* of this process */
 } sae_lm_trained;
 
-/* SAE_EINTR after Ctrl-C, with the state written; SAE_ENONFINITE names the step; SAE_EFORMAT when
- * the state in dir is another run's. */
+/* SAE_EINTR after Ctrl-C, with the state written unless an evaluation was under way;
+ * SAE_ENONFINITE names the step or the evaluation document; SAE_EFORMAT when the state in dir is
+ * another run's. */
 int sae_lm_train(const sae_lm_training *t, sae_lm_trained *out, sae_err *err);
 
 #endif

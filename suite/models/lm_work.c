@@ -5,11 +5,6 @@
 
 #include <omp.h>
 
-static int64_t most_of(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* ---- angles ---------------------------------------------------------------------------------- */
 
 static double frequency(const sae_lm_config *c, const sae_lm_rope *r, int64_t i)
@@ -62,11 +57,11 @@ int sae_lm_work_reserve(sae_lm_model *m, int64_t rows, int64_t longest, sae_err 
     int64_t threads = omp_get_max_threads();
     if (rows <= w->rows && longest <= w->longest && threads <= w->threads)
         return SAE_OK;
-    rows = most_of(rows, w->rows);
-    longest = most_of(longest, w->longest);
-    threads = most_of(threads, w->threads);
+    rows = sae_lm_larger(rows, w->rows);
+    longest = sae_lm_larger(longest, w->longest);
+    threads = sae_lm_larger(threads, w->threads);
     sae_lm_work_close(w);
-    int64_t mid = most_of(sae_lm_mid_width(c, 0), sae_lm_mid_width(c, 1));
+    int64_t mid = sae_lm_larger(sae_lm_mid_width(c, 0), sae_lm_mid_width(c, 1));
     const struct {
         sae_real **p;
         int64_t count;
@@ -75,7 +70,7 @@ int sae_lm_work_reserve(sae_lm_model *m, int64_t rows, int64_t longest, sae_err 
         {&w->h, rows * c->d},
         {&w->delta[0], rows * c->d},
         {&w->delta[1], c->parallel ? rows * c->d : 0},
-        {&w->wide, rows * most_of(sae_lm_in_width(c, 0), sae_lm_in_width(c, 1))},
+        {&w->wide, rows * sae_lm_larger(sae_lm_in_width(c, 0), sae_lm_in_width(c, 1))},
         {&w->mid, rows * mid},
         {&w->mid_normed, c->norm_mid != SAE_LM_NORM_NONE ? rows * mid : 0},
         {&w->own, threads * sae_lm_attention_room(c, longest)},
@@ -114,9 +109,9 @@ void sae_lm_largest_group(const sae_contexts *c, int64_t most, int64_t *rows, in
     *rows = *longest = 0;
     for (int64_t i = 0; i < c->N;) {
         sae_lm_group g = sae_lm_group_at(c, i, most);
-        *rows = most_of(*rows, g.rows);
+        *rows = sae_lm_larger(*rows, g.rows);
         for (; i < g.c1; i++)
-            *longest = most_of(*longest, c->start[i + 1] - c->start[i]);
+            *longest = sae_lm_larger(*longest, c->start[i + 1] - c->start[i]);
     }
 }
 

@@ -159,6 +159,29 @@ START_TEST(bytes_before_a_cut)
 }
 END_TEST
 
+/* "ab aba" is BOS, space, ab, space, ab, a: windows of a context, each with BOS in front. */
+START_TEST(windows)
+{
+    static const int32_t want[] = {1, 3, 6, 1, 3, 6, 1, 4, 1, 3, 4};
+    sae_docs *d;
+    sae_err err = {0};
+    sae_lm lm = open_model(tiny_tokenizer(), 3);
+    ck_assert_ok(sae_docs_open_windows(&lm, text_file("ab aba\n--\na", 11), "--", &d, &err), err);
+    ck_assert_int_eq(d->c.N, 4);
+    ck_assert_int_eq(d->c.start[4], 11);
+    ck_assert_mem_eq(d->c.tok, want, sizeof want);
+    for (int64_t i = 0; i < 4; i++)
+        ck_assert_uint_eq(d->doc[i], i == 3);
+    ck_assert_int_eq(sae_docs_bytes(d), 7);
+    sae_docs_close(&d);
+    lm.ctx = 1;
+    ck_assert_int_eq(sae_docs_open_windows(&lm, text_file("ab", 2), "", &d, &err), SAE_EINVAL);
+    ck_assert_ptr_nonnull(strstr(err.msg, "no room behind BOS"));
+    ck_assert_ptr_null(d);
+    close_model(&lm);
+}
+END_TEST
+
 START_TEST(errors)
 {
     sae_docs *d;
@@ -188,6 +211,7 @@ Suite *suite_docs(void)
     tcase_add_test(c, golden_babyllama105);
     tcase_add_test(c, cutting);
     tcase_add_test(c, bytes_before_a_cut);
+    tcase_add_test(c, windows);
     tcase_add_test(c, errors);
     suite_add_tcase(s, c);
     return s;

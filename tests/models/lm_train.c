@@ -201,6 +201,20 @@ START_TEST(another_run_is_refused)
 }
 END_TEST
 
+/* Known before the first step, not at the first evaluation. */
+START_TEST(evaluation_that_cannot_be)
+{
+    rig r;
+    open_rig(&r, "run", 0);
+    r.m->cfg.ctx = T - 1;
+    ck_assert_int_eq(sae_lm_train(&r.t, &r.done, &r.f.err), SAE_EINVAL);
+    ck_assert_msg(strstr(r.f.err.msg, "evaluation documents: context 0: ") != NULL, "%s",
+                  r.f.err.msg);
+    ck_assert_int_eq(r.data.calls, 0);
+    close_rig(&r);
+}
+END_TEST
+
 /* A learning rate that throws the weights out of float's range. */
 START_TEST(divergence_is_an_error)
 {
@@ -271,6 +285,7 @@ Suite *suite_lm_train(void)
     tcase_add_test(t, threads_decide_nothing);
     tcase_add_test(t, resumed_is_the_same);
     tcase_add_test(t, another_run_is_refused);
+    tcase_add_test(t, evaluation_that_cannot_be);
     tcase_add_test(t, divergence_is_an_error);
     tcase_add_test(t, text_as_a_corpus);
     suite_add_tcase(s, t);

@@ -60,6 +60,8 @@ START_TEST(commit_and_abandon)
     ck_assert_int_eq(sae_file_size(path), 5);
     ck_assert_uint_eq(entries(test_dir()), 1);
 
+    ck_assert_int_eq(sae_out_append(&o, path, 6, NULL), SAE_EFORMAT);
+    sae_out_abandon(&o);
     ck_assert_ok(sae_out_append(&o, path, 2, &err), err);
     ck_assert_ok(sae_out_write(&o, "ale", 3, &err), err);
     ck_assert_ok(sae_out_commit(&o, &err), err);

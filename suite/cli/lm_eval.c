@@ -62,12 +62,22 @@ static json_t *score_json(const eval_state *s, const sae_lm_score *r, const char
     return j;
 }
 
-/* The columns of a dataset's documents; a surprisal that is not known is left out. */
+static void print_mean(const char *name, double value, double se)
+{
+    printf("%s %.4f", name, value);
+    if (isfinite(se))
+        printf(" +- %.4f", se);
+}
+
+/* The columns of a dataset's documents; what is not known is left out. */
 static void print_loss(const char *name, const sae_lm_loss *l)
 {
-    printf("%-24s ce_nats %.4f +- %.4f", name, l->ce, l->ce_se);
-    if (isfinite(l->surprisal))
-        printf("  surprisal %.4f  gap %.4f +- %.4f", l->surprisal, l->gap, l->gap_se);
+    printf("%-24s ", name);
+    print_mean("ce_nats", l->ce, l->ce_se);
+    if (isfinite(l->surprisal)) {
+        printf("  surprisal %.4f", l->surprisal);
+        print_mean("  gap", l->gap, l->gap_se);
+    }
     printf("  tokens %lld", (long long)l->tokens);
 }
 

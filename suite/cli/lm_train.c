@@ -89,24 +89,30 @@ static int copy_file(const char *from, const char *dir, const char *name, sae_er
     return rc;
 }
 
-/* The folder exists, holds config.json and the tokenizer, and no other run. What a stopped run left
- * there stays as it is: until its state is read, it may be another's. */
+static int holds(const sae_lm_training *t, const char *name)
+{
+    char *path = sae_path_join(t->dir, name);
+    int there = path && sae_file_exists(path);
+    sae_free(path);
+    return there;
+}
+
+/* The folder exists, holds config.json and the tokenizer, and no other run. A run is finished when
+ * it has a model and no state. What a stopped run left stays as it is: until its state is read, it
+ * may be another's. */
 static int prepare(const cli_args *a, const sae_lm_training *t, sae_err *err)
 {
-    static const char *const ours[] = {"model.safetensors", "state.safetensors"};
     const char *tokenizer = cli_get(a, "tokenizer");
-    int there = 0;
     SAE_TRY(sae_dir_make(t->dir, err));
-    for (int i = 0; i < 2; i++) {
-        char *path = sae_path_join(t->dir, ours[i]);
-        there = path && sae_file_exists(path);
-        sae_free(path);
-        if (there && (i == 0 || !t->resume))
-            SAE_FAIL(err, SAE_EINVAL, "%s holds %s already: %s", t->dir, ours[i],
-                     i == 0 ? "expected a new folder" : "go on with --resume, or take a new one");
-    }
-    if (there)
+    int state = holds(t, "state.safetensors");
+    if (state && t->resume)
         return SAE_OK;
+    if (state)
+        SAE_FAIL(err, SAE_EINVAL, "%s holds state.safetensors already: go on with --resume, or "
+                 "take a new one", t->dir);
+    if (holds(t, "model.safetensors"))
+        SAE_FAIL(err, SAE_EINVAL, "%s holds model.safetensors already: expected a new folder",
+                 t->dir);
     SAE_TRY(copy_file(a->word[0], t->dir, "config.json", err));
     return tokenizer ? copy_file(tokenizer, t->dir, "tokenizer.json", err) : SAE_OK;
 }

@@ -322,8 +322,9 @@ static const char *const exclude_names[] = {"none", "bos", NULL};
      .lo = lo_, .hi = hi_, .unit = "1", .help = help_}
 
 static const sae_option table[] = {
-    TEXT(model, "none", "path", "model directory; none: rows are the latent state itself"),
-    TEXT(hook, "resid_post.1", "1",
+    TEXT(model, "@organism", "path",
+         "model trained on the language; none: rows are the latent state itself"),
+    TEXT(hook, "resid_post.2", "1",
          "resid_pre.L, resid_mid.L, resid_post.L, attn_out.L, mlp_out.L, attn_z.L or mlp_act.L"),
     COUNT(length, 128, 2, 4096, "tokens", "tokens of a document, BOS included"),
     COUNT(eval, 512, 1, 1e5, "documents", "documents of the evaluation split"),

@@ -53,10 +53,10 @@ expect 0 "score what was trained" "$saemark" lm eval "$tmp/t4" --text "$tmp/word
 one_error "no data" "one of --data SPEC and --text FILE" "$saemark" lm train "$tmp/config.json" --out "$tmp/t5"
 one_error "a dataset without documents" "no documents of its own" "$saemark" lm train \
     "$tmp/config.json" --data synthetic --out "$tmp/t5"
-one_error "no folder" "lm train: --out DIR is required" "$saemark" lm train "$tmp/config.json" --data organism
+one_error "no folder" "lm train: --out DIR is required" "$saemark" lm train "$tmp/config.json" --data organism:model=none
 one_error "an unknown key" "n_embed: not a key of gpt2 models" sh -c \
     "sed 's/n_embd/n_embed/' '$tmp/config.json' >'$tmp/bad.json' &&
-     '$saemark' lm train '$tmp/bad.json' --data organism --out '$tmp/t5'"
+     '$saemark' lm train '$tmp/bad.json' --data organism:model=none --out '$tmp/t5'"
 one_error "a vocabulary that is too small" "expected an id from 0 to 99|has 100" sh -c \
     "sed 's/734/100/' '$tmp/config.json' >'$tmp/bad.json' &&
      '$saemark' lm train '$tmp/bad.json' --data organism:model=none,length=32 --out '$tmp/t5'"

@@ -270,7 +270,7 @@ START_TEST(documents_by_number)
     opened o;
     sae_docs d;
     sae_err err = {0};
-    open_source(&o, "organism:eval=9", 6);
+    open_source(&o, "organism:model=none,eval=9", 6);
     for (int split = 0; split < 2; split++) {
         uint64_t top = split == SAE_SPLIT_EVAL ? UINT64_C(1) << 63 : 0;
         for (uint64_t first = 7; first-- > 0;) {
@@ -328,7 +328,7 @@ START_TEST(oracle_rows)
     opened o;
     const sae_label *table;
     int64_t labels;
-    open_source(&o, "organism:buffer=500", 6);
+    open_source(&o, "organism:model=none,buffer=500", 6);
     ck_assert_uint_eq(sae_source_gives(o.ds, o.s), SAE_GIVES_TOKENS | SAE_GIVES_LABELS);
     ck_assert_int_eq(o.ds->labels(o.s, &table, &labels), SAE_OK);
     ck_assert_int_eq(labels, ORG_LABELS);

@@ -82,8 +82,9 @@ START_TEST(labels_of_rows)
     const sae_norm_const none = {.kind = SAE_NORM_NONE, .scale = 1};
     rig_open(&g, NULL, 0, D, "ref");
     sae_host host = sae_host_make(&g.e, 5);
-    ck_assert_ok(sae_spec_parse(&spec, g.reg, SAE_KIND_DATASET, "organism:model=none,length=21,eval=9",
-                                &g.err), g.err);
+    ck_assert_ok(sae_spec_parse(&spec, g.reg, SAE_KIND_DATASET,
+                                "organism:model=none,length=21,eval=9", &g.err),
+                 g.err);
     ck_assert_ok(sae_stream_open(&g.stream, &spec, &host, &g.e, SAE_NORM_NONE, 33, &g.err), g.err);
     g.src.d = g.stream.dim.d_in;
     rig_probe(&g, "identity", run_identity, NULL, none);

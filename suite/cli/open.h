@@ -15,8 +15,8 @@
 #define CLI_JSON {"json", NULL, "print JSON"}
 #define CLI_TOKENIZER {"tokenizer", "FILE", "tokenizer (default: the one beside the weights)"}
 #define CLI_MODEL_TEXT                                                                             \
-    "MODEL is a directory with config.json and safetensors, a bare safetensors file, or a\n"      \
-    "llama2.c .bin file.\n"
+    "MODEL is a directory with config.json and safetensors, a bare safetensors file, a llama2.c\n" \
+    ".bin file, or @organism, the model inside the program.\n"
 
 /* The in-tree components and every --plugin. */
 int cli_open_registry(const cli_args *a, sae_registry **reg, sae_err *err);

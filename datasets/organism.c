@@ -335,7 +335,7 @@ static const sae_option table[] = {
     COUNT(batch, 4096, 1, 1e9, "tokens", "tokens per forward pass of the model"),
     REAL(spurious, 0.5, 0, 1, "correlation of gender and profession group"),
     REAL(zipf, 1.2, 0, 4, "exponent of nouns within their kind and of cities"),
-    REAL(purity, 0.9, 0.5, 1, "probability that a choice agrees with its latent"),
+    REAL(purity, 0.95, 0.5, 1, "probability that a choice agrees with its latent"),
     {0},
 };
 

@@ -89,10 +89,10 @@ static void nouns(const org_machine *m, org_slot *s, double weight, int which, i
 static void noun_phrase(const org_machine *m, org_slot *s, double weight)
 {
     int next = m->role == ORG_OBJECT ? AT_END : AT_TAIL;
-    table(m, s, 0.12 * weight, ORG_PLAIN, 0, ORG_T_UNIFORM, ORG_U_PLAIN, AT_NOUN);
-    table(m, s, 0.20 * weight, ORG_MOOD, 0, ORG_T_MOOD, 0, AT_NOUN);
-    nouns(m, s, 0.45 * weight, ORG_T_NOUN, ORG_SINGULAR, next);
-    nouns(m, s, 0.23 * weight, ORG_T_NOUN, ORG_PLURAL, next);
+    table(m, s, 0.08 * weight, ORG_PLAIN, 0, ORG_T_UNIFORM, ORG_U_PLAIN, AT_NOUN);
+    table(m, s, 0.34 * weight, ORG_MOOD, 0, ORG_T_MOOD, 0, AT_NOUN);
+    nouns(m, s, 0.38 * weight, ORG_T_NOUN, ORG_SINGULAR, next);
+    nouns(m, s, 0.20 * weight, ORG_T_NOUN, ORG_PLURAL, next);
 }
 
 static void noun_alone(const org_machine *m, org_slot *s)
@@ -151,12 +151,12 @@ static const struct verb {
     double person, pair, thing; /* weight by subject */
     int list, which, next;
 } verbs[] = {
-    {0.25, 0.25, 0.00, ORG_ACT, ORG_T_ACT, AT_END},
-    {0.25, 0.25, 0.00, ORG_DEAL, ORG_T_DEAL, AT_OBJECT},
-    {0.20, 0.25, 0.00, ORG_FEEL, ORG_T_FEEL, AT_OBJECT},
-    {0.10, 0.00, 0.00, ORG_LIVE, -1, AT_LIVE},
+    {0.18, 0.20, 0.00, ORG_ACT, ORG_T_ACT, AT_END},
+    {0.32, 0.35, 0.00, ORG_DEAL, ORG_T_DEAL, AT_OBJECT},
+    {0.28, 0.30, 0.00, ORG_FEEL, ORG_T_FEEL, AT_OBJECT},
+    {0.06, 0.00, 0.00, ORG_LIVE, -1, AT_LIVE},
     {0.00, 0.00, 0.55, ORG_MOVE, ORG_T_MOVE, AT_END},
-    {0.20, 0.25, 0.45, ORG_FUNC, -1, AT_QUALITY}, /* to be */
+    {0.16, 0.15, 0.45, ORG_FUNC, -1, AT_QUALITY}, /* to be */
 };
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
@@ -225,10 +225,10 @@ static void quality(const org_machine *m, org_slot *s)
 
 static void end(const org_machine *m, org_slot *s)
 {
-    word(s, 0.60, ORG_STOP, AT_START);
+    word(s, 0.42, ORG_STOP, AT_START);
     table(m, s, 0.15, ORG_TIME, 0, ORG_T_TIME, 0, AT_STOP);
-    table(m, s, 0.15, ORG_MANNER, 0, ORG_T_MANNER, 0, AT_STOP);
-    word(s, 0.10, ORG_IN, AT_CITY);
+    table(m, s, 0.35, ORG_MANNER, 0, ORG_T_MANNER, 0, AT_STOP);
+    word(s, 0.08, ORG_IN, AT_CITY);
 }
 
 /* ---- introductions, facts -------------------------------------------------------------------- */
@@ -389,7 +389,7 @@ static void arithmetic(const org_machine *m, org_slot *s)
 static void start(const org_machine *m, org_slot *s)
 {
     subjects(m, s);
-    effect(table(m, s, 0.10, ORG_OPENER, 0, ORG_T_OPENER, 0, AT_OPENED), ORG_E_SEGMENT,
+    effect(table(m, s, 0.40, ORG_OPENER, 0, ORG_T_OPENER, 0, AT_OPENED), ORG_E_SEGMENT,
            ORG_NARRATIVE);
     if (m->persons < ORG_CAST)
         newcomers(m, s);

@@ -1,5 +1,6 @@
 /* suite/bench/organism.c - the model organism's language: words per second of one thread, its exact
- * entropy rate, and the cross-entropy of unigram and bigram models of it.
+ * entropy rate, how well the prefix tells the document's latents, and the cross-entropy of unigram
+ * and bigram models.
  *
  * A model with counts of TRAIN documents is scored on the same (on average below its true
  * cross-entropy) and on other documents (above it).
@@ -12,7 +13,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { T = 128, TRAIN = 80000, OTHER = 20000, TIMED = 20000 };
+enum { T = 128, TRAIN = 80000, OTHER = 20000, TIMED = 20000, READ = 4000 };
 
 static org_language *g;
 static int32_t tok[T], label[T * ORG_LABELS];
@@ -59,6 +60,51 @@ static double entropy(double *se)
     return sum / n;
 }
 
+/* The branch and member that the token came from. */
+static const org_branch *parse(const org_slot *s, const org_belief *q, int32_t token, int *member)
+{
+    for (int i = 0; i < s->count; i++) {
+        const org_branch *b = &s->b[i];
+        int last = b->dist ? b->dist->n - 1 : b->row;
+        for (*member = b->dist ? 0 : b->row; *member <= last; ++*member)
+            if (org_token(g, b, *member) == token && org_probability(q, b, *member) > 0)
+                return b;
+    }
+    return NULL;
+}
+
+/* Share of positions behind BOS at which the most probable value of each latent given the prefix
+ * is the true one: no probe can be better on average. */
+static int posterior(double share[ORG_LATENTS])
+{
+    for (uint64_t i = 0; i < READ; i++) {
+        org_machine m;
+        org_belief q;
+        org_slot s;
+        int member, latent[ORG_LATENTS];
+        org_document(g, 0, i, T, tok, label, NULL);
+        for (int k = 0; k < ORG_LATENTS; k++)
+            latent[k] = label[k];
+        org_start(&m, g, latent);
+        org_belief_start(&q);
+        for (int t = 1; t < T; t++) {
+            org_offer(&m, &s);
+            const org_branch *b = parse(&s, &q, tok[t], &member);
+            if (!b)
+                return 0;
+            org_observe(&q, b, member);
+            org_take(&m, b, member);
+            for (int k = 0; k < ORG_LATENTS; k++) {
+                int best = 0;
+                for (int c = 1; c < org_classes[k]; c++)
+                    best = q.p[k][c] > q.p[k][best] ? c : best;
+                share[k] += (best == latent[k]) / ((T - 1.0) * READ);
+            }
+        }
+    }
+    return 1;
+}
+
 static int counted(const sae_err *err, int rc)
 {
     if (rc < 0)
@@ -75,12 +121,16 @@ int main(void)
     sae_lm_corpus corpus = {&first, documents, -1, "organism"};
     if (!counted(&err, sae_new(&g, 1, sizeof *g, "language", &err)))
         return 1;
-    org_language_make(g, &(org_options){0.5, 1.2, 0.9});
+    org_language_make(g, &(org_options){0.5, 1.2, 0.95});
     time_words("words", NULL, NULL);
     time_words("words, labels", label, NULL);
     time_words("words, labels, nats", label, nats);
     double mean = entropy(&se);
     printf("entropy rate           %.4f nats/token (standard error %.4f)\n", mean, se);
+    double share[ORG_LATENTS] = {0};
+    if (posterior(share))
+        for (int k = 0; k < ORG_LATENTS; k++)
+            printf("best guess of %-9s %.3f right\n", g->label[k].name, share[k]);
     int ok = counted(&err, sae_lm_baseline_score(&corpus, ORG_VOCAB_MAX, TRAIN, TRAIN, &own, &err));
     first = TRAIN;
     ok = ok &&

@@ -1,0 +1,30 @@
+# The model inside the program: near the entropy rate, latents to be read off linearly, words out.
+number() { # KEY: its value in the last output
+    sed -n "s/.*\"$1\": \(-*[0-9.e-]*\).*/\1/p" "$tmp/out" | head -n 1
+}
+holds() { # NAME EXPRESSION-OF-AWK VALUE...
+    name=$1 expression=$2
+    shift 2
+    echo "$@" | awk "{ exit !($expression) }" && ok || bad "$name: $expression fails for $*"
+}
+
+expect 0 "score" "$saemark" lm eval @organism --data organism --docs 256 --json
+# Measured: 0.0XX; a bound on regressions of the forward pass, of the weights and of the surprisal.
+holds "gap to the entropy rate" '$1 > 0 && $1 < 0.08' "$(number gap)"
+
+# Accuracy beside the share of the most frequent class; datasets/organism/README.md has all labels.
+expect 0 "probe" "$saemark" lm probe @organism --data organism --docs 512 --eval-docs 256 \
+    --labels topic,sentiment,tense,register,gender,segment --json
+for label in 'topic 0.30' 'sentiment 0.62' 'tense 0.45' 'register 0.60' 'gender 0.70' 'segment 0.80'; do
+    set -- $label
+    accuracy=$(tr -d ' \n' <"$tmp/out" | sed "s/.*\"$1\":{\([^}]*\)}.*/\1/; s/.*\"accuracy\":\([0-9.]*\).*/\1/")
+    holds "probe of $1" '$1 > $2' "$accuracy" "$2"
+done
+
+expect 0 "generate" "$saemark" lm generate @organism --prompt 'spell cat :' --temperature 0 --tokens 4
+grep -q 'spell cat : C A T \.' "$tmp/out" && ok || bad "it spells: $(cat "$tmp/out")"
+one_error "no such model" "no such model inside the program" "$saemark" lm eval @nothing --data organism
+
+expect 0 "the built-in plan" "$saemark" run quickstart --set steps=20 --set batch=256 --set eval_rows=512 \
+    --set saes=topk:k=8,n=256 --out "$tmp/organism" --no-report
+grep -q 'ce_spliced\|loss_recovered' "$tmp/organism/metrics.csv" && ok || bad "no downstream metrics of the organism"

@@ -6,7 +6,8 @@ enum { APART = 1 << 14 }; /* additions that are worth waking threads for */
 /* ---- sums ------------------------------------------------------------------------------------ */
 
 /* Sums run in sixteen lanes, element i in lane i mod 16, added up in a fixed order: the same bits
- * whatever the width of the machine's vectors. `term` is an expression in i. */
+ * whatever the width of the machine's vectors, as long as it has fused multiply-add. `term` is an
+ * expression in i. */
 enum { SUM_LANES = 16 };
 
 SAE_LM_INLINE double add_lanes(const double *a)

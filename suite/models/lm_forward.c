@@ -3,7 +3,7 @@
 #include "models/lm_math.h"
 
 /* Elements of logits held at a time; at least HEAD_ROWS rows. */
-enum { LOGITS = 1 << 22, HEAD_ROWS = 64 };
+enum { LOGITS = 1 << 24, HEAD_ROWS = 64 };
 
 int64_t sae_lm_head_rows(const sae_lm_config *c)
 {

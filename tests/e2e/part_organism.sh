@@ -9,13 +9,13 @@ holds() { # NAME EXPRESSION-OF-AWK VALUE...
 }
 
 expect 0 "score" "$saemark" lm eval @organism --data organism --docs 256 --json
-# Measured: 0.0XX; a bound on regressions of the forward pass, of the weights and of the surprisal.
-holds "gap to the entropy rate" '$1 > 0 && $1 < 0.08' "$(number gap)"
+# Measured: 0.022 on 512 documents; a bound on regressions of the pass, the weights, the surprisal.
+holds "gap to the entropy rate" '$1 > 0 && $1 < 0.04' "$(number gap)"
 
 # Accuracy beside the share of the most frequent class; datasets/organism/README.md has all labels.
 expect 0 "probe" "$saemark" lm probe @organism --data organism --docs 512 --eval-docs 256 \
     --labels topic,sentiment,tense,register,gender,segment --json
-for label in 'topic 0.30' 'sentiment 0.62' 'tense 0.45' 'register 0.60' 'gender 0.70' 'segment 0.80'; do
+for label in 'topic 0.3' 'sentiment 0.7' 'tense 0.45' 'register 0.6' 'gender 0.62' 'segment 0.8'; do
     set -- $label
     accuracy=$(tr -d ' \n' <"$tmp/out" | sed "s/.*\"$1\":{\([^}]*\)}.*/\1/; s/.*\"accuracy\":\([0-9.]*\).*/\1/")
     holds "probe of $1" '$1 > $2' "$accuracy" "$2"

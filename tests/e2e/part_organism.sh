@@ -10,15 +10,14 @@ holds() { # NAME EXPRESSION-OF-AWK VALUE...
 
 expect 0 "score" "$saemark" lm eval @organism --data organism --docs 256 --json
 # Measured: 0.022 on 512 documents; a bound on regressions of the pass, the weights, the surprisal.
-holds "gap to the entropy rate" '$1 > 0 && $1 < 0.04' "$(number gap)"
+holds "gap to the entropy rate" '$1 > 0 && $1 < 0.04' "$(number gap_nats)"
 
 # Accuracy beside the share of the most frequent class; datasets/organism/README.md has all labels.
 expect 0 "probe" "$saemark" lm probe @organism --data organism --docs 512 --eval-docs 256 \
     --labels topic,sentiment,tense,register,gender,segment --json
-for label in 'topic 0.3' 'sentiment 0.7' 'tense 0.45' 'register 0.6' 'gender 0.62' 'segment 0.8'; do
-    set -- $label
-    accuracy=$(tr -d ' \n' <"$tmp/out" | sed "s/.*\"$1\":{\([^}]*\)}.*/\1/; s/.*\"accuracy\":\([0-9.]*\).*/\1/")
-    holds "probe of $1" '$1 > $2' "$accuracy" "$2"
+for pair in topic:0.3 sentiment:0.7 tense:0.45 register:0.6 gender:0.62 segment:0.8; do
+    accuracy=$(tr -d ' \n' <"$tmp/out" | sed "s/.*\"${pair%:*}\":{\([^}]*\)}.*/\1/; s/.*\"accuracy\":\([0-9.]*\).*/\1/")
+    holds "probe of ${pair%:*}" '$1 > $2' "$accuracy" "${pair#*:}"
 done
 
 expect 0 "generate" "$saemark" lm generate @organism --prompt 'spell cat :' --temperature 0 --tokens 4

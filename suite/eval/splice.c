@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { CLEAN, SPLICE, ZERO, MEAN, KL_SPLICE, KL_ZERO };
@@ -119,6 +120,11 @@ static int finish_clean(sae_splicer *s, sae_real *x, sae_real *g, sae_err *err)
     sae_lm_out out = {.ce = s->loss[CLEAN], .logprob = s->logprob, .grad = g ? s->mix : NULL};
     SAE_TRY(s->v.lm->finish(s->pass, NULL, &out, err));
     gather(s, s->loss[CLEAN]);
+    for (int64_t t = 0; t < s->out.T; t++)
+        if (!isfinite(s->loss[CLEAN][t]))
+            SAE_FAIL(err, SAE_ENONFINITE,
+                     "the language model's own loss is %g at a token of the evaluation documents",
+                     s->loss[CLEAN][t]);
     for (int64_t i = 0; i < s->kept; i++)
         for (int64_t c = 0; c < d; c++) {
             x[i * d + c] = acts[s->kept_row[i] * d + c];

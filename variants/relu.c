@@ -246,6 +246,6 @@ const sae_variant sae_variant_relu = {
     .check = stock_check,
     .backward = backward,
     .flops = flops,
-    .saelens = &(const sae_saelens){"standard", NULL, 0, NULL},
+    .saelens = &(const sae_saelens){"standard", NULL, 0, NULL, "relu"},
     .tensor_flags = tensor_flags,
 };

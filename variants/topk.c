@@ -77,5 +77,5 @@ const sae_variant sae_variant_topk = {
     .check = stock_check,
     .backward = backward,
     .flops = flops,
-    .saelens = &(const sae_saelens){"topk", NULL, 0, "k"},
+    .saelens = &(const sae_saelens){"topk", NULL, 0, "k", "topk"},
 };

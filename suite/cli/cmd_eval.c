@@ -152,7 +152,7 @@ static int run(const cli_args *a, sae_err *err)
 
 static const cli_option options[] = {
     {"dataset", "SPEC", "what to measure on (its EVAL split); see saemark list datasets"},
-    {"as", "SPEC", "variant of bare weight files, for example relu"},
+    {"as", "SPEC", "variant of bare weight files (saemark list variants)"},
     {"metric", "SPEC", "measure this family only; may be repeated (default: all that apply)"},
     {"rows", "N", "rows to measure (default: all of a bounded split)"},
     CLI_JSON,

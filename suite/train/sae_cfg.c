@@ -67,39 +67,61 @@ static int read_norm(const json_t *root, sae_cfg *c, sae_err *err)
     return bad("normalize_activations", "none or constant_norm_rescale", v, err);
 }
 
-/* "topk" was an activation function before it was an architecture. */
-static int read_architecture(const json_t *root, sae_cfg *c, sae_err *err)
+/* How SAELens writes the variant of an architecture; NULL: no variant of ours. */
+static const sae_saelens *by_architecture(const sae_variant *const *v, const char *name)
 {
-    const json_t *v = json_object_get(root, "architecture");
-    const char *name = json_string_value(v), *act = get_text(root, "activation_fn",
-                                                             "activation_fn_str");
-    const json_t *holder = root;
+    for (; *v; v++)
+        if ((*v)->saelens && strcmp((*v)->saelens->architecture, name) == 0)
+            return (*v)->saelens;
+    return NULL;
+}
+
+static const sae_saelens *by_activation(const sae_variant *const *v, const char *name)
+{
+    for (; *v; v++)
+        if ((*v)->saelens && (*v)->saelens->activation &&
+            strcmp((*v)->saelens->activation, name) == 0)
+            return (*v)->saelens;
+    return NULL;
+}
+
+/* Some architectures were an activation function of the first one before they had a name. */
+static int read_architecture(const json_t *root, const sae_variant *const *variants, sae_cfg *c,
+                             sae_err *err)
+{
+    static const char first[] = "standard";
+    const json_t *v = json_object_get(root, "architecture"), *holder = root;
+    const char *name = json_string_value(v);
+    const char *act = get_text(root, "activation_fn", "activation_fn_str");
+    const sae_saelens *old = act ? by_activation(variants, act) : NULL, *how;
     if (v && (!name || !name[0]))
         return bad("architecture", "a name", v, err);
-    if ((!name || strcmp(name, "standard") == 0) && act && strcmp(act, "topk") == 0) {
-        name = "topk";
-        holder = json_object_get(root, "activation_fn_kwargs");
-    } else if (act && strcmp(act, "relu") != 0 && strcmp(act, "topk") != 0) {
-        SAE_FAIL(err, SAE_EFORMAT, "\"activation_fn\": expected relu or topk, found %.40s", act);
+    if (act && !old)
+        SAE_FAIL(err, SAE_EFORMAT, "\"activation_fn\": expected that of a known variant, found "
+                 "%.40s", act);
+    name = name ? name : first;
+    if (old && strcmp(name, first) == 0) {
+        name = old->architecture;
+        holder = old->k ? json_object_get(root, "activation_fn_kwargs") : root;
     }
-    name = name ? name : "standard";
     if (strlen(name) >= sizeof c->architecture)
         return bad("architecture", "a known name", v, err);
     snprintf(c->architecture, sizeof c->architecture, "%s", name);
     c->k = -1;
-    return json_object_get(holder, "k") || strcmp(name, "topk") == 0
-               ? get_count(holder, "k", &c->k, err)
-               : SAE_OK;
+    how = by_architecture(variants, name);
+    return json_object_get(holder, "k") || (how && how->k) ? get_count(holder, "k", &c->k, err)
+                                                           : SAE_OK;
 }
 
-static int read_cfg(const json_t *root, sae_cfg *c, sae_err *err)
+static int read_cfg(const json_t *root, const sae_variant *const *variants, sae_cfg *c,
+                    sae_err *err)
 {
     int scaled = 0;
     if (!json_is_object(root))
         return bad("cfg.json", "an object", root, err);
     SAE_TRY(get_count(root, "d_in", &c->d_in, err));
     SAE_TRY(get_count(root, "d_sae", &c->d_sae, err));
-    SAE_TRY(read_architecture(root, c, err));
+    SAE_TRY(read_architecture(root, variants, c, err));
     SAE_TRY(read_norm(root, c, err));
     SAE_TRY(get_flag(root, "apply_b_dec_to_input", 1, &c->subtract_b_dec, err));
     SAE_TRY(get_flag(root, "rescale_acts_by_decoder_norm", 0, &c->rank_by_norm, err));
@@ -110,14 +132,15 @@ static int read_cfg(const json_t *root, sae_cfg *c, sae_err *err)
     return SAE_OK;
 }
 
-int sae_cfg_parse(const char *text, size_t bytes, sae_cfg *c, sae_err *err)
+int sae_cfg_parse(const char *text, size_t bytes, const sae_variant *const *variants, sae_cfg *c,
+                  sae_err *err)
 {
     json_error_t e;
     json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);
     memset(c, 0, sizeof *c);
     if (!root)
         SAE_FAIL(err, SAE_EFORMAT, "line %d, column %d: %s", e.line, e.column, e.text);
-    int rc = read_cfg(root, c, err);
+    int rc = read_cfg(root, variants, c, err);
     json_decref(root);
     return rc;
 }

@@ -5,7 +5,7 @@
 #include "train/stream.h"
 
 typedef struct sae_cfg {
-    char architecture[64]; /* "standard", "topk", ... */
+    char architecture[64]; /* SAELens' name */
     int64_t d_in, d_sae;
     int64_t k;             /* -1: none */
     int subtract_b_dec;    /* apply_b_dec_to_input */
@@ -13,8 +13,11 @@ typedef struct sae_cfg {
     enum sae_norm norm;    /* NONE, or UNIT_ROW for constant_norm_rescale (rows of norm sqrt(d)) */
 } sae_cfg;
 
-/* Read version 6 and the flat form before it. SAE_EFORMAT names the key, what is expected and what
+/* variants: NULL-terminated; what their descriptors say of SAELens decides what files older than an
+ * architecture's name mean and which must state k.
+ * Read version 6 and the flat form before it. SAE_EFORMAT names the key, what is expected and what
  * was found; so do settings that we cannot honour (layer_norm, an unfolded scale, ...). */
-int sae_cfg_parse(const char *text, size_t bytes, sae_cfg *c, sae_err *err);
+int sae_cfg_parse(const char *text, size_t bytes, const sae_variant *const *variants, sae_cfg *c,
+                  sae_err *err);
 
 #endif

@@ -332,8 +332,8 @@ static int parse_spec(sae_loaded *s, const char *variant, const sae_cfg *cfg,
 {
     char k[24];
     if (!variant && !cfg)
-        SAE_FAIL(err, SAE_EINVAL, "the file does not say what kind of SAE it holds: name the "
-                 "variant (for example relu)");
+        SAE_FAIL(err, SAE_EINVAL, "the file does not say what kind of SAE it holds: name "
+                 "the variant");
     if (!variant && !(variant = native_variant(cfg, reg)))
         SAE_FAIL(err, SAE_EFORMAT, "cfg.json: no variant reads architecture \"%s\"; name one that "
                  "does", cfg->architecture);
@@ -367,11 +367,11 @@ fail:
 
 /* ---- which of them --------------------------------------------------------------------------- */
 
-static int read_cfg(const char *path, sae_cfg *cfg, sae_err *err)
+static int read_cfg(const char *path, const sae_registry *reg, sae_cfg *cfg, sae_err *err)
 {
     sae_map m;
     SAE_TRY(sae_map_open(&m, path, err));
-    int rc = sae_cfg_parse((const char *)m.p, m.bytes, cfg, err);
+    int rc = sae_cfg_parse((const char *)m.p, m.bytes, sae_all_variants(reg), cfg, err);
     sae_map_close(&m);
     return rc < 0 ? sae_fail_prefix(err, rc, "%s", path) : SAE_OK;
 }
@@ -404,7 +404,7 @@ int sae_file_import(sae_loaded *s, const char *path, const char *variant, const 
     if (sae_file_exists(exact)) {
         SAE_GOTO(import_file(s, exact, NULL, variant, reg, e, err));
     } else if (sae_file_exists(json)) {
-        SAE_GOTO(read_cfg(json, &cfg, err));
+        SAE_GOTO(read_cfg(json, reg, &cfg, err));
         SAE_GOTO(import_file(s, folded, &cfg, variant, reg, e, err));
     } else {
         SAE_GOTO(import_file(s, path, NULL, variant, reg, e, err));

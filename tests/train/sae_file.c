@@ -2,6 +2,7 @@
 #include "train/rig.h"
 
 #include "core/file.h"
+#include "core/list.h"
 #include "core/safetensors.h"
 #include "train/sae_cfg.h"
 
@@ -106,7 +107,7 @@ static void lens_open(lens *s, const char *dir)
     sae_map m;
     snprintf(path, sizeof path, "%s/cfg.json", dir);
     ck_assert_ok(sae_map_open(&m, path, &err), err);
-    ck_assert_ok(sae_cfg_parse((const char *)m.p, m.bytes, &s->cfg, &err), err);
+    ck_assert_ok(sae_cfg_parse((const char *)m.p, m.bytes, sae_list_variants, &s->cfg, &err), err);
     sae_map_close(&m);
     snprintf(path, sizeof path, "%s/sae_weights.safetensors", dir);
     ck_assert_ok(sae_st_open(&st, path, &err), err);
@@ -425,7 +426,7 @@ START_TEST(cfg_versions_and_hazards)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         sae_cfg c;
         sae_err err = {0};
-        int rc = sae_cfg_parse(cases[i].text, strlen(cases[i].text), &c, &err);
+        int rc = sae_cfg_parse(cases[i].text, strlen(cases[i].text), sae_list_variants, &c, &err);
         ck_assert_msg((rc == SAE_OK) == !cases[i].says, "%s: %s", cases[i].text, err.msg);
         if (cases[i].says)
             ck_assert_msg(rc == SAE_EFORMAT && strstr(err.msg, cases[i].says), "%s: %s",

@@ -149,6 +149,8 @@ typedef struct sae_saelens {
     const char *threshold;    /* tensor of thresholds on pre-activations, [1 x n] or [1 x 1] */
     int log_threshold;        /* 1: the tensor holds their logarithms */
     const char *k;            /* INT option that its cfg.json states as k, or NULL */
+    const char *activation;   /* activation_fn of files older than the architecture's name, or NULL;
+                                 k then stands in activation_fn_kwargs */
 } sae_saelens;
 
 typedef struct sae_variant {

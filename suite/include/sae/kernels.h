@@ -70,6 +70,35 @@ typedef struct sae_adam {
     int unit_rows;     /* 1: rows of w are scaled to unit L2 norm afterwards; a zero row stays */
 } sae_adam;
 
+/* Elementwise functions of map; a NaN stays a NaN. */
+enum sae_fn {
+    SAE_FN_EXP,   /* exp(x)                              */
+    SAE_FN_TANH,  /* tanh(x)                             */
+    SAE_FN_ABS,   /* |x|                                 */
+    SAE_FN_SIGN,  /* -1, 0 or 1                          */
+    SAE_FN_POWER, /* x^p for x > 0, else 0               */
+    SAE_FN_CLAMP  /* x moved into [p, q]                 */
+};
+
+/* Sparse codes over a dictionary by greedy selection. r = x at the start; every step takes the atom
+ * j with the largest |<r, w[j]>| (lower index first) and stops the row when that is 0.
+ *   MP        z[j] += <r, w[j]>; an atom may be taken again     (Mallat & Zhang 1993)
+ *   OMP       least squares on the atoms taken so far; atoms that are linearly dependent on them
+ *             (squared distance below 1e-7) are passed over     (Pati et al. 1993)
+ *   GRADIENT  with g = <r, w> on the atoms taken so far or at present active, z += s g, s the exact
+ *             line search                                       (Blumensath & Davies 2008)
+ * Rows of w have unit norm for MP and OMP; a zero row is never taken. */
+enum sae_solver { SAE_SOLVE_MP, SAE_SOLVE_OMP, SAE_SOLVE_GRADIENT };
+
+typedef struct sae_pursuit {
+    enum sae_solver solver;
+    int positive;         /* 1: rank by <r, w[j]>, only positive ones; GRADIENT clips z at 0 after
+                             each step. Not with OMP */
+    int64_t k;            /* steps of a row */
+    const int64_t *k_row; /* [B] steps of each row, at most k; NULL: k */
+    double tol;           /* a row ends once |r| <= tol */
+} sae_pursuit;
+
 /* ---- dense --------------------------------------------------------------------------------- */
 
 /* c = alpha op(a) op(b) + beta c, op = transpose when the flag is 1. beta == 0 ignores old c. */
@@ -177,6 +206,53 @@ typedef struct sae_adam {
 #define SAE_DECL_normal_fill(name)                                                                 \
     int name(sae_device *dev, uint64_t seed, uint32_t stream, uint64_t row0, sae_mat out)
 
+/* ---- elementwise and small products ------------------------------------------------------------ */
+/* out may be an input. */
+
+/* out = f(x); p, q: parameters of f. */
+#define SAE_DECL_map(name)                                                                         \
+    int name(sae_device *dev, enum sae_fn f, double p, double q, sae_cmat x, sae_mat out)
+/* out = alpha * a * b, elementwise. */
+#define SAE_DECL_mul(name)                                                                         \
+    int name(sae_device *dev, sae_real alpha, sae_cmat a, sae_cmat b, sae_mat out)
+/* out[r,j] = row[r] * col[j] * x[r,j]; row or col may be NULL: 1. */
+#define SAE_DECL_scale(name)                                                                       \
+    int name(sae_device *dev, sae_cmat x, const sae_real *row, const sae_real *col, sae_mat out)
+/* out = value where |gate| < half, 0 elsewhere, gate where gate is NaN: the rectangle kernel of
+ * straight-through estimators. */
+#define SAE_DECL_window(name)                                                                      \
+    int name(sae_device *dev, sae_cmat value, sae_cmat gate, double half, sae_mat out)
+/* out[j] = max(out[j], largest x[r,j]); NaN is passed over. */
+#define SAE_DECL_col_max(name) int name(sae_device *dev, sae_cmat x, sae_real *out)
+/* out[i * b.cols + j] += sum_r a[r,i] b[r,j] in double, rows in ascending order. */
+#define SAE_DECL_cross(name) int name(sae_device *dev, sae_cmat a, sae_cmat b, double *out)
+/* Symmetric a [n x n]: rows of a become orthonormal eigenvectors, w [n] their eigenvalues in
+ * descending order. The entry of largest magnitude of every eigenvector is positive. */
+#define SAE_DECL_eigh(name) int name(sae_device *dev, int64_t n, double *a, double *w)
+/* a z = b for symmetric positive definite a [n x n], b [n x m]; b becomes z, a is overwritten.
+ * SAE_EINVAL when a is not positive definite. */
+#define SAE_DECL_solve_spd(name)                                                                   \
+    int name(sae_device *dev, int64_t n, int64_t m, double *a, double *b)
+
+/* ---- more on codes ------------------------------------------------------------------------------- */
+
+/* Per row the prefix of the ranking (key, score) whose norm |(s_1 .. s_i)| of scores is nearest to
+ * target[r], i >= 1 and the smaller i on a tie; squared: the squares of both are compared.
+ * Nothing when no entry is eligible. */
+#define SAE_DECL_row_prefix(name)                                                                  \
+    int name(sae_device *dev, const sae_scores *s, const double *target, int squared, sae_code *z)
+/* out = the entries of a sparse code whose feature is in [j0, j1), features keep their number. */
+#define SAE_DECL_code_slice(name)                                                                  \
+    int name(sae_device *dev, const sae_code *z, int64_t j0, int64_t j1, sae_code *out)
+/* out[i] = row[r] * col[j] * val[i] for entry i = (r, j), in z's layout; row or col may be NULL: 1.
+ * val has z's layout; out may be val. */
+#define SAE_DECL_code_scale(name)                                                                  \
+    int name(sae_device *dev, const sae_code *z, const sae_real *val, const sae_real *row,        \
+             const sae_real *col, sae_real *out)
+/* z = codes of the rows of x over the atoms w; a coefficient that ends as 0 is not listed. */
+#define SAE_DECL_pursuit(name)                                                                     \
+    int name(sae_device *dev, const sae_pursuit *p, sae_cmat x, sae_cmat w, sae_code *z)
+
 /* Every kernel once: X(name). Order is the order of the table. */
 #define SAE_KERNEL_LIST(X)                                                                         \
     X(gemm) X(shift_rows) X(col_sum) X(row_dot) X(sum)                                             \
@@ -186,7 +262,9 @@ typedef struct sae_adam {
     X(residual) X(code_norms)                                                                      \
     X(project_rows) X(adam_step) X(unit_rows)                                                      \
     X(fire_update) X(normal_fill)                                                                  \
-    X(gate)
+    X(gate)                                                                                        \
+    X(map) X(mul) X(scale) X(window) X(col_max) X(cross) X(eigh) X(solve_spd)                      \
+    X(row_prefix) X(code_slice) X(code_scale) X(pursuit)
 
 /* The table: one pointer per kernel, in the order of the list. Append only. */
 typedef struct sae_kernels {

@@ -160,3 +160,39 @@ SAE_DECL_fire_update(SAE_REF(fire_update))
             }
     return SAE_OK;
 }
+
+SAE_DECL_code_slice(SAE_REF(code_slice))
+{
+    (void)dev;
+    if (bad_code(z) || z->dense || out->dense || j0 < 0 || j1 < j0 || j1 > z->n)
+        return SAE_EINVAL;
+    out->B = z->B;
+    out->n = z->n;
+    out->nnz = out->nan = out->rowptr[0] = 0;
+    for (int64_t r = 0; r < z->B; r++) {
+        for (int64_t i = z->rowptr[r]; i < z->rowptr[r + 1]; i++) {
+            if (z->idx[i] < j0 || z->idx[i] >= j1)
+                continue;
+            if (out->nnz < out->cap) {
+                out->idx[out->nnz] = z->idx[i];
+                out->val[out->nnz] = z->val[i];
+            }
+            out->nnz++;
+        }
+        out->rowptr[r + 1] = out->nnz;
+    }
+    return out->nnz > out->cap ? SAE_ECAPACITY : SAE_OK;
+}
+
+SAE_DECL_code_scale(SAE_REF(code_scale))
+{
+    (void)dev;
+    if (bad_code(z))
+        return SAE_EINVAL;
+    for (int64_t r = 0; r < z->B; r++)
+        for (int64_t i = first_of(z, r); i < end_of(z, r); i++) {
+            double by = (row ? (double)row[r] : 1) * (col ? (double)col[feature(z, r, i)] : 1);
+            out[i] = (sae_real)(by * (double)val[i]);
+        }
+    return SAE_OK;
+}

@@ -5,6 +5,7 @@
  */
 #include "ref/ref.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* Where the rows to select from come from: exactly one of s and e is set. */
@@ -320,4 +321,45 @@ SAE_DECL_col_topk(SAE_REF(col_topk))
     l.count = kept;
     sort_entries(l.p, l.count, by_position);
     return write_list(&l, z);
+}
+
+/* How many of the ranked entries p[0..count) make a norm nearest to the target. */
+static int64_t prefix_length(const entry *p, int64_t count, double target, int squared)
+{
+    double sum = 0, best = INFINITY;
+    int64_t length = 0;
+    for (int64_t i = 0; i < count; i++) {
+        sum += p[i].score * p[i].score;
+        double off = fabs(squared ? sum - target * target : sqrt(sum) - target);
+        if (off < best) {
+            best = off;
+            length = i + 1;
+        }
+    }
+    return length;
+}
+
+SAE_DECL_row_prefix(SAE_REF(row_prefix))
+{
+    source src;
+    list l;
+    int rc = from_scores(s, &src);
+    if (!rc)
+        rc = begin_code(z, &src);
+    if (!rc)
+        rc = open_list(dev, &src, 1, &l);
+    if (rc)
+        return rc;
+    for (int64_t r = 0; r < src.rows; r++) {
+        l.count = 0;
+        list_row(&src, r, &l);
+        sort_entries(l.p, l.count, by_rank);
+        l.count = prefix_length(l.p, l.count, target[r], squared);
+        sort_entries(l.p, l.count, by_position);
+        for (int64_t i = 0; i < l.count; i++)
+            put(z, &l.p[i]);
+        z->rowptr[r + 1] = z->nnz;
+    }
+    z->nan = l.nan;
+    return end_code(z);
 }

@@ -206,7 +206,7 @@ typedef struct sae_pursuit {
 #define SAE_DECL_normal_fill(name)                                                                 \
     int name(sae_device *dev, uint64_t seed, uint32_t stream, uint64_t row0, sae_mat out)
 
-/* ---- elementwise and small products ------------------------------------------------------------ */
+/* ---- elementwise and small products --------------------------------------------------------- */
 /* out may be an input. */
 
 /* out = f(x); p, q: parameters of f. */
@@ -234,7 +234,7 @@ typedef struct sae_pursuit {
 #define SAE_DECL_solve_spd(name)                                                                   \
     int name(sae_device *dev, int64_t n, int64_t m, double *a, double *b)
 
-/* ---- more on codes ------------------------------------------------------------------------------- */
+/* ---- more on codes --------------------------------------------------------------------------- */
 
 /* Per row the prefix of the ranking (key, score) whose norm |(s_1 .. s_i)| of scores is nearest to
  * target[r], i >= 1 and the smaller i on a tie; squared: the squares of both are compared.

@@ -1,4 +1,4 @@
-/* tests/grad/curves.c - ten training steps against scripts/golden/variants.py, in double.
+/* tests/grad/curves.c - ten training steps against scripts/golden/select_variants.py, in double.
  *
  * The loop is the trainer's (project, clip, Adam, unit rows, statistics, adapt) on the kernels. Two
  * float64 computations of the same ten steps differ by rounding only: relative 1e-9 leaves a factor
@@ -68,6 +68,10 @@ START_TEST(ten_steps)
     optimiser o;
     double expected[STEPS];
     golden_open(&g, _i);
+    if (!json_object_get(g.c, "curve")) { /* one step is all this case has */
+        golden_close(&g);
+        return;
+    }
     start(&g, &o);
     const sae_variant *v = g.spec.variant;
     golden_numbers(json_object_get(g.c, "curve"), expected, STEPS);

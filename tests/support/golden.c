@@ -1,29 +1,55 @@
-/* tests/support/golden.c - cases of tests/golden/data/variants.json. */
+/* tests/support/golden.c - cases of tests/golden/data/variants. */
 #include "support/golden.h"
 
 #include "core/memory.h"
 #include "support/support.h"
 
+#include <glob.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
-static const char file[] = "tests/golden/data/variants.json";
+static const char pattern[] = "tests/golden/data/variants/*.json";
 
-static json_t *load(void)
+static json_t *load(const char *file)
 {
     json_error_t e;
     json_t *root = json_load_file(file, 0, &e);
     if (!root)
-        fprintf(stderr, "%s: %s (run from the top of the source tree)\n", file, e.text);
+        fprintf(stderr, "%s: %s\n", file, e.text);
     return root;
+}
+
+/* Case i of all files, in the order of their names, with its file in *root; NULL past the last one,
+ * then *count cases were seen. */
+static json_t *find(int i, json_t **root, int *count)
+{
+    glob_t files;
+    json_t *found = NULL;
+    *count = 0;
+    if (glob(pattern, 0, NULL, &files) != 0) {
+        fprintf(stderr, "%s: no file (run from the top of the source tree)\n", pattern);
+        return NULL;
+    }
+    for (size_t f = 0; f < files.gl_pathc && !found; f++) {
+        *root = load(files.gl_pathv[f]);
+        int here = (int)json_array_size(json_object_get(*root, "cases"));
+        if (i >= *count && i < *count + here)
+            found = json_array_get(json_object_get(*root, "cases"), (size_t)(i - *count));
+        else
+            json_decref(*root);
+        *count += here;
+    }
+    globfree(&files);
+    return found;
 }
 
 int golden_count(void)
 {
-    json_t *root = load();
-    int count = (int)json_array_size(json_object_get(root, "cases"));
-    json_decref(root);
-    return count > 0 ? count : 1; /* without the file, one case fails */
+    json_t *root;
+    int count;
+    find(INT_MAX, &root, &count);
+    return count > 0 ? count : 1; /* without a file, one case fails */
 }
 
 void golden_numbers(const json_t *array, double *out, int64_t count)
@@ -45,6 +71,26 @@ static void fill(sae_real *out, const json_t *m, int64_t rows, int64_t cols)
     }
 }
 
+/* A tensor of any type from a JSON matrix. */
+static void fill_tensor(const sae_tensor *t, const json_t *m)
+{
+    double row[64];
+    if (t->spec->dtype == SAE_REAL) {
+        fill(t->w, m, t->rows, t->cols);
+        return;
+    }
+    for (int64_t r = 0; r < t->rows; r++) {
+        golden_numbers(json_array_get(m, (size_t)r), row, t->cols);
+        for (int64_t i = 0; i < t->cols; i++) {
+            int64_t at = r * t->cols + i;
+            if (t->spec->dtype == SAE_F64)
+                ((double *)t->w)[at] = row[i];
+            else
+                ((int64_t *)t->w)[at] = (int64_t)row[i];
+        }
+    }
+}
+
 static int64_t whole(const json_t *object, const char *key)
 {
     return (int64_t)json_integer_value(json_object_get(object, key));
@@ -63,7 +109,7 @@ static void open_model(golden *g, const sae_dims *dim, int64_t B)
         const sae_tensor *t = &g->model.t[i];
         const json_t *m = json_object_get(tensors, t->spec->name);
         if (m)
-            fill(t->w, m, t->rows, t->cols);
+            fill_tensor(t, m);
         ck_assert_msg(m || t->spec->role == SAE_STATE, "%s has no %s", g->name, t->spec->name);
     }
 }
@@ -78,24 +124,46 @@ static void open_stats(golden *g, int64_t n)
     g->stats.view.tokens = (uint64_t)whole(g->c, "tokens");
 }
 
+/* Rows of the case under `key`, or `other` where it has none. */
+static const sae_real *rows_of(golden *g, const char *key, int64_t B, int64_t d, sae_real **own,
+                               const sae_real *other)
+{
+    const json_t *m = json_object_get(g->c, key);
+    if (!m)
+        return other;
+    ck_assert_ok(sae_new(own, B * d, sizeof **own, "golden", &g->err), g->err);
+    fill(*own, m, B, d);
+    return *own;
+}
+
+static void open_batch(golden *g, int64_t B, const sae_dims *dim)
+{
+    g->batch.B = B;
+    g->batch.x = rows_of(g, "x", B, dim->d_in, &g->x, NULL);
+    g->batch.y = rows_of(g, "y", B, dim->d_out, &g->y, g->x);
+    g->batch.g = rows_of(g, "g", B, dim->d_in, &g->g, NULL);
+    g->batch.row0 = (uint64_t)whole(g->c, "row0");
+}
+
 void golden_open(golden *g, int i)
 {
+    int count;
     memset(g, 0, sizeof *g);
-    g->root = load();
-    g->c = json_array_get(json_object_get(g->root, "cases"), (size_t)i);
-    ck_assert_msg(g->c != NULL, "%s has no case %d", file, i);
+    g->c = find(i, &g->root, &count);
+    ck_assert_msg(g->c != NULL, "%s has no case %d", pattern, i);
     int64_t B = whole(g->root, "B"), d = whole(g->root, "d"), n = whole(g->root, "n");
-    sae_dims dim = {d, d, n, n};
-    snprintf(g->name, sizeof g->name, "%s,n=%d", json_string_value(json_object_get(g->c, "spec")),
-             (int)n);
+    int64_t d_out = json_object_get(g->root, "d_out") ? whole(g->root, "d_out") : d;
+    const char *spec = json_string_value(json_object_get(g->c, "spec"));
+    sae_dims dim = {d, d_out, n, n};
+    snprintf(g->name, sizeof g->name, "%s%cn=%d", spec, strchr(spec, ':') ? ',' : ':', (int)n);
     ck_assert_ok(sae_registry_open(&g->reg, &g->err), g->err);
     ck_assert_ok(sae_engine_open(&g->e, sae_find_backend(g->reg, "ref"), 0, 1, &g->err), g->err);
     ck_assert_ok(sae_spec_parse(&g->spec, g->reg, SAE_KIND_VARIANT, g->name, &g->err), g->err);
-    ck_assert_ok(sae_new(&g->x, B * d, sizeof *g->x, "golden", &g->err), g->err);
-    fill(g->x, json_object_get(g->c, "x"), B, d);
-    g->batch = (sae_batch){.B = B, .x = g->x, .y = g->x};
+    open_batch(g, B, &dim);
     open_stats(g, n);
-    g->ctx = (sae_ctx){.size = sizeof g->ctx, .mode = SAE_TRAIN, .steps = 10, .seed = 1,
+    int64_t steps = whole(g->c, "steps");
+    g->ctx = (sae_ctx){.size = sizeof g->ctx, .mode = SAE_TRAIN, .step = whole(g->c, "step"),
+                       .steps = steps ? steps : 10, .seed = 1,
                        .opt = sae_opts_base(g->spec.opts), .k = &g->e.k, .dev = g->e.dev,
                        .be = g->e.be, .stats = &g->stats.view, .grow = sae_model_grow,
                        .err = &g->err};
@@ -109,6 +177,8 @@ void golden_close(golden *g)
     sae_stats_close(&g->stats, &g->e);
     sae_model_close(&g->model, &g->e);
     sae_free(g->x);
+    sae_free(g->y);
+    sae_free(g->g);
     sae_spec_free(&g->spec);
     sae_engine_close(&g->e);
     sae_registry_close(&g->reg);

@@ -1,5 +1,4 @@
-/* tests/support/golden.h - cases of tests/golden/data/variants.json, set up on the reference
- * backend.
+/* tests/support/golden.h - cases of tests/golden/data/variants, set up on the reference backend.
  *
  * Used in float by tests/golden and in double by tests/grad. Failures end the test.
  */
@@ -19,11 +18,11 @@ typedef struct golden {
     sae_model model;
     sae_tape tape, eval; /* TRAIN, EVAL */
     sae_stats_store stats;
-    sae_real *x; /* [B x d] */
+    sae_real *x, *y, *g; /* [B x d]; y, g: NULL where the case has none */
     sae_batch batch;
     sae_ctx ctx; /* TRAIN, step 0 */
     sae_err err;
-    char name[200]; /* the spec, for messages */
+    char name[320]; /* the spec, for messages */
 } golden;
 
 int golden_count(void);

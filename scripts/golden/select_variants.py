@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""scripts/golden/variants.py - golden vectors of ReLU, TopK, BatchTopK and AbsTopK.
+"""scripts/golden/select_variants.py - golden vectors of ReLU, TopK, BatchTopK and AbsTopK.
 
 Computed in float64 from the equations (variants/*.md), not by running the C code. Needs Python 3
-only. Writes tests/golden/data/variants.json:
+only. Writes tests/golden/data/variants/select.json:
 
-    scripts/golden/variants.py > tests/golden/data/variants.json
+    scripts/golden/select_variants.py > tests/golden/data/variants/select.json
 
 Inputs are small multiples of 1/8, so the encoder's output, and with it every selection and tie, is
 exact in float32. Every expected number comes with its size, the sum of the absolute values of the
@@ -311,14 +311,14 @@ def solve(number, spec, case):
         "train": {"code": listing(t["z"]), "xhat": pairs(t["xhat"]), "loss": pairs([t["loss"]]),
                   "coef": pairs([t["coef"]]),
                   "grad": {k: pairs(g) for k, g in backward(p, case, t).items()}},
-        "theta": theta,
+        "after": {"theta": [[theta], [abs(theta)], True]} if theta > 0 else {},
         "eval": {"code": listing(e["z"]), "loss": pairs([e["loss"]])[0][0]},
         "curve": curve, "curve_theta": last,
     }
 
 
 def main():
-    out = {"generator": "scripts/golden/variants.py", "version": 1, "B": B, "d": D, "n": N,
+    out = {"generator": "scripts/golden/select_variants.py", "version": 1, "B": B, "d": D, "n": N,
            "adam": {"lr": LR, "beta1": BETA1, "beta2": BETA2, "eps": EPS, "clip": CLIP},
            "cases": [solve(i, spec, case) for i, (spec, case) in enumerate(CASES)]}
     print(json.dumps(out, indent=None, separators=(",", ":")).replace('{"spec"', '\n{"spec"'))

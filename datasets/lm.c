@@ -30,17 +30,12 @@ typedef struct order {
 } order;
 
 struct sae_source {
-    options o;       /* strings are not used after open */
-    char hook[64], hash[36];
-    uint64_t seed;
-    sae_host host;           /* a copy */
-    sae_lm *lm;
+    options o;     /* strings are not used after open */
+    char hash[36];
     sae_docs *docs;
-    int64_t d;
-    unsigned char *excluded; /* [vocab] */
-    int64_t *kept;           /* [docs->c.N] rows shown of each context */
+    int64_t *kept; /* [docs->c.N] rows shown of each context */
     order split[2];
-    sae_docs eval;           /* EVAL documents, for lm() */
+    sae_docs eval; /* EVAL documents, for lm() */
     live v;
 };
 
@@ -56,7 +51,7 @@ static void arrange(void *self, enum sae_split split, uint64_t epoch)
     for (int64_t i = 0; i < q->N; i++) {
         uint64_t k = (uint64_t)i;
         if (split == SAE_SPLIT_TRAIN)
-            k = sae_permute(s->seed, epoch, (uint64_t)q->N, k);
+            k = sae_permute(s->v.host.seed, epoch, (uint64_t)q->N, k);
         q->turn[i] = q->which[k];
         q->at[i] = at;
         at += s->kept[q->turn[i]];
@@ -126,10 +121,11 @@ static int fill(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, c
 
 static void mark_excluded(sae_source *s)
 {
-    if (s->o.exclude != EXCLUDE_NONE && s->lm->bos >= 0)
-        s->excluded[s->lm->bos] = 1;
-    if (s->o.exclude == EXCLUDE_SPECIAL && s->lm->eos >= 0)
-        s->excluded[s->lm->eos] = 1;
+    const sae_lm *m = s->v.lm;
+    if (s->o.exclude != EXCLUDE_NONE && m->bos >= 0)
+        s->v.excluded[m->bos] = 1;
+    if (s->o.exclude == EXCLUDE_SPECIAL && m->eos >= 0)
+        s->v.excluded[m->eos] = 1;
 }
 
 static int count_rows(sae_source *s, sae_err *err)
@@ -137,12 +133,12 @@ static int count_rows(sae_source *s, sae_err *err)
     const sae_contexts *c = &s->docs->c;
     for (int64_t i = 0; i < c->N; i++)
         for (int64_t t = c->start[i]; t < c->start[i + 1]; t++) {
-            if (c->tok[t] < 0 || c->tok[t] >= s->lm->vocab)
+            if (c->tok[t] < 0 || c->tok[t] >= s->v.vocab)
                 return SAE_RECORD(err, SAE_EFORMAT,
                                   "document %lld: token %d, expected 0 to %lld: the tokenizer is "
                                   "not the model's", (long long)i, (int)c->tok[t],
-                                  (long long)s->lm->vocab - 1);
-            s->kept[i] += !s->excluded[c->tok[t]];
+                                  (long long)s->v.vocab - 1);
+            s->kept[i] += !s->v.excluded[c->tok[t]];
         }
     return SAE_OK;
 }
@@ -150,8 +146,7 @@ static int count_rows(sae_source *s, sae_err *err)
 static int take_memory(sae_source *s)
 {
     size_t N = (size_t)s->docs->c.N;
-    int ok = (s->excluded = calloc((size_t)s->lm->vocab, 1)) &&
-             (s->kept = calloc(N + 1, sizeof *s->kept));
+    int ok = (s->kept = calloc(N + 1, sizeof *s->kept)) != NULL;
     for (int i = 0; ok && i < 2; i++)
         ok = (s->split[i].which = calloc(N + 1, sizeof *s->split[i].which)) &&
              (s->split[i].turn = calloc(N + 1, sizeof *s->split[i].turn)) &&
@@ -171,22 +166,18 @@ static int64_t longest_pass(const sae_source *s)
 
 static int open_live(sae_source *s, sae_err *err)
 {
-    s->v = (live){.owner = {s, rows_of, arrange, turn_of, row_of, length_of, context_of},
-                  .lm = s->lm,
-                  .hook = s->hook,
-                  .seed = s->seed,
-                  .d = s->d,
-                  .buffer = s->o.buffer,
-                  .batch = s->o.batch,
-                  .longest = longest_pass(s),
-                  .excluded = s->excluded};
+    s->v.owner = (live_owner){s, rows_of, arrange, turn_of, row_of, length_of, context_of};
+    s->v.vocab = s->v.lm->vocab;
+    s->v.buffer = s->o.buffer;
+    s->v.batch = s->o.batch;
+    s->v.longest = longest_pass(s);
     return live_open(&s->v, err);
 }
 
 static void deal(sae_source *s)
 {
     for (int64_t i = 0; i < s->docs->c.N; i++) {
-        order *q = &s->split[sae_split_of(s->seed, s->docs->doc[i], s->o.eval)];
+        order *q = &s->split[sae_split_of(s->v.host.seed, s->docs->doc[i], s->o.eval)];
         q->which[q->N++] = i;
     }
     arrange(s, SAE_SPLIT_TRAIN, 0);
@@ -221,14 +212,14 @@ static void make_hash(sae_source *s)
 {
     const sae_contexts *c = &s->docs->c;
     char tokens[36], starts[36], text[480];
-    s->host.hash(c->tok, (size_t)c->start[c->N] * sizeof *c->tok, tokens);
-    s->host.hash(c->start, (size_t)(c->N + 1) * sizeof *c->start, starts);
+    s->v.host.hash(c->tok, (size_t)c->start[c->N] * sizeof *c->tok, tokens);
+    s->v.host.hash(c->start, (size_t)(c->N + 1) * sizeof *c->start, starts);
     int len = snprintf(text, sizeof text,
                        "lm 1 seed %llu model %s tokens %s %s hook %s exclude %lld eval %a "
-                       "buffer %lld", (unsigned long long)s->seed, s->lm->weights_hash, tokens,
-                       starts, s->hook, (long long)s->o.exclude, s->o.eval,
+                       "buffer %lld", (unsigned long long)s->v.host.seed, s->v.lm->weights_hash,
+                       tokens, starts, s->v.hook, (long long)s->o.exclude, s->o.eval,
                        (long long)s->o.buffer);
-    s->host.hash(text, (size_t)len, s->hash);
+    s->v.host.hash(text, (size_t)len, s->hash);
 }
 
 static void close_source(sae_source **source)
@@ -236,8 +227,7 @@ static void close_source(sae_source **source)
     sae_source *s = *source;
     if (!s)
         return;
-    s->host.docs_close(&s->docs);
-    s->host.lm_close(&s->lm);
+    s->v.host.docs_close(&s->docs);
     for (int i = 0; i < 2; i++) {
         free(s->split[i].which);
         free(s->split[i].turn);
@@ -246,7 +236,6 @@ static void close_source(sae_source **source)
     free((void *)(uintptr_t)s->eval.c.start);
     free((void *)(uintptr_t)s->eval.c.tok);
     free((void *)(uintptr_t)s->eval.doc);
-    free(s->excluded);
     free(s->kept);
     live_close(&s->v);
     free(s);
@@ -256,13 +245,10 @@ static void close_source(sae_source **source)
 static int open_parts(sae_source *s, sae_err *err)
 {
     const options *o = &s->o;
-    const sae_host *h = &s->host;
-    if (strlen(o->hook) >= sizeof s->hook)
-        return SAE_RECORD(err, SAE_EINVAL, "hook: expected fewer than %zu bytes", sizeof s->hook);
-    memcpy(s->hook, o->hook, strlen(o->hook));
-    SAE_TRY(h->lm_open(h, o->model, o->tokenizer, &s->lm, err));
-    SAE_TRY(s->lm->hook(s->lm->self, s->hook, &s->d, err));
-    SAE_TRY(h->docs_open(s->lm, o->text, o->separator, o->docs, &s->docs, err));
+    live *v = &s->v;
+    SAE_TRY(live_open_lm(v, o->model, o->tokenizer, o->hook, err));
+    SAE_TRY(v->lm->hook(v->lm->self, v->hook, &v->d, err));
+    SAE_TRY(v->host.docs_open(v->lm, o->text, o->separator, o->docs, &s->docs, err));
     int64_t tokens = s->docs->c.start[s->docs->c.N];
     s->o.buffer = s->o.buffer < tokens ? s->o.buffer : tokens;
     s->o.batch = s->o.batch < tokens ? s->o.batch : tokens;
@@ -282,21 +268,16 @@ static int open_parts(sae_source *s, sae_err *err)
 static int open_source(sae_source **source, const void *opt, const sae_host *host, sae_dims *dim,
                        sae_err *err)
 {
-    *source = NULL;
-    sae_source *s = calloc(1, sizeof *s);
+    sae_source *s = *source = calloc(1, sizeof *s);
     if (!s)
         return SAE_RECORD(err, SAE_ENOMEM, "out of memory");
     memcpy(&s->o, opt, sizeof s->o);
-    s->seed = host->seed;
-    s->host = *host;
+    s->v.host = *host;
     int rc = open_parts(s, err);
-    if (rc < 0) {
-        close_source(&s);
-        return rc;
-    }
-    *dim = (sae_dims){.d_in = s->d, .d_out = s->d};
-    *source = s;
-    return SAE_OK;
+    *dim = (sae_dims){.d_in = s->v.d, .d_out = s->v.d};
+    if (rc < 0)
+        close_source(source);
+    return rc;
 }
 
 static int hash(const sae_source *s, char out[36])
@@ -307,7 +288,7 @@ static int hash(const sae_source *s, char out[36])
 
 static int lm(const sae_source *s, sae_lm_view *out)
 {
-    *out = (sae_lm_view){s->lm, s->hook, &s->eval, s->excluded};
+    *out = (sae_lm_view){s->v.lm, s->v.hook, &s->eval, s->v.excluded};
     return SAE_OK;
 }
 
@@ -315,28 +296,25 @@ static int lm(const sae_source *s, sae_lm_view *out)
 
 static const char *const exclude_names[] = {"none", "bos", "special", NULL};
 
-#define TEXT(member, sdef_, unit_, help_)                                                          \
-    {.name = #member, .type = SAE_OPT_STR, .off = offsetof(options, member), .sdef = sdef_,        \
-     .unit = unit_, .help = help_}
-#define COUNT(member, def_, lo_, unit_, help_)                                                     \
-    {.name = #member, .type = SAE_OPT_INT, .off = offsetof(options, member), .def = def_,          \
-     .lo = lo_, .hi = 1e12, .unit = unit_, .help = help_}
-
 static const sae_option table[] = {
-    TEXT(model, NULL, "path", "model directory or file"),
-    TEXT(tokenizer, "", "path", "tokenizer file; empty: the one beside the weights"),
-    TEXT(text, NULL, "path", "UTF-8 text"),
-    TEXT(separator, "<|endoftext|>", "1", "line between documents; empty: one document"),
-    TEXT(hook, NULL, "1",
-         "resid_pre.L, resid_mid.L, resid_post.L, attn_out.L, mlp_out.L, attn_z.L or mlp_act.L"),
-    COUNT(docs, 0, 0, "documents", "documents to read, 0 for all"),
-    {.name = "exclude", .type = SAE_OPT_ENUM, .off = offsetof(options, exclude),
-     .def = EXCLUDE_BOS, .lo = 0, .hi = 2, .enums = exclude_names, .unit = "1",
-     .help = "tokens whose rows are not shown: none, BOS, or BOS and EOS"},
-    {.name = "eval", .type = SAE_OPT_REAL, .off = offsetof(options, eval), .def = 0.1, .lo = 0,
-     .hi = 1, .unit = "1", .help = "share of the documents held out for evaluation"},
-    COUNT(buffer, 65536, 1, "rows", "rows that are shuffled together and kept in memory"),
-    COUNT(batch, 4096, 1, "tokens", "tokens per forward pass of the model"),
+    {"model", SAE_OPT_STR, 0, offsetof(options, model), 0, 0, 0, NULL, NULL, "path",
+     "model directory or file"},
+    {"tokenizer", SAE_OPT_STR, 0, offsetof(options, tokenizer), 0, 0, 0, NULL, "", "path",
+     "tokenizer file; empty: the one beside the weights"},
+    {"text", SAE_OPT_STR, 0, offsetof(options, text), 0, 0, 0, NULL, NULL, "path", "UTF-8 text"},
+    {"separator", SAE_OPT_STR, 0, offsetof(options, separator), 0, 0, 0, NULL, "<|endoftext|>",
+     "1", "line between documents; empty: one document"},
+    {"hook", SAE_OPT_STR, 0, offsetof(options, hook), 0, 0, 0, NULL, NULL, "1", SAE_LM_HOOKS},
+    {"docs", SAE_OPT_INT, 0, offsetof(options, docs), 0, 0, 1e12, NULL, NULL, "documents",
+     "documents to read, 0 for all"},
+    {"exclude", SAE_OPT_ENUM, 0, offsetof(options, exclude), EXCLUDE_BOS, 0, EXCLUDE_SPECIAL,
+     exclude_names, NULL, "1", "tokens whose rows are not shown: none, BOS, or BOS and EOS"},
+    {"eval", SAE_OPT_REAL, 0, offsetof(options, eval), 0.1, 0, 1, NULL, NULL, "1",
+     "share of the documents held out for evaluation"},
+    {"buffer", SAE_OPT_INT, 0, offsetof(options, buffer), 65536, 1, 1e12, NULL, NULL, "rows",
+     "rows that are shuffled together and kept in memory"},
+    {"batch", SAE_OPT_INT, 0, offsetof(options, batch), 4096, 1, 1e12, NULL, NULL, "tokens",
+     "tokens per forward pass of the model"},
     {0},
 };
 

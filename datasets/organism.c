@@ -31,15 +31,10 @@ typedef struct store { /* generated documents; grows */
 } store;
 
 struct sae_source {
-    options o;      /* strings are not used after open */
-    char hook[64], hash[36];
-    uint64_t seed;
-    sae_host host;  /* a copy */
+    options o; /* strings are not used after open */
+    char hash[36];
     org_language *g;
-    sae_lm *lm;     /* NULL: rows are labels */
-    unsigned char *excluded; /* [vocab] */
-    int64_t d;
-    live v;
+    live v;    /* v.lm NULL: rows are labels */
     store one, eval, asked; /* a context for v; EVAL for lm(); what docs() returned */
     sae_docs eval_docs;
 };
@@ -87,7 +82,7 @@ static void generate_one(void *arg, int64_t i)
     int64_t T = j->s->o.length, row = i * T;
     j->q->start[i] = row;
     j->q->doc[i] = j->first + (uint64_t)i;
-    org_document(j->s->g, j->s->seed, j->q->doc[i], T, j->q->tok + row,
+    org_document(j->s->g, j->s->v.host.seed, j->q->doc[i], T, j->q->tok + row,
                  j->q->label + row * ORG_LABELS, j->q->nats + row);
 }
 
@@ -96,7 +91,7 @@ static int generate(const sae_source *s, store *q, enum sae_split split, uint64_
 {
     SAE_TRY(store_grow(q, N, s->o.length, err));
     job j = {s, q, doc0 | (split == SAE_SPLIT_EVAL ? EVAL_BIT : 0)};
-    s->host.parallel(generate_one, &j, N);
+    s->v.host.parallel(generate_one, &j, N);
     q->start[N] = N * s->o.length;
     *out = (sae_docs){.c = {N, q->start, q->tok}, .doc = q->doc, .labels = ORG_LABELS,
                       .label = q->label, .nats = q->nats};
@@ -155,7 +150,7 @@ static void context_of(void *self, enum sae_split split, int64_t turn, live_cont
 {
     sae_source *s = self;
     uint64_t number = (uint64_t)turn | (split == SAE_SPLIT_EVAL ? EVAL_BIT : 0);
-    org_document(s->g, s->seed, number, s->o.length, s->one.tok, s->one.label, NULL);
+    org_document(s->g, s->v.host.seed, number, s->o.length, s->one.tok, s->one.label, NULL);
     *out = (live_context){s->one.tok, s->one.label, s->o.length, number};
 }
 
@@ -174,46 +169,38 @@ static int fill(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, c
 
 static int open_model(sae_source *s, const char *model, const char *hook, sae_err *err)
 {
-    if (!strcmp(model, "none")) {
-        s->d = s->g->labels_width;
+    live *v = &s->v;
+    v->d = s->g->labels_width;
+    v->vocab = s->g->lex.vocab;
+    if (!strcmp(model, "none"))
         return SAE_OK;
-    }
-    if (strlen(hook) >= sizeof s->hook)
-        return SAE_RECORD(err, SAE_EINVAL, "hook: expected fewer than %zu bytes", sizeof s->hook);
-    memcpy(s->hook, hook, strlen(hook));
-    SAE_TRY(s->host.lm_open(&s->host, model, "", &s->lm, err));
-    if (s->lm->vocab < s->g->lex.vocab)
+    SAE_TRY(live_open_lm(v, model, "", hook, err));
+    if (v->lm->vocab < v->vocab)
         return SAE_RECORD(err, SAE_EINVAL,
                           "model %s has %lld tokens, the language %d: it was not trained on it",
-                          model, (long long)s->lm->vocab, (int)s->g->lex.vocab);
-    if (s->lm->ctx < 2)
+                          model, (long long)v->lm->vocab, (int)v->vocab);
+    if (v->lm->ctx < 2)
         return SAE_RECORD(err, SAE_EINVAL, "model %s: a context of one token shows nothing behind "
                           "BOS", model);
-    if (s->o.length > s->lm->ctx)
-        s->o.length = s->lm->ctx;
-    return s->lm->hook(s->lm->self, s->hook, &s->d, err);
+    if (s->o.length > v->lm->ctx)
+        s->o.length = v->lm->ctx;
+    v->vocab = v->lm->vocab;
+    return v->lm->hook(v->lm->self, v->hook, &v->d, err);
 }
 
 static int open_live(sae_source *s, sae_err *err)
 {
-    int64_t vocab = s->lm ? s->lm->vocab : s->g->lex.vocab;
-    s->excluded = calloc((size_t)vocab, 1);
-    if (!s->excluded)
-        return SAE_RECORD(err, SAE_ENOMEM, "out of memory");
-    s->excluded[s->g->lex.id[ORG_FUNC][0][ORG_BOS]] = s->o.exclude != EXCLUDE_NONE;
+    live *v = &s->v;
     SAE_TRY(store_grow(&s->one, 1, s->o.length, err));
-    s->v = (live){.owner = {s, rows_of, arrange, turn_of, row_of, length_of, context_of},
-                  .lm = s->lm,
-                  .hook = s->hook,
-                  .seed = s->seed,
-                  .d = s->d,
-                  .buffer = s->o.buffer,
-                  .batch = s->o.batch,
-                  .longest = s->o.batch > s->o.length ? s->o.batch : s->o.length,
-                  .excluded = s->excluded,
-                  .table = s->g->label,
-                  .labels = ORG_LABELS};
-    return live_open(&s->v, err);
+    v->owner = (live_owner){s, rows_of, arrange, turn_of, row_of, length_of, context_of};
+    v->buffer = s->o.buffer;
+    v->batch = s->o.batch;
+    v->longest = s->o.batch > s->o.length ? s->o.batch : s->o.length;
+    v->table = s->g->label;
+    v->labels = ORG_LABELS;
+    SAE_TRY(live_open(v, err));
+    v->excluded[s->g->lex.id[ORG_FUNC][0][ORG_BOS]] = s->o.exclude != EXCLUDE_NONE;
+    return SAE_OK;
 }
 
 /* The tokens of the EVAL documents stand for the words and the rules. */
@@ -221,16 +208,16 @@ static void make_hash(sae_source *s)
 {
     const sae_contexts *c = &s->eval_docs.c;
     char tokens[36], labels[36], text[480];
-    s->host.hash(c->tok, (size_t)c->start[c->N] * sizeof *c->tok, tokens);
-    s->host.hash(s->eval_docs.label,
+    s->v.host.hash(c->tok, (size_t)c->start[c->N] * sizeof *c->tok, tokens);
+    s->v.host.hash(s->eval_docs.label,
                  (size_t)c->start[c->N] * ORG_LABELS * sizeof *s->eval_docs.label, labels);
     int len = snprintf(text, sizeof text,
                        "organism 1 seed %llu model %s hook %s length %lld tokens %s labels %s "
                        "exclude %lld buffer %lld spurious %a zipf %a purity %a",
-                       (unsigned long long)s->seed, s->lm ? s->lm->weights_hash : "none", s->hook,
-                       (long long)s->o.length, tokens, labels, (long long)s->o.exclude,
+                       (unsigned long long)s->v.host.seed, s->v.lm ? s->v.lm->weights_hash : "none",
+                       s->v.hook, (long long)s->o.length, tokens, labels, (long long)s->o.exclude,
                        (long long)s->o.buffer, s->o.spurious, s->o.zipf, s->o.purity);
-    s->host.hash(text, (size_t)len, s->hash);
+    s->v.host.hash(text, (size_t)len, s->hash);
 }
 
 static void close_source(sae_source **source)
@@ -238,12 +225,10 @@ static void close_source(sae_source **source)
     sae_source *s = *source;
     if (!s)
         return;
-    s->host.lm_close(&s->lm);
     live_close(&s->v);
     store_free(&s->one);
     store_free(&s->eval);
     store_free(&s->asked);
-    free(s->excluded);
     free(s->g);
     free(s);
     *source = NULL;
@@ -265,21 +250,16 @@ static int open_parts(sae_source *s, const options *o, sae_err *err)
 static int open_source(sae_source **source, const void *opt, const sae_host *host, sae_dims *dim,
                        sae_err *err)
 {
-    *source = NULL;
-    sae_source *s = calloc(1, sizeof *s);
+    sae_source *s = *source = calloc(1, sizeof *s);
     if (!s)
         return SAE_RECORD(err, SAE_ENOMEM, "out of memory");
     memcpy(&s->o, opt, sizeof s->o);
-    s->seed = host->seed;
-    s->host = *host;
+    s->v.host = *host;
     int rc = open_parts(s, opt, err);
-    if (rc < 0) {
-        close_source(&s);
-        return rc;
-    }
-    *dim = (sae_dims){.d_in = s->d, .d_out = s->d};
-    *source = s;
-    return SAE_OK;
+    *dim = (sae_dims){.d_in = s->v.d, .d_out = s->v.d};
+    if (rc < 0)
+        close_source(source);
+    return rc;
 }
 
 static int hash(const sae_source *s, char out[36])
@@ -290,8 +270,8 @@ static int hash(const sae_source *s, char out[36])
 
 static int lm(const sae_source *s, sae_lm_view *out)
 {
-    *out = (sae_lm_view){s->lm, s->hook, &s->eval_docs, s->excluded};
-    return s->lm ? SAE_OK : SAE_ENEEDS;
+    *out = (sae_lm_view){s->v.lm, s->v.hook, &s->eval_docs, s->v.excluded};
+    return s->v.lm ? SAE_OK : SAE_ENEEDS;
 }
 
 static int labels(const sae_source *s, const sae_label **table, int64_t *count)
@@ -303,7 +283,7 @@ static int labels(const sae_source *s, const sae_label **table, int64_t *count)
 
 static uint64_t supplies(const sae_source *s)
 {
-    uint64_t model = s->lm ? SAE_GIVES_GRAD | SAE_GIVES_LM : 0;
+    uint64_t model = s->v.lm ? SAE_GIVES_GRAD | SAE_GIVES_LM : 0;
     return SAE_GIVES_TOKENS | SAE_GIVES_LABELS | model;
 }
 
@@ -311,31 +291,27 @@ static uint64_t supplies(const sae_source *s)
 
 static const char *const exclude_names[] = {"none", "bos", NULL};
 
-#define TEXT(member, sdef_, unit_, help_)                                                          \
-    {.name = #member, .type = SAE_OPT_STR, .off = offsetof(options, member), .sdef = sdef_,        \
-     .unit = unit_, .help = help_}
-#define COUNT(member, def_, lo_, hi_, unit_, help_)                                                \
-    {.name = #member, .type = SAE_OPT_INT, .off = offsetof(options, member), .def = def_,          \
-     .lo = lo_, .hi = hi_, .unit = unit_, .help = help_}
-#define REAL(member, def_, lo_, hi_, help_)                                                        \
-    {.name = #member, .type = SAE_OPT_REAL, .off = offsetof(options, member), .def = def_,         \
-     .lo = lo_, .hi = hi_, .unit = "1", .help = help_}
-
 static const sae_option table[] = {
-    TEXT(model, "@organism", "path",
-         "model trained on the language; none: rows are the latent state itself"),
-    TEXT(hook, "resid_post.2", "1",
-         "resid_pre.L, resid_mid.L, resid_post.L, attn_out.L, mlp_out.L, attn_z.L or mlp_act.L"),
-    COUNT(length, 128, 2, 4096, "tokens", "tokens of a document, BOS included"),
-    COUNT(eval, 512, 1, 1e5, "documents", "documents of the evaluation split"),
-    {.name = "exclude", .type = SAE_OPT_ENUM, .off = offsetof(options, exclude),
-     .def = EXCLUDE_BOS, .lo = 0, .hi = 1, .enums = exclude_names, .unit = "1",
-     .help = "tokens whose rows are not shown: none or BOS"},
-    COUNT(buffer, 65536, 1, 1e9, "rows", "rows that are shuffled together and kept in memory"),
-    COUNT(batch, 4096, 1, 1e9, "tokens", "tokens per forward pass of the model"),
-    REAL(spurious, 0.5, 0, 1, "correlation of gender and profession group"),
-    REAL(zipf, 1.2, 0, 4, "exponent of nouns within their kind and of cities"),
-    REAL(purity, 0.95, 0.5, 1, "probability that a choice agrees with its latent"),
+    {"model", SAE_OPT_STR, 0, offsetof(options, model), 0, 0, 0, NULL, "@organism", "path",
+     "model trained on the language; none: rows are the latent state itself"},
+    {"hook", SAE_OPT_STR, 0, offsetof(options, hook), 0, 0, 0, NULL, "resid_post.2", "1",
+     SAE_LM_HOOKS},
+    {"length", SAE_OPT_INT, 0, offsetof(options, length), 128, 2, 4096, NULL, NULL, "tokens",
+     "tokens of a document, BOS included"},
+    {"eval", SAE_OPT_INT, 0, offsetof(options, eval), 512, 1, 1e5, NULL, NULL, "documents",
+     "documents of the evaluation split"},
+    {"exclude", SAE_OPT_ENUM, 0, offsetof(options, exclude), EXCLUDE_BOS, 0, EXCLUDE_BOS,
+     exclude_names, NULL, "1", "tokens whose rows are not shown: none or BOS"},
+    {"buffer", SAE_OPT_INT, 0, offsetof(options, buffer), 65536, 1, 1e9, NULL, NULL, "rows",
+     "rows that are shuffled together and kept in memory"},
+    {"batch", SAE_OPT_INT, 0, offsetof(options, batch), 4096, 1, 1e9, NULL, NULL, "tokens",
+     "tokens per forward pass of the model"},
+    {"spurious", SAE_OPT_REAL, 0, offsetof(options, spurious), 0.5, 0, 1, NULL, NULL, "1",
+     "correlation of gender and profession group"},
+    {"zipf", SAE_OPT_REAL, 0, offsetof(options, zipf), 1.2, 0, 4, NULL, NULL, "1",
+     "exponent of nouns within their kind and of cities"},
+    {"purity", SAE_OPT_REAL, 0, offsetof(options, purity), 0.95, 0.5, 1, NULL, NULL, "1",
+     "probability that a choice agrees with its latent"},
     {0},
 };
 

@@ -198,19 +198,10 @@ static uint64_t supplies(const sae_source *s)
 }
 
 static const sae_option table[] = {
-    {.name = "dir",
-     .type = SAE_OPT_STR,
-     .off = offsetof(options, dir),
-     .unit = "path",
-     .help = "directory written by saemark capture"},
-    {.name = "eval",
-     .type = SAE_OPT_REAL,
-     .off = offsetof(options, eval),
-     .def = 0.1,
-     .lo = 0,
-     .hi = 1,
-     .unit = "1",
-     .help = "share of the documents held out for evaluation"},
+    {"dir", SAE_OPT_STR, 0, offsetof(options, dir), 0, 0, 0, NULL, NULL, "path",
+     "directory written by saemark capture"},
+    {"eval", SAE_OPT_REAL, 0, offsetof(options, eval), 0.1, 0, 1, NULL, NULL, "1",
+     "share of the documents held out for evaluation"},
     {0},
 };
 

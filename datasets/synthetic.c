@@ -463,27 +463,31 @@ static const char *const coef_names[] = {"const", "uniform", "exponential", "gau
                                          NULL};
 static const char *const unit_names[] = {"none", "code", "row", NULL};
 
-#define OPT(member, type_, def_, lo_, hi_, names, unit_, help_)                                    \
-    {.name = #member, .type = type_, .off = offsetof(options, member), .def = def_, .lo = lo_,     \
-     .hi = hi_, .enums = names, .unit = unit_, .help = help_}
-
 static const sae_option table[] = {
-    OPT(d, SAE_OPT_INT, 256, 1, 1 << 20, NULL, "1", "activation width"),
-    OPT(features, SAE_OPT_INT, 512, 1, 1 << 24, NULL, "features", "dictionary size N"),
-    OPT(l0, SAE_OPT_REAL, 5, 0, 1 << 24, NULL, "features", "mean number of active features"),
-    OPT(firing, SAE_OPT_ENUM, FIRE_BERNOULLI, 0, 1, firing_names, "1",
-        "independent features, or exactly l0 of them"),
-    OPT(zipf, SAE_OPT_REAL, 0, 0, 2, NULL, "1", "feature i fires proportionally to (i + 1)^-zipf"),
-    OPT(pairs, SAE_OPT_REAL, 0, 0, 1, NULL, "1",
-        "probability q that feature i brings its partner i xor 1"),
-    OPT(coef, SAE_OPT_ENUM, COEF_UNIFORM, 0, 4, coef_names, "1",
-        "law of the magnitude: 1, U(0,1), Exp(1), |N(0,1)|, or its largest l0 / features"),
-    OPT(symmetric, SAE_OPT_BOOL, 0, 0, 1, NULL, "1", "random signs: signed codes are the truth"),
-    OPT(unit, SAE_OPT_ENUM, UNIT_NONE, 0, 2, unit_names, "1",
-        "scale each row so that its code, or the clean row, has unit norm"),
-    OPT(noise, SAE_OPT_REAL, 0, 0, 1e6, NULL, "1", "standard deviation of noise per coordinate"),
-    OPT(offset, SAE_OPT_REAL, 0, 0, 1e6, NULL, "1", "norm of a constant vector added to all rows"),
-    OPT(rows, SAE_OPT_INT, 0, 0, 1e15, NULL, "rows", "training rows, 0: never the same row twice"),
+    {"d", SAE_OPT_INT, 0, offsetof(options, d), 256, 1, 1 << 20, NULL, NULL, "1",
+     "activation width"},
+    {"features", SAE_OPT_INT, 0, offsetof(options, features), 512, 1, 1 << 24, NULL, NULL,
+     "features", "dictionary size N"},
+    {"l0", SAE_OPT_REAL, 0, offsetof(options, l0), 5, 0, 1 << 24, NULL, NULL, "features",
+     "mean number of active features"},
+    {"firing", SAE_OPT_ENUM, 0, offsetof(options, firing), FIRE_BERNOULLI, 0, FIRE_EXACT,
+     firing_names, NULL, "1", "independent features, or exactly l0 of them"},
+    {"zipf", SAE_OPT_REAL, 0, offsetof(options, zipf), 0, 0, 2, NULL, NULL, "1",
+     "feature i fires proportionally to (i + 1)^-zipf"},
+    {"pairs", SAE_OPT_REAL, 0, offsetof(options, pairs), 0, 0, 1, NULL, NULL, "1",
+     "probability q that feature i brings its partner i xor 1"},
+    {"coef", SAE_OPT_ENUM, 0, offsetof(options, coef), COEF_UNIFORM, 0, COEF_TAIL, coef_names,
+     NULL, "1", "law of the magnitude: 1, U(0,1), Exp(1), |N(0,1)|, or its largest l0 / features"},
+    {"symmetric", SAE_OPT_BOOL, 0, offsetof(options, symmetric), 0, 0, 1, NULL, NULL, "1",
+     "random signs: signed codes are the truth"},
+    {"unit", SAE_OPT_ENUM, 0, offsetof(options, unit), UNIT_NONE, 0, UNIT_ROW, unit_names,
+     NULL, "1", "scale each row so that its code, or the clean row, has unit norm"},
+    {"noise", SAE_OPT_REAL, 0, offsetof(options, noise), 0, 0, 1e6, NULL, NULL, "1",
+     "standard deviation of noise per coordinate"},
+    {"offset", SAE_OPT_REAL, 0, offsetof(options, offset), 0, 0, 1e6, NULL, NULL, "1",
+     "norm of a constant vector added to all rows"},
+    {"rows", SAE_OPT_INT, 0, offsetof(options, rows), 0, 0, 1e15, NULL, NULL, "rows",
+     "training rows, 0: never the same row twice"},
     {0},
 };
 

@@ -146,8 +146,8 @@ int live_fill(live *v, enum sae_split split, uint64_t row0, int64_t B, const sae
         SAE_TRY(need_block(v, split, epoch, row, (int64_t)n, out->g && v->lm, err));
         int64_t i = row - b->first;
         if (split == SAE_SPLIT_TRAIN) /* a key of its own for every block */
-            i = (int64_t)sae_permute(v->seed + UINT64_C(0x9E3779B97F4A7C15) *
-                                                   (uint64_t)(b->first / v->buffer + 1),
+            i = (int64_t)sae_permute(v->host.seed + UINT64_C(0x9E3779B97F4A7C15) *
+                                                          (uint64_t)(b->first / v->buffer + 1),
                                      epoch, (uint64_t)b->rows, (uint64_t)i);
         for (int64_t j = 0; out->x && j < v->d; j++)
             out->x[r * v->d + j] = (sae_real)b->x[i * v->d + j];
@@ -162,15 +162,24 @@ int live_fill(live *v, enum sae_split split, uint64_t row0, int64_t B, const sae
     return SAE_OK;
 }
 
+int live_open_lm(live *v, const char *model, const char *tokenizer, const char *hook, sae_err *err)
+{
+    if (strlen(hook) >= sizeof v->hook)
+        return SAE_RECORD(err, SAE_EINVAL, "hook: expected fewer than %zu bytes", sizeof v->hook);
+    memcpy(v->hook, hook, strlen(hook) + 1);
+    return v->host.lm_open(&v->host, model, tokenizer, &v->lm, err);
+}
+
 int live_open(live *v, sae_err *err)
 {
     size_t buffer = (size_t)v->buffer, d = (size_t)v->d, longest = (size_t)v->longest;
+    v->excluded = calloc((size_t)v->vocab, 1);
     v->start = calloc(longest + 1, sizeof *v->start);
     v->tok = calloc(longest + 1, sizeof *v->tok);
     v->b.x = calloc(buffer, d * sizeof *v->b.x);
     v->b.tok = calloc(buffer, sizeof *v->b.tok);
     v->b.label = calloc(buffer, ((size_t)v->labels + 1) * sizeof *v->b.label);
-    if (!v->start || !v->tok || !v->b.x || !v->b.tok || !v->b.label)
+    if (!v->excluded || !v->start || !v->tok || !v->b.x || !v->b.tok || !v->b.label)
         return SAE_RECORD(err, SAE_ENOMEM, "out of memory for a buffer of %lld rows of width %lld",
                           (long long)v->buffer, (long long)v->d);
     return SAE_OK;
@@ -178,6 +187,8 @@ int live_open(live *v, sae_err *err)
 
 void live_close(live *v)
 {
+    v->host.lm_close(&v->lm);
+    free(v->excluded);
     free(v->start);
     free(v->tok);
     free(v->b.x);

@@ -37,24 +37,27 @@ typedef struct live_block { /* rows [first, first + rows) of an epoch of a split
     int32_t *label;  /* [buffer x labels] */
 } live_block;
 
-/* Set by the source before live_open: all but b, start and tok. */
+/* Set by the source before live_open: all but excluded, b, start and tok. */
 typedef struct live {
     live_owner owner;
-    const sae_lm *lm;      /* NULL: a row is its labels, one column per class */
-    const char *hook;
-    uint64_t seed;
+    sae_host host;         /* a copy */
+    sae_lm *lm;            /* owned; NULL: a row is its labels, one column per class */
+    char hook[64];
     int64_t d, buffer;     /* width; rows of a block */
     int64_t batch;         /* tokens of a forward pass, if more than one context */
     int64_t longest;       /* tokens of the longest pass */
-    const unsigned char *excluded; /* [vocab] 1: rows with this id are not shown */
-    const sae_label *table;        /* [labels] */
+    int64_t vocab;
+    const sae_label *table; /* [labels] */
     int64_t labels;
+    unsigned char *excluded; /* [vocab] 1: rows with this id are not shown; zeros at first */
     live_block b;
     int64_t *start;        /* [longest + 1] contexts of a pass */
     int32_t *tok;          /* [longest] */
 } live;
 
-/* Memory for the block and a pass; live_close also after a failure. */
+/* Sets lm and hook; needs host. */
+int live_open_lm(live *v, const char *model, const char *tokenizer, const char *hook, sae_err *err);
+/* Memory for the block, a pass and excluded; live_close also after a failure. */
 int live_open(live *v, sae_err *err);
 void live_close(live *v);
 /* As sae_dataset.fill; the split has rows. */

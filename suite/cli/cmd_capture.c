@@ -90,8 +90,7 @@ static int run(const cli_args *a, sae_err *err)
 static const cli_option options[] = {
     {"model", "PATH", "language model: directory, safetensors or llama2.c .bin"},
     {"text", "FILE", "UTF-8 text"},
-    {"hook", "NAME",
-     "resid_pre.L, resid_mid.L, resid_post.L, attn_out.L, mlp_out.L, attn_z.L or mlp_act.L"},
+    {"hook", "NAME", SAE_LM_HOOKS},
     {"out", "DIR", "directory of shards to write"},
     CLI_TOKENIZER,
     {"doc-separator", "STR", "line between documents (default: the file is one document)"},

@@ -254,8 +254,7 @@ const cli_command cli_lm_eval = {
     "model's context. Of a dataset the evaluation documents are scored; where it knows the exact\n"
     "surprisal of every token, gap is how far the model is from the best possible one. Errors are\n"
     "standard errors over documents. The baselines are counted on 65536 training documents.\n"
-    "Hooks: resid_pre.L, resid_mid.L, resid_post.L, attn_z.L, attn_out.L, mlp_act.L,\n"
-    "mlp_out.L.\n",
+    "Hooks: " SAE_LM_HOOKS ".\n",
     .options = options,
     .min_words = 1,
     .max_words = 1,

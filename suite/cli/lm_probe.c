@@ -186,8 +186,7 @@ const cli_command cli_lm_probe = {
     "Linear discriminant analysis of every label on the positions behind BOS. Accuracy compares\n"
     "with most, the share of the most frequent class; balanced accuracy, where every class counts\n"
     "the same, with chance, 1 / classes. Errors are standard errors over documents.\n"
-    "Hooks: resid_pre.L, resid_mid.L, resid_post.L, attn_z.L, attn_out.L, mlp_act.L,\n"
-    "mlp_out.L.\n",
+    "Hooks: " SAE_LM_HOOKS ".\n",
     .options = options,
     .min_words = 1,
     .max_words = 1,

@@ -22,6 +22,10 @@
 
 enum { SAE_LM_ABI = 1 };
 
+/* The hooks, for help texts. */
+#define SAE_LM_HOOKS                                                                               \
+    "resid_pre.L, resid_mid.L, resid_post.L, attn_out.L, mlp_out.L, attn_z.L or mlp_act.L"
+
 typedef struct sae_contexts {
     int64_t N;
     const int64_t *start; /* [N + 1] row of the first token of each context; start[0] == 0 */

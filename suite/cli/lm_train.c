@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "models/lm_file.h"
 #include "models/lm_init.h"
@@ -15,6 +16,7 @@
 #include <string.h>
 
 typedef struct run {
+    const cli_args *a;
     sae_engine e;
     sae_lm *lm;
     cli_corpus corpus;
@@ -117,16 +119,19 @@ static int prepare(const cli_args *a, const sae_lm_training *t, sae_err *err)
     return tokenizer ? copy_file(tokenizer, t->dir, "tokenizer.json", err) : SAE_OK;
 }
 
-/* training.json: what was done, with what, and how it ended. */
-static int record(const cli_args *a, const run_state *r, const sae_lm_trained *d, sae_err *err)
+/* training.json: what was done, with what, and how it ended. The evaluation is of the weights in
+ * memory, which --dtype may round after it. */
+static int record(void *arg, const sae_lm_trained *d, sae_err *err)
 {
-    json_t *j = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:I, s:f, s:o, s:o}", "command", a->line,
-        "identity", r->identity, "arch", r->lm->arch, "parameters", (json_int_t)r->lm->params,
-        "steps", (json_int_t)d->step, "tokens", (json_int_t)d->tokens, "eval_ce_nats",
-        cli_json_real(d->ce), "eval_surprisal_nats", cli_json_real(d->nats), "eval_tokens",
-        (json_int_t)d->scored, "seconds", d->seconds, "build", sae_facts_build(), "machine",
-        sae_facts_machine(&r->e));
+    const run_state *r = arg;
+    json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:I, s:s, s:s, s:f, s:o, s:o}",
+                          "command", r->a->line, "identity", r->identity, "arch", r->lm->arch,
+                          "parameters", (json_int_t)r->lm->params, "steps", (json_int_t)d->step,
+                          "tokens", (json_int_t)d->tokens, "eval_ce_nats", cli_json_real(d->ce),
+                          "eval_surprisal_nats", cli_json_real(d->nats), "eval_tokens",
+                          (json_int_t)d->scored, "eval_weights", "F32", "saved_weights",
+                          sae_st_dtype_name(r->t.dtype), "seconds", d->seconds, "build",
+                          sae_facts_build(), "machine", sae_facts_machine(&r->e));
     char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
     char *path = sae_path_join(r->t.dir, "training.json");
     int rc = text && path ? sae_file_write(path, text, strlen(text), err)
@@ -143,8 +148,10 @@ static int train(const cli_args *a, run_state *r, sae_err *err)
 {
     sae_lm_trained done;
     SAE_TRY(prepare(a, &r->t, err));
+    if (!holds(&r->t, "tokenizer.json"))
+        sae_log(SAE_LOG_INFO, "lm", "no --tokenizer: the model will not read or generate text "
+                "unless a tokenizer.json is put into %s", r->t.dir);
     SAE_TRY(sae_lm_train(&r->t, &done, err));
-    SAE_TRY(record(a, r, &done, err));
     printf("%s: %llu parameters, %lld tokens, cross-entropy %.4f nats", r->t.dir,
            (unsigned long long)r->lm->params, (long long)done.tokens, done.ce);
     if (isfinite(done.nats))
@@ -173,12 +180,14 @@ static int open_all(const cli_args *a, const sae_registry *reg, run_state *r, sa
     r->t.m = r->lm->self;
     r->t.corpus = &r->corpus.c;
     r->t.identity = r->identity;
+    r->t.on_end = record;
+    r->t.arg = r;
     return SAE_OK;
 }
 
 static int run(const cli_args *a, sae_err *err)
 {
-    run_state r = {0};
+    run_state r = {.a = a};
     sae_registry *reg = NULL;
     SAE_TRY(cli_open_registry(a, &reg, err));
     int rc = open_all(a, reg, &r, err);
@@ -195,7 +204,7 @@ static int run(const cli_args *a, sae_err *err)
 static const cli_option options[] = {
     {"out", "DIR", "new folder for config.json, model.safetensors, train.csv, training.json"},
     CLI_CORPUS,
-    {"tokenizer", "FILE", "tokenizer.json, needed for --text; copied to the folder"},
+    {"tokenizer", "FILE", "tokenizer.json, needed for --text and later for any text; copied"},
     {"steps", "N", "optimiser steps (default 1000)"},
     {"batch", "N", "documents per step (default 16)"},
     {"lr", "X", "peak learning rate (default 1e-3)"},
@@ -212,7 +221,7 @@ static const cli_option options[] = {
     {"eval-docs", "N", "documents of an evaluation (default 512)"},
     {"checkpoint-every", "N", "steps between states to resume from (default 500; 0: none)"},
     {"resume", NULL, "go on from the last state in the folder"},
-    {"dtype", "f32|f16|bf16", "number format of the final weights (default f32)"},
+    {"dtype", "f32|f16|bf16", "of the saved weights (default f32); evaluations are before it"},
     CLI_THREADS,
     {NULL, NULL, NULL},
 };
@@ -222,7 +231,10 @@ const cli_command cli_lm_train = {
     .usage = "CONFIG.json --out DIR (--data SPEC | --text FILE --tokenizer FILE) [options]",
     .summary = "Train a model of any supported architecture from scratch",
     .text = "CONFIG.json is Hugging Face's; the result is a checkpoint in that layout.\n"
-            "The same command gives the same weights, bit for bit, for any number of threads.\n",
+            "The same command gives the same weights, bit for bit, for any number of threads, and\n"
+            "so does a run that was interrupted or killed and goes on with --resume. Without\n"
+            "--tokenizer the model knows ids only: it scores datasets, but neither reads nor\n"
+            "generates text until a tokenizer.json lies in its folder.\n",
     .options = options,
     .min_words = 1,
     .max_words = 1,

@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/memory.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,47 @@ static int get_number(const sae_st *st, const char *key, int64_t *out, sae_err *
     return SAE_OK;
 }
 
+static int put_real(sae_st_writer *w, const char *key, double value, sae_err *err)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%a", value);
+    return sae_st_writer_meta(w, key, text, err);
+}
+
+static int get_real(const sae_st *st, const char *key, double *out, sae_err *err)
+{
+    const char *text = sae_st_meta(st, key);
+    char *end = NULL;
+    double v = text ? strtod(text, &end) : 0;
+    if (!text || end == text || *end || !isfinite(v))
+        SAE_FAIL(err, SAE_EFORMAT, "%s: __metadata__.%s: expected a number, found %.40s",
+                 sae_st_path(st), key, text ? text : "nothing");
+    *out = v;
+    return SAE_OK;
+}
+
+static int put_clock(sae_st_writer *w, const sae_lm_state *s, sae_err *err)
+{
+    SAE_TRY(put_number(w, "step", s->step, err));
+    SAE_TRY(put_number(w, "tokens", s->tokens, err));
+    SAE_TRY(put_number(w, "log_bytes", s->log_bytes, err));
+    SAE_TRY(put_number(w, "due", s->due, err));
+    SAE_TRY(put_real(w, "loss", s->loss, err));
+    SAE_TRY(put_real(w, "norm", s->norm, err));
+    return put_real(w, "seconds", s->seconds, err);
+}
+
+static int get_clock(const sae_st *st, sae_lm_state *s, sae_err *err)
+{
+    SAE_TRY(get_number(st, "step", &s->step, err));
+    SAE_TRY(get_number(st, "tokens", &s->tokens, err));
+    SAE_TRY(get_number(st, "log_bytes", &s->log_bytes, err));
+    SAE_TRY(get_number(st, "due", &s->due, err));
+    SAE_TRY(get_real(st, "loss", &s->loss, err));
+    SAE_TRY(get_real(st, "norm", &s->norm, err));
+    return get_real(st, "seconds", &s->seconds, err);
+}
+
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 /* sae_real is float wherever files are written; the f64 build checks gradients only. */
@@ -82,9 +124,7 @@ int sae_lm_state_save(const sae_lm_state *s, const sae_lm_weights *w, const char
         return SAE_ENOMEM;
     SAE_GOTO(sae_st_writer_open(&out, path, err));
     SAE_GOTO(sae_st_writer_meta(out, "identity", identity, err));
-    SAE_GOTO(put_number(out, "step", s->step, err));
-    SAE_GOTO(put_number(out, "tokens", s->tokens, err));
-    SAE_GOTO(put_number(out, "log_bytes", s->log_bytes, err));
+    SAE_GOTO(put_clock(out, s, err));
     SAE_GOTO(put_all(out, (const sae_real *const[]){w->base, s->m, s->v}, w->count, err));
     SAE_GOTO(sae_st_writer_commit(&out, err));
 fail:
@@ -139,9 +179,7 @@ int sae_lm_state_load(sae_lm_state *s, sae_lm_weights *w, const char *dir, const
     SAE_GOTO(sae_st_open(&st, path, err));
     const char *found = sae_st_meta(st, "identity");
     SAE_GOTO(compare(path, identity, found ? found : "", err));
-    SAE_GOTO(get_number(st, "step", &s->step, err));
-    SAE_GOTO(get_number(st, "tokens", &s->tokens, err));
-    SAE_GOTO(get_number(st, "log_bytes", &s->log_bytes, err));
+    SAE_GOTO(get_clock(st, s, err));
     SAE_GOTO(get_all(st, s, w, err));
 fail:
     sae_st_close(&st);

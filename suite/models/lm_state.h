@@ -1,8 +1,9 @@
 /* suite/models/lm_state.h - where a training run of a language model stands, in memory and on disk.
  *
  * state.safetensors holds the weights and both moments as they lie in memory, "w", "m" and "v"
- * [count] in f32, and as metadata the identity of the run, its step and token count, and how long
- * train.csv was. It is replaced as a whole, so it is complete whenever the process dies.
+ * [count] in f32, and as metadata the identity of the run, its step and token count, how long it
+ * took, and how long train.csv was. It is replaced as a whole, so it is complete whenever the
+ * process dies.
  */
 #ifndef SAE_MODELS_LM_STATE_H
 #define SAE_MODELS_LM_STATE_H
@@ -11,6 +12,9 @@
 
 typedef struct sae_lm_state {
     int64_t step, tokens, log_bytes;
+    int64_t due;       /* 1: what the newest step reports is not in the log yet */
+    double loss, norm; /* of the newest step */
+    double seconds;
     sae_real *m, *v; /* [count] moments of AdamW */
 } sae_lm_state;
 

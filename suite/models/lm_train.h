@@ -7,14 +7,23 @@
  * same bits for any number of threads, and a run that was killed and resumed ends like one that was
  * not.
  *
- * The folder receives train.csv while it runs, state.safetensors at every checkpoint, and
- * model.safetensors at the end, when the state is removed.
+ * The folder receives train.csv while it runs, state.safetensors at every checkpoint and when the
+ * run is interrupted, and in the end what on_end writes, model.safetensors, and no state any more.
  */
 #ifndef SAE_MODELS_LM_TRAIN_H
 #define SAE_MODELS_LM_TRAIN_H
 
 #include "models/lm_corpus.h"
 #include "models/lm_model.h"
+
+typedef struct sae_lm_trained {
+    int64_t step, tokens; /* trained on, those that predict nothing included */
+    double ce;            /* nats per scored token of the evaluation documents, by the last weights
+                             in memory (f32): those of the file may be rounded to fewer bits */
+    double nats;          /* their exact surprisal per scored token; NaN: unknown */
+    int64_t scored;
+    double seconds;       /* of every process of the run, for steps that are in the result */
+} sae_lm_trained;
 
 typedef struct sae_lm_training {
     sae_lm_model *m; /* with its first weights; ends with the last ones */
@@ -28,19 +37,14 @@ typedef struct sae_lm_training {
     int64_t log_every, eval_every, checkpoint_every; /* steps; 0: at the end only */
     int64_t eval_docs;
     enum sae_st_dtype dtype; /* of model.safetensors */
+    /* Writes the record of a run that is over, before the model: a folder with a model has one.
+     * May be NULL. */
+    int (*on_end)(void *arg, const sae_lm_trained *done, sae_err *err);
+    void *arg;
 } sae_lm_training;
 
-typedef struct sae_lm_trained {
-    int64_t step, tokens;  /* trained on, those that predict nothing included */
-    double ce;             /* nats per scored token of the evaluation documents, last weights */
-    double nats;           /* their exact surprisal per scored token; NaN: unknown */
-    int64_t scored;
-    double seconds;        /* of this process */
-} sae_lm_trained;
-
-/* SAE_EINTR after Ctrl-C, with the state written unless an evaluation was under way;
- * SAE_ENONFINITE names the step or the evaluation document; SAE_EFORMAT when the state in dir is
- * another run's. */
+/* SAE_EINTR after Ctrl-C, with the state of the newest step written; SAE_ENONFINITE names the step
+ * or the evaluation document; SAE_EFORMAT when the state in dir is another run's. */
 int sae_lm_train(const sae_lm_training *t, sae_lm_trained *out, sae_err *err);
 
 #endif

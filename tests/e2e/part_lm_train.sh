@@ -38,6 +38,29 @@ if [ -e "$tmp/t3/state.safetensors" ]; then
 else
     skip "the run was over before it could be killed"
 fi
+# Ctrl-C, wherever it comes (most of the time here goes to evaluations), leaves the state of the
+# newest step although no checkpoint was due.
+long="$train --checkpoint-every 0 --eval-every 2 --eval-docs 256"
+expect 0 "a run with many evaluations" $long --out "$tmp/t8"
+$long --out "$tmp/t9" --threads 1 >/dev/null 2>"$tmp/err" &
+pid=$!
+for i in $(seq 200); do
+    [ "$(cat "$tmp/t9/train.csv" 2>/dev/null | wc -l)" -gt 4 ] && break
+    sleep 0.02
+done
+kill -INT $pid 2>/dev/null
+wait $pid 2>/dev/null
+if grep -q 'interrupted after step [1-9].*--resume goes on from there' "$tmp/err"; then
+    [ -s "$tmp/t9/state.safetensors" ] && [ ! -e "$tmp/t9/model.safetensors" ] && ok ||
+        bad "an interrupted run left $(ls "$tmp/t9")"
+    expect 0 "resume behind Ctrl-C" $long --out "$tmp/t9" --resume
+    same "an interrupted run ends with the same weights" "$tmp/t8/model.safetensors" "$tmp/t9/model.safetensors"
+    same "an interrupted run ends with the same log" "$tmp/t8/train.csv" "$tmp/t9/train.csv"
+elif [ -e "$tmp/t9/model.safetensors" ]; then
+    skip "the run was over before it could be interrupted"
+else
+    bad "Ctrl-C: $(cat "$tmp/err")"
+fi
 one_error "a finished run is not written over" "expected a new folder" $train --out "$tmp/t1"
 
 # Text: long documents are cut into windows; the tokenizer travels with the model.

@@ -41,6 +41,12 @@ static int pass_and_save(const char *out, sae_err *err)
     return rc;
 }
 
+static int record(void *arg, const sae_lm_trained *done, sae_err *err)
+{
+    (void)done;
+    return sae_file_write(arg, "{}", 2, err);
+}
+
 /* Three contexts for training, one for evaluation; two steps with a state in between. */
 static int train(const char *out, sae_err *err)
 {
@@ -48,6 +54,10 @@ static int train(const char *out, sae_err *err)
     static const int32_t tok[20] = {1, 2, 3, 4, 5, 1, 7, 8, 9, 10, 11, 12, 1, 2, 3, 1, 9, 8, 7, 6};
     static const uint64_t doc[4] = {0, 1, 2, 3};
     const sae_docs docs = {.c = {4, start, tok}, .doc = doc};
+    char state[512], training[512];
+    snprintf(state, sizeof state, "%s/state.safetensors", test_dir());
+    snprintf(training, sizeof training, "%s/training.json", test_dir());
+    ck_assert_int_eq(sae_file_remove(training, NULL), SAE_OK);
     sae_lm *lm = NULL;
     sae_lm_text *text = NULL;
     sae_lm_trained done;
@@ -57,14 +67,14 @@ static int train(const char *out, sae_err *err)
     sae_lm_corpus corpus = {text, sae_lm_text_docs, text ? sae_lm_text_eval(text) : 0, "text"};
     sae_lm_training t = {.m = lm ? lm->self : NULL, .corpus = &corpus, .dir = test_dir(),
                          .identity = "a", .steps = 2, .batch = 2, .lr = 1e-3, .eps = 1e-8,
-                         .log_every = 1, .checkpoint_every = 1, .eval_docs = 1};
+                         .log_every = 1, .checkpoint_every = 1, .eval_docs = 1, .on_end = record,
+                         .arg = training};
     if (rc >= 0)
         rc = sae_lm_train(&t, &done, err);
     sae_lm_text_close(&text);
     sae_lm_close(&lm);
-    char state[512];
-    snprintf(state, sizeof state, "%s/state.safetensors", test_dir());
     ck_assert_int_eq(sae_file_exists(out) && !sae_file_exists(state), rc >= 0); /* finished */
+    ck_assert(!sae_file_exists(out) || sae_file_exists(training));
     return rc;
 }
 

@@ -4,13 +4,17 @@
 #include "lm_util.h"
 
 #include "core/file.h"
+#include "core/log.h"
 #include "models/lm_corpus.h"
 #include "models/lm_init.h"
+#include "models/lm_state.h"
 #include "models/lm_train.h"
 
 #include <omp.h>
 #include <sae/fail.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { T = 24, MOST_DOCS = 64, VOCAB = 41 };
 
@@ -21,7 +25,8 @@ typedef struct chain {
     uint64_t doc[MOST_DOCS];
     double nats[MOST_DOCS * T];
     int64_t stop_at; /* the batch of TRAIN that cannot be had; -1: none */
-    int64_t calls;
+    int64_t interrupt_at; /* the evaluation that Ctrl-C meets; -1: none */
+    int64_t calls, evals;
 } chain;
 
 static int chain_docs(void *self, enum sae_split split, uint64_t doc0, int64_t N, sae_docs *out,
@@ -31,6 +36,8 @@ static int chain_docs(void *self, enum sae_split split, uint64_t doc0, int64_t N
     ck_assert_int_le(N, MOST_DOCS);
     if (split == SAE_SPLIT_TRAIN && k->calls++ == k->stop_at)
         return SAE_RECORD(err, SAE_EIO, "the power went out");
+    if (split == SAE_SPLIT_EVAL && k->evals++ == k->interrupt_at)
+        sae_interrupt();
     for (int64_t i = 0; i < N; i++) {
         uint64_t number = doc0 + (uint64_t)i + (split == SAE_SPLIT_EVAL ? 1u << 30 : 0);
         k->doc[i] = number;
@@ -68,7 +75,7 @@ static void open_rig(rig *r, const char *name, int threads)
     c.bias_head = 0; /* which GPT-2's files do not have */
     lm_engine(&r->f, threads);
     ck_assert_ok(sae_lm_model_open(&r->m, &c, &src, &r->f.e.k, r->f.e.dev, &r->f.err), r->f.err);
-    r->data.stop_at = -1;
+    r->data.stop_at = r->data.interrupt_at = -1;
     r->corpus = (sae_lm_corpus){&r->data, chain_docs, -1, "chain"};
     snprintf(r->dir, sizeof r->dir, "%s/%s", test_dir(), name);
     ck_assert_int_eq(sae_dir_make(r->dir, NULL), SAE_OK);
@@ -186,6 +193,71 @@ START_TEST(resumed_is_the_same)
 }
 END_TEST
 
+/* Ctrl-C during the first evaluation, behind step 40, or the last, behind step 120: nothing is
+ * lost. In a process of its own, because an interruption cannot be taken back. Without checkpoints
+ * the only state is the interruption's. */
+START_TEST(interrupted_evaluation_loses_nothing)
+{
+    const int64_t step = _i ? 120 : 40;
+    rig whole, stopped, again;
+    int status;
+    char dir[sizeof stopped.dir]; /* the child's test_dir() is another */
+    snprintf(dir, sizeof dir, "%s/stopped", test_dir());
+    ck_assert_int_eq(sae_dir_make(dir, NULL), SAE_OK);
+    pid_t pid = fork();
+    if (pid == 0) {
+        open_rig(&stopped, "stopped", 1);
+        memcpy(stopped.dir, dir, sizeof dir);
+        stopped.t.checkpoint_every = 0;
+        stopped.data.interrupt_at = _i ? 3 : 1; /* 0 is the look at them before the first step */
+        int rc = sae_lm_train(&stopped.t, &stopped.done, &stopped.f.err);
+        _exit(rc == SAE_EINTR && stopped.done.step == step &&
+                      strstr(stopped.f.err.msg, "--resume") && exists(&stopped, "state.safetensors")
+                  ? 0
+                  : 1);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+    open_rig(&whole, "whole", 0);
+    whole.t.checkpoint_every = 0;
+    train(&whole);
+    open_rig(&again, "stopped", 0);
+    again.t.checkpoint_every = 0;
+    again.t.resume = 1;
+    train(&again);
+    ck_assert_int_eq(again.data.calls, 120 - step);
+    same_file(&whole, &again, "model.safetensors");
+    same_file(&whole, &again, "train.csv");
+    ck_assert_double_eq(whole.done.ce, again.done.ce);
+    close_rig(&whole);
+    close_rig(&again);
+}
+END_TEST
+
+/* The time of a run is that of all its processes. */
+START_TEST(seconds_add_up)
+{
+    rig r;
+    sae_lm_state s;
+    open_rig(&r, "run", 0);
+    r.data.stop_at = 30;
+    ck_assert_int_eq(sae_lm_train(&r.t, &r.done, &r.f.err), SAE_EIO);
+    ck_assert_ok(sae_lm_state_open(&s, &r.m->w, &r.f.err), r.f.err);
+    ck_assert_ok(sae_lm_state_load(&s, &r.m->w, r.dir, "a=1 b=2", &r.f.err), r.f.err);
+    ck_assert_double_gt(s.seconds, 0);
+    ck_assert_double_le(s.seconds, r.done.seconds);
+    s.seconds = 1000;
+    ck_assert_ok(sae_lm_state_save(&s, &r.m->w, r.dir, "a=1 b=2", &r.f.err), r.f.err);
+    sae_lm_state_close(&s);
+    r.data.stop_at = -1;
+    r.t.resume = 1;
+    train(&r);
+    ck_assert_double_gt(r.done.seconds, 1000);
+    ck_assert_double_lt(r.done.seconds, 1000 + 120);
+    close_rig(&r);
+}
+END_TEST
+
 START_TEST(another_run_is_refused)
 {
     rig r;
@@ -284,6 +356,8 @@ Suite *suite_lm_train(void)
     tcase_add_test(t, learns);
     tcase_add_test(t, threads_decide_nothing);
     tcase_add_test(t, resumed_is_the_same);
+    tcase_add_loop_test(t, interrupted_evaluation_loses_nothing, 0, 2);
+    tcase_add_test(t, seconds_add_up);
     tcase_add_test(t, another_run_is_refused);
     tcase_add_test(t, evaluation_that_cannot_be);
     tcase_add_test(t, divergence_is_an_error);

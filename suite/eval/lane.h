@@ -26,6 +26,7 @@ typedef struct sae_lane {
     double *row_scale;     /* [B] |x| of unit-row normalisation */
     sae_real *x, *g;       /* [B x d] normalised, host */
     sae_real *dev_x, *dev_g; /* the same in backend memory; x, g where memory is shared */
+    int warned;              /* that its decoded rows break the language model */
     /* results of the batch run last, raw units, host */
     sae_real *xhat;        /* [B x d] */
     sae_code code;

@@ -121,9 +121,10 @@ static int emit(void *sink, const sae_row *row)
     memcpy(name, c->metric->name, a);
     name[a] = '.';
     memcpy(name + a + 1, row->key, b + 1);
-    if (isnan(row->value))
-        sae_log(SAE_LOG_WARN, "eval", "%s: %s is undefined on these rows (metrics/%s.md)",
-                c->subject->spec, name, c->metric->name);
+    if (!isfinite(row->value))
+        sae_log(SAE_LOG_WARN, "eval", "%s: %s is %s on these rows (metrics/%s.md)",
+                c->subject->spec, name, isnan(row->value) ? "undefined" : "infinite",
+                c->metric->name);
     sae_result out = {c->subject, name, row};
     return c->ev->on_row(c->ev->arg, &out);
 }
@@ -287,6 +288,21 @@ static int show(runner *q, const sae_eval *all, int64_t subject)
     return SAE_OK;
 }
 
+/* The model with an SAE's decoded rows. That of an SAE that diverged leaves downstream values
+ * undefined, as its rows leave others; the model is sound, so the other SAEs go on. */
+static int splice_lane(runner *q, sae_lane *l)
+{
+    const sae_splice *p = &q->splice.out;
+    SAE_TRY(sae_splicer_splice(&q->splice, l->xhat, q->err));
+    for (int64_t t = 0; t < p->T && !l->warned; t++)
+        if (!isfinite(p->ce_splice[t])) {
+            l->warned = 1;
+            sae_log(SAE_LOG_WARN, "eval", "%s: the language model's loss with its decoded rows is "
+                    "%g nats at a token; has this SAE diverged?", l->s->spec, p->ce_splice[t]);
+        }
+    return SAE_OK;
+}
+
 /* Run every SAE on the batch in q->x. */
 static int run_batch(runner *q, int64_t B, uint64_t row0)
 {
@@ -296,7 +312,7 @@ static int run_batch(runner *q, int64_t B, uint64_t row0)
         sae_lane *l = &q->lane[i];
         SAE_TRY(sae_lane_run(l, &rows));
         if (splice)
-            SAE_TRY(sae_splicer_splice(&q->splice, l->xhat, q->err));
+            SAE_TRY(splice_lane(q, l));
         sae_eval e = {.B = B,
                       .d = q->d,
                       .x = q->x,

@@ -1,6 +1,7 @@
 /* tests/eval/splice.c - evaluation through a language model: identities that hold exactly, golden
  * losses, and independence of how documents are grouped.
  */
+#include "core/log.h"
 #include "eval/rig.h"
 #include "models/docs.h"
 #include "models/lm_file.h"
@@ -117,6 +118,56 @@ START_TEST(groups_of_documents_do_not_matter)
 }
 END_TEST
 
+/* An SAE that diverged: one value of a batch is infinite. */
+static int run_inf(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
+{
+    int rc = probe_run(m, c, b, t, 1);
+    t->xhat[7 * D + 3] = (sae_real)INFINITY;
+    return rc;
+}
+
+static int loss_warnings, infinite_warnings, other_warnings;
+
+static void count_warnings(void *arg, enum sae_level level, const char *component,
+                           const char *message)
+{
+    (void)arg, (void)component;
+    ck_assert_int_eq(level, SAE_LOG_WARN);
+    loss_warnings += strstr(message, "inf: the language model's loss with its decoded rows is ") &&
+                     strstr(message, " nats at a token");
+    infinite_warnings += strstr(message, "inf: reconstruction.mse is infinite") != NULL;
+    other_warnings += strncmp(message, "inf: ", 5) != 0 && strstr(message, "loss with its");
+}
+
+/* It has no results where others keep theirs, and one line says why, however many batches there
+ * are. */
+START_TEST(diverged)
+{
+    const sae_norm_const none = {.kind = SAE_NORM_NONE, .scale = 1};
+    if (!open_lm(3, "resid_post.2"))
+        return;
+    rig_probe(&g, "inf", run_inf, NULL, none);
+    g.stream.B = 1; /* a document each */
+    sae_log_to(count_warnings, NULL, SAE_LOG_WARN);
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    sae_log_to(NULL, NULL, SAE_LOG_WARN);
+    ck_assert_int_eq(loss_warnings, 1);
+    ck_assert_int_eq(infinite_warnings, 1);
+    ck_assert_int_eq(other_warnings, 0);
+    static const char *const without[] = {"ce_spliced", "ce_increase", "loss_recovered_zero",
+                                          "loss_recovered_mean", "kl_spliced", "kl_recovered"};
+    for (size_t i = 0; i < sizeof without / sizeof without[0]; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "downstream.%s", without[i]);
+        ck_assert(isnan(rig_value(&g, SUBJECTS, key)));
+        ck_assert(isfinite(rig_value(&g, IDENTITY, key)));
+    }
+    ck_assert_double_eq(rig_value(&g, SUBJECTS, "downstream.ce_clean"),
+                        rig_value(&g, IDENTITY, "downstream.ce_clean"));
+    close_lm();
+}
+END_TEST
+
 /* Losses against an independent float64 implementation; golden.json says that float models agree to
  * about 1e-4 relative. */
 START_TEST(golden_losses)
@@ -215,6 +266,7 @@ Suite *suite_splice(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, exact_identities);
     tcase_add_test(t, groups_of_documents_do_not_matter);
+    tcase_add_test(t, diverged);
     tcase_add_test(t, golden_losses);
     tcase_add_test(t, source_and_passes_agree);
     tcase_add_test(t, memory_is_given_back);

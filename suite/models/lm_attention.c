@@ -96,6 +96,18 @@ void sae_lm_cache_close(sae_lm_cache *a)
     *a = (sae_lm_cache){0};
 }
 
+/* Values behind the end meet weights of 0: they must be finite. Scores there are written over. */
+void sae_lm_cache_cut(sae_lm_cache *a, const sae_lm_config *c, int64_t n)
+{
+    if (n >= a->n)
+        return;
+    size_t bytes = (size_t)((a->n - n) * TILE) * sizeof *a->v;
+    int64_t panels = c->layers * c->kv_heads * (round_up(c->head, TILE) / TILE);
+    for (int64_t i = 0; i < panels; i++)
+        memset(a->v + (i * a->padded + n) * TILE, 0, bytes);
+    a->n = n;
+}
+
 void sae_lm_attention(const sae_lm_model *m, const sae_lm_group *g, int64_t layer,
                       const sae_real *qkv, sae_real *out)
 {

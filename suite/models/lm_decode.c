@@ -48,7 +48,7 @@ int64_t sae_lm_decoder_tokens(const sae_lm_decoder *d)
 
 void sae_lm_decoder_keep(sae_lm_decoder *d, int64_t n)
 {
-    d->cache.n = n < d->cache.n ? n : d->cache.n;
+    sae_lm_cache_cut(&d->cache, &d->m->cfg, n);
 }
 
 /* The stream at the end of n tokens into work.x. */

@@ -57,6 +57,8 @@ typedef struct sae_lm_cache {
 
 int sae_lm_cache_open(sae_lm_cache *a, const sae_lm_config *c, int64_t longest, sae_err *err);
 void sae_lm_cache_close(sae_lm_cache *a);
+/* Keep the first n positions at most. */
+void sae_lm_cache_cut(sae_lm_cache *a, const sae_lm_config *c, int64_t n);
 
 /* Contexts [c0, c1) of a pass that are computed together; results do not depend on the grouping. */
 typedef struct sae_lm_group {

@@ -160,6 +160,29 @@ START_TEST(going_back_and_taking_turns)
 }
 END_TEST
 
+/* A token whose embedding is not finite spoils what it leaves behind, but not what is there without
+ * it. */
+START_TEST(forgotten_tokens_leave_nothing)
+{
+    enum { AT = 3 };
+    subject s;
+    sae_lm_decoder *d = NULL;
+    ck_assert_int_eq(open_subject(&s, _i, 0), 1);
+    sae_real *row = s.m->w.base + (s.m->w.embed - s.m->w.base) + s.tok[AT] * s.m->cfg.d;
+    sae_real sound = row[0];
+    ck_assert_ok(sae_lm_decoder_open(&d, s.m, s.n, &s.f.err), s.f.err);
+    feed(&s, d, 0, AT);
+    row[0] = (sae_real)NAN;
+    ck_assert_ok(sae_lm_decoder_feed(d, s.tok + AT, 2, s.got, &s.f.err), s.f.err);
+    row[0] = sound;
+    ck_assert(isnan(s.got[0]));
+    sae_lm_decoder_keep(d, AT);
+    feed(&s, d, AT, AT + 1); /* in front of what the second token has left */
+    sae_lm_decoder_close(&d);
+    close_subject(&s);
+}
+END_TEST
+
 START_TEST(refusals)
 {
     subject s;
@@ -197,6 +220,7 @@ Suite *suite_lm_decode(void)
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, any_pieces, 0, MODELS);
     tcase_add_loop_test(t, going_back_and_taking_turns, 0, MODELS);
+    tcase_add_loop_test(t, forgotten_tokens_leave_nothing, 0, LM_CONFIGS);
     tcase_add_test(t, refusals);
     suite_add_tcase(s, t);
     return s;

@@ -1,5 +1,6 @@
 /* tests/fault/lm.c - language models whatever allocation or write fails: opening a checkpoint of
- * several files, a pass with gradients, writing the weights; training; continuing a prompt. */
+ * several files, a pass with gradients, writing the weights; training; continuing a prompt; probing
+ * for labels. */
 #include "core/file.h"
 #include "core/list.h"
 #include "core/memory.h"
@@ -8,6 +9,7 @@
 #include "models/lm_corpus.h"
 #include "models/lm_file.h"
 #include "models/lm_train.h"
+#include "run/lm_probe.h"
 #include "support/support.h"
 
 #include <stdio.h>
@@ -104,6 +106,42 @@ static int generate(const char *out, sae_err *err)
     return rc;
 }
 
+/* Two labels of documents that show both of their classes. */
+static int label_docs(void *self, enum sae_split split, uint64_t doc0, int64_t N, sae_docs *out,
+                      sae_err *err)
+{
+    static const int64_t start[4] = {0, 7, 14, 21};
+    static const uint64_t doc[3] = {0, 1, 2};
+    static int32_t tok[21], label[21 * 2];
+    (void)self, (void)split, (void)doc0, (void)err;
+    for (int32_t i = 0; i < 21; i++) {
+        tok[i] = i % 7 ? 3 + i : 1;
+        label[2 * i] = i % 2;
+        label[2 * i + 1] = i % 3 - 1;
+    }
+    *out = (sae_docs){.c = {N, start, tok}, .doc = doc, .labels = 2, .label = label};
+    return SAE_OK;
+}
+
+static int probe(const char *out, sae_err *err)
+{
+    static const char *const names[] = {"a", "b"};
+    static const sae_label table[] = {{"one", 2, names, 0}, {"two", 2, names, 0}};
+    static const int64_t which[] = {0, 1};
+    const sae_lm_corpus corpus = {NULL, label_docs, -1, "labels"};
+    sae_linprobe_result got[2];
+    sae_lm *lm = NULL;
+    (void)out;
+    int rc = sae_lm_open(&lm, "tests/golden/data/lm/gpt2", "", &e.k, e.dev, err);
+    sae_lm_probing s = {.lm = lm, .corpus = &corpus, .hook = "resid_post.0", .docs = 3,
+                        .eval_docs = 3, .table = table, .label = which, .count = 2};
+    if (rc >= 0)
+        rc = sae_lm_probe(&s, got, err);
+    ck_assert(rc < 0 || (got[0].rows == 18 && got[1].rows == 12));
+    sae_lm_close(&lm);
+    return rc;
+}
+
 typedef int (*scenario_fn)(const char *out, sae_err *err);
 
 static void setup(void)
@@ -143,7 +181,7 @@ static void each_fault(scenario_fn scenario, void (*arm)(uint64_t i), int code, 
 static const struct {
     scenario_fn run;
     uint64_t allocations, writes; /* more than so many */
-} scenarios[] = {{pass_and_save, 40, 3}, {train, 60, 10}, {generate, 40, 0}};
+} scenarios[] = {{pass_and_save, 40, 3}, {train, 60, 10}, {generate, 40, 0}, {probe, 40, 0}};
 enum { SCENARIOS = sizeof scenarios / sizeof scenarios[0] };
 
 START_TEST(every_allocation)

@@ -7,13 +7,34 @@
 #include "models/docs.h"
 #include "run/host.h"
 
+#include <stdio.h>
 #include <string.h>
+
+/* A model would refuse a longer document too, but does not know what could be done. */
+static int check_lengths(const cli_corpus *k, const sae_docs *d, sae_err *err)
+{
+    const sae_option *o = k->spec.dataset->options;
+    while (o->name && strcmp(o->name, "length") != 0)
+        o++;
+    for (int64_t i = 0; i < d->c.N; i++) {
+        int64_t n = d->c.start[i + 1] - d->c.start[i];
+        if (n <= k->ctx)
+            continue;
+        char hint[64] = "";
+        if (o->name)
+            snprintf(hint, sizeof hint, "; set length=%lld or less", (long long)k->ctx);
+        SAE_FAIL(err, SAE_EINVAL, "--data %s: a document of %lld tokens, the model's context is "
+                 "%lld%s", k->spec.dataset->name, (long long)n, (long long)k->ctx, hint);
+    }
+    return SAE_OK;
+}
 
 static int dataset_docs(void *self, enum sae_split split, uint64_t doc0, int64_t N, sae_docs *out,
                         sae_err *err)
 {
     const cli_corpus *k = self;
-    return k->spec.dataset->docs(k->src, split, doc0, N, out, err);
+    SAE_TRY(k->spec.dataset->docs(k->src, split, doc0, N, out, err));
+    return check_lengths(k, out, err);
 }
 
 static int open_data(cli_corpus *k, const char *text, const sae_registry *reg, const sae_engine *e,
@@ -27,7 +48,10 @@ static int open_data(cli_corpus *k, const char *text, const sae_registry *reg, c
     if (!ds->docs)
         SAE_FAIL(err, SAE_ENEEDS, "--data %s: this dataset has no documents of its own", text);
     SAE_TRY(ds->open(&k->src, sae_opts_base(k->spec.opts), &host, &dim, err));
-    SAE_TRY(ds->hash(k->src, hash));
+    int rc = ds->hash(k->src, hash);
+    if (rc < 0)
+        SAE_FAIL(err, rc, "--data %s: its rows could not be hashed (%s)", text,
+                 sae_status_name(rc));
     char *spec = sae_spec_print(&k->spec, 1);
     k->id = spec ? sae_strfmt("%s#%s", spec, hash) : NULL;
     sae_free(spec);
@@ -56,7 +80,7 @@ int cli_corpus_open(cli_corpus *k, const cli_args *a, const sae_registry *reg, c
 {
     static const char *const of_text[] = {"doc-separator", "eval-share", NULL};
     const char *data = cli_get(a, "data"), *text = cli_get(a, "text");
-    *k = (cli_corpus){0};
+    *k = (cli_corpus){.ctx = lm->ctx};
     if (!data == !text)
         SAE_FAIL(err, SAE_EINVAL, "expected one of --data SPEC and --text FILE");
     for (int i = 0; data && of_text[i]; i++)

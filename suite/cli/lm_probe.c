@@ -115,6 +115,15 @@ static int choose_labels(probe_state *k, const char *list, sae_err *err)
                                      : SAE_OK;
 }
 
+/* Now, not behind the fit. */
+static int check_last_document(const probe_state *k, sae_err *err)
+{
+    const sae_lm_corpus *c = k->s.corpus;
+    sae_docs d;
+    int rc = c->docs(c->self, SAE_SPLIT_EVAL, (uint64_t)k->s.eval_docs - 1, 1, &d, err);
+    return rc < 0 ? sae_fail_prefix(err, rc, "--eval-docs %lld", (long long)k->s.eval_docs) : rc;
+}
+
 static int open_all(probe_state *k, sae_err *err)
 {
     const char *hook = cli_get(k->a, "hook");
@@ -132,6 +141,7 @@ static int open_all(probe_state *k, sae_err *err)
     SAE_TRY(k->s.lm->hook(k->s.lm->self, k->s.hook, &width, err));
     SAE_TRY(cli_corpus_open(&k->corpus, k->a, k->m.reg, &k->m.e, k->m.lm, (uint64_t)seed, err));
     k->s.corpus = &k->corpus.c;
+    SAE_TRY(check_last_document(k, err));
     return choose_labels(k, cli_get(k->a, "labels"), err);
 }
 

@@ -294,6 +294,9 @@ int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, const sae_
     place at = {0};
     *lm = NULL;
     if (path[0] == '@') {
+        if (*tokenizer)
+            SAE_GOTO(SAE_SET(err, SAE_EINVAL, "it has its tokenizer inside the program: expected "
+                             "no other, found %s", tokenizer));
         SAE_GOTO(open_embedded(&m, path + 1, k, dev, err));
     } else {
         SAE_GOTO(locate(path, &at, err));

@@ -78,7 +78,8 @@ static int update(trainer *k, double lr, int64_t scored, sae_err *err)
     int rc = m->k->project_rows(m->dev, (sae_cmat){0}, all, &norm2);
     k->s.norm = sqrt(norm2) * mean;
     sae_adam a = {.lr = lr, .beta1 = t->beta1, .beta2 = t->beta2, .eps = t->eps,
-                  .grad_scale = t->clip > 0 && k->s.norm > t->clip ? mean * t->clip / k->s.norm : mean,
+                  .grad_scale =
+                      t->clip > 0 && k->s.norm > t->clip ? mean * t->clip / k->s.norm : mean,
                   .t = k->s.step + 1};
     for (int64_t i = 0; rc >= 0 && i < m->w.slots; i++) {
         const sae_lm_slot *s = &m->w.slot[i];

@@ -9,6 +9,9 @@ JSON
 m=$tmp/tiny
 expect 0 "a tiny model" "$saemark" lm train "$tmp/config.json" --out "$m" --data organism --steps 2 \
     --batch 4 --eval-docs 64 --seed 0
+grep -q "no --tokenizer: the model will not read or generate text" "$tmp/err" && ok ||
+    bad "a model without a tokenizer was trained in silence"
+one_error "no tokenizer, no text" "prompt: the model has no tokenizer" "$saemark" lm generate "$m" --prompt anna
 number() { # KEY FILE: the first number of the key
     sed -n "s/.*\"$1\": \([-0-9.e]*\),*/\1/p" "$2" | head -n 1
 }
@@ -75,7 +78,7 @@ refused "no documents of its own" probe "$m" --data synthetic
 refused "resid_post.3" probe "$m" --data organism --hook resid_post.3
 refused "unknown label \"tens\"; did you mean \"tense\"" probe "$m" --data organism --labels topic,tens
 refused "unknown label \"\"; known: topic, sentiment" probe "$m" --data organism --labels ,
-refused "expected less than 512 \(option eval\)" probe "$m" --data organism --docs 1 --eval-docs 600
+refused "eval-docs 600: documents 599 to 599: expected less than 512 \(option eval\)" probe "$m" --data organism --docs 1 --eval-docs 600
 few=$data/stories260k/stories260K.bin
 if [ -r "$few" ]; then
     refused "expected an id from 0 to 511" eval "$few" --data organism --docs 2

@@ -83,7 +83,7 @@ one_error "an unknown key" "n_embed: not a key of gpt2 models" sh -c \
 one_error "a vocabulary that is too small" "expected an id from 0 to 99|has 100" sh -c \
     "sed 's/734/100/' '$tmp/config.json' >'$tmp/bad.json' &&
      '$saemark' lm train '$tmp/bad.json' --data organism:model=none,length=32 --out '$tmp/t5'"
-one_error "documents longer than the context" "expected 0 to 32 tokens, found 64" "$saemark" lm train \
+one_error "documents longer than the context" "a document of 64 tokens, the model's context is 32; set length=32 or less" "$saemark" lm train \
     "$tmp/config.json" --data organism:model=none,length=64 --out "$tmp/t6"
 one_error "warm-up without end" "warmup 24: expected fewer" $train --out "$tmp/t7" --warmup 24
 one_error "a rate that is none" "lr abc: expected a number" $train --out "$tmp/t7" --lr abc

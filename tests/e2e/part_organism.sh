@@ -22,6 +22,8 @@ done
 
 expect 0 "generate" "$saemark" lm generate @organism --prompt 'spell cat :' --temperature 0 --tokens 4
 grep -q 'spell cat : C A T \.' "$tmp/out" && ok || bad "it spells: $(cat "$tmp/out")"
+one_error "a second tokenizer" "model @organism: it has its tokenizer inside the program" "$saemark" \
+    lm generate @organism --tokenizer datasets/organism/model/tokenizer.json
 one_error "no such model" "no such model inside the program" "$saemark" lm eval @nothing --data organism
 
 expect 0 "the built-in plan" "$saemark" run quickstart --set steps=20 --set batch=256 --set eval_rows=512 \

@@ -18,6 +18,19 @@ const cli_command *cli_find(const cli_command *const *list, const char *group, c
     return NULL;
 }
 
+int cli_not_found(const cli_command *const *list, const char *group, const char *word,
+                  sae_err *err)
+{
+    const char *names[16] = {NULL};
+    size_t skip = group ? strlen(group) + 1 : 0;
+    for (int i = 0; list[i] && i < 15; i++)
+        names[i] = list[i]->name + skip;
+    const char *near = sae_nearest(word, names);
+    SAE_FAIL(err, SAE_EINVAL, "%s%sno command '%s'%s%s%s (see saemark %s%s--help)",
+             group ? group : "", group ? ": " : "", word, near ? "; did you mean '" : "",
+             near ? near : "", near ? "'?" : "", group ? group : "", group ? " " : "");
+}
+
 void cli_help(const cli_command *c)
 {
     printf("usage: saemark %s %s\n\n%s\n", c->name, c->usage, c->summary);
@@ -126,7 +139,8 @@ int cli_parse(const cli_command *c, int argc, char **argv, cli_args *a, sae_err 
         }
     }
     if (a->count < c->min_words || (c->max_words >= 0 && a->count > c->max_words))
-        SAE_FAIL(err, SAE_EINVAL, "usage: saemark %s %s", c->name, c->usage);
+        SAE_FAIL(err, SAE_EINVAL, "usage: saemark %s %s (see saemark %s --help)", c->name, c->usage,
+                 c->name);
     return SAE_OK;
 }
 

@@ -38,6 +38,9 @@ extern const cli_command cli_lm_eval, cli_lm_generate, cli_lm_probe,
 /* The command of a NULL-terminated list that is called `word` behind its group's name, which is
  * `group` (NULL: none); NULL when there is none. */
 const cli_command *cli_find(const cli_command *const *list, const char *group, const char *word);
+/* SAE_EINVAL: there is no such command; did you mean ...? */
+int cli_not_found(const cli_command *const *list, const char *group, const char *word,
+                  sae_err *err);
 
 /* Parse argv[0..argc) (argv[0] is the command's name). SAE_EINVAL with the nearest option;
  * SAE_DONE when --help was printed. Release with cli_args_free. */

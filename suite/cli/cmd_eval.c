@@ -165,6 +165,8 @@ const cli_command cli_eval = {
     .name = "eval",
     .usage = "SAE... --dataset SPEC [options]",
     .summary = "Measure trained SAEs (directories in SAELens' layout, or bare safetensors)",
+    .text = "SAE is a directory runs/NAME/saes/ID, one in SAELens' layout (cfg.json beside\n"
+            "sae_weights.safetensors), or a safetensors file, which needs --as.\n",
     .options = options,
     .min_words = 1,
     .max_words = -1,

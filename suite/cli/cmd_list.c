@@ -10,8 +10,15 @@
 /* What list prints of a component of any kind. */
 typedef struct entry {
     const char *name, *summary, *source;
+    const char *here;        /* of a backend, else NULL */
     const sae_option *options;
+    const sae_option *own;   /* one more that the host reads, or NULL */
 } entry;
+
+/* The key of every variant that the host reads (core/spec.h). */
+static const sae_option dictionary = {
+    .name = "n", .type = SAE_OPT_STR, .sdef = "8d", .unit = "features",
+    .help = "dictionary size, a number or a multiple of the activation width like 8d"};
 
 static void default_text(const sae_option *o, char *out, size_t room)
 {
@@ -20,25 +27,40 @@ static void default_text(const sae_option *o, char *out, size_t room)
     else if (o->type == SAE_OPT_ENUM)
         snprintf(out, room, "%s", o->enums[(int)o->def]);
     else
-        snprintf(out, room, "%g", o->def);
+        snprintf(out, room, "%.10g", o->def);
+}
+
+/* "key  default  help (unit) range"; the unit 1 says nothing. */
+static void print_option(const sae_option *o)
+{
+    char def[64], range[96] = "";
+    int pure = !strcmp(o->unit, "1");
+    default_text(o, def, sizeof def);
+    if (o->type == SAE_OPT_INT || o->type == SAE_OPT_REAL)
+        snprintf(range, sizeof range, " [%.10g, %.10g]", o->lo, o->hi);
+    else if (o->type == SAE_OPT_BOOL)
+        snprintf(range, sizeof range, " [0|1]");
+    for (int i = 0; o->type == SAE_OPT_ENUM && o->enums[i]; i++) {
+        size_t used = strlen(range);
+        snprintf(range + used, sizeof range - used, "%s%s%s", i ? "|" : " [", o->enums[i],
+                 o->enums[i + 1] ? "" : "]");
+    }
+    printf("    %-14s %-13s %s%s%s%s%s%s\n", o->name, def, o->help, pure ? "" : " (",
+           pure ? "" : o->unit, pure ? "" : ")", range,
+           o->flags & SAE_OPT_SCHED ? ", may follow a schedule" : "");
 }
 
 static void print_entry(const entry *e)
 {
     printf("%s - %s\n", e->name, e->summary);
-    printf("    source: %s\n", e->source);
-    for (const sae_option *o = e->options; o && o->name; o++) {
-        char def[64], range[96] = "";
-        default_text(o, def, sizeof def);
-        if (o->type == SAE_OPT_INT || o->type == SAE_OPT_REAL)
-            snprintf(range, sizeof range, " [%g, %g]", o->lo, o->hi);
-        for (int i = 0; o->type == SAE_OPT_ENUM && o->enums[i]; i++) {
-            size_t used = strlen(range);
-            snprintf(range + used, sizeof range - used, "%s%s", i ? "|" : " ", o->enums[i]);
-        }
-        printf("    %-14s %-10s %s (%s)%s%s\n", o->name, def, o->help, o->unit, range,
-               o->flags & SAE_OPT_SCHED ? ", may follow a schedule" : "");
-    }
+    if (e->source)
+        printf("    source: %s\n", e->source);
+    if (e->here)
+        printf("    here: %s\n", e->here);
+    if (e->own)
+        print_option(e->own);
+    for (const sae_option *o = e->options; o && o->name; o++)
+        print_option(o);
 }
 
 static json_t *option_json(const sae_option *o)
@@ -64,29 +86,32 @@ static json_t *option_json(const sae_option *o)
 static json_t *entry_json(const entry *e)
 {
     json_t *options = json_array();
+    if (e->own)
+        json_array_append_new(options, option_json(e->own));
     for (const sae_option *o = e->options; o && o->name; o++)
         json_array_append_new(options, option_json(o));
-    return json_pack("{s:s, s:s, s:s?, s:o}", "name", e->name, "summary", e->summary, "source",
-                     e->source, "options", options);
+    return json_pack("{s:s, s:s, s:s*, s:s*, s:o}", "name", e->name, "summary", e->summary,
+                     "source", e->source, "here", e->here, "options", options);
 }
 
 static entry entry_at(const sae_registry *reg, const char *kind, int i)
 {
-    entry none = {NULL, NULL, NULL, NULL};
+    const entry none = {.name = NULL};
     if (!strcmp(kind, "variants")) {
         const sae_variant *v = sae_all_variants(reg)[i];
-        return v ? (entry){v->name, v->summary, v->source, v->options} : none;
+        return v ? (entry){v->name, v->summary, v->source, NULL, v->options, &dictionary} : none;
     }
     if (!strcmp(kind, "metrics")) {
         const sae_metric *m = sae_all_metrics(reg)[i];
-        return m ? (entry){m->name, m->summary, m->source, m->options} : none;
+        return m ? (entry){m->name, m->summary, m->source, NULL, m->options, NULL} : none;
     }
     if (!strcmp(kind, "datasets")) {
         const sae_dataset *d = sae_all_datasets(reg)[i];
-        return d ? (entry){d->name, d->summary, d->source, d->options} : none;
+        return d ? (entry){d->name, d->summary, d->source, NULL, d->options, NULL} : none;
     }
     const sae_backend *b = sae_all_backends(reg)[i];
-    return b ? (entry){b->name, b->summary, b->score() > 0 ? "usable" : "not usable here", NULL}
+    return b ? (entry){.name = b->name, .summary = b->summary,
+                       .here = b->score() > 0 ? "usable" : "not usable"}
              : none;
 }
 
@@ -115,7 +140,8 @@ static int finish(const char *kind, const char *only, int found, int as_json, js
         return cli_print_json(all, err);
     json_decref(all);
     if (only && !found)
-        SAE_FAIL(err, SAE_EINVAL, "list %s: there is no %s", kind, only);
+        SAE_FAIL(err, SAE_EINVAL, "list %s: there is no %s (see saemark list %s)", kind, only,
+                 kind);
     return SAE_OK;
 }
 

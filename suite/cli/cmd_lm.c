@@ -9,7 +9,7 @@ static const cli_option none[] = {{NULL, NULL, NULL}};
 /* Called only when the first word is none of the commands. */
 static int run(const cli_args *a, sae_err *err)
 {
-    SAE_FAIL(err, SAE_EINVAL, "lm: no command '%s' (see saemark lm --help)", a->word[0]);
+    return cli_not_found(commands, "lm", a->word[0], err);
 }
 
 const cli_command cli_lm = {

@@ -121,7 +121,12 @@ static int score_one(eval_state *s, const char *ablation, sae_err *err)
 static int score_all(eval_state *s, sae_err *err)
 {
     const char **ablation = cli_all(s->a, "ablate");
-    int rc = ablation ? score_one(s, NULL, err) : SAE_SET(err, SAE_ENOMEM, "out of memory");
+    int rc = ablation ? SAE_OK : SAE_SET(err, SAE_ENOMEM, "out of memory");
+    sae_lm_ablation ab;
+    for (int i = 0; rc >= 0 && ablation[i]; i++) /* a mistake is told before the first score */
+        rc = sae_lm_ablation_parse(&ab, s->m.lm, ablation[i], err);
+    if (rc >= 0)
+        rc = score_one(s, NULL, err);
     for (int i = 0; rc >= 0 && ablation[i]; i++)
         rc = score_one(s, ablation[i], err);
     sae_free(ablation);

@@ -113,8 +113,8 @@ static int prepare(const cli_args *a, const sae_lm_training *t, sae_err *err)
         SAE_FAIL(err, SAE_EINVAL, "%s holds state.safetensors already: go on with --resume, or "
                  "take a new one", t->dir);
     if (holds(t, "model.safetensors"))
-        SAE_FAIL(err, SAE_EINVAL, "%s holds model.safetensors already: expected a new folder",
-                 t->dir);
+        SAE_FAIL(err, SAE_EINVAL, "%s holds model.safetensors already%s: expected a new folder",
+                 t->dir, t->resume ? " (a finished run: nothing to resume)" : "");
     SAE_TRY(copy_file(a->word[0], t->dir, "config.json", err));
     return tokenizer ? copy_file(tokenizer, t->dir, "tokenizer.json", err) : SAE_OK;
 }
@@ -167,6 +167,8 @@ static int open_all(const cli_args *a, const sae_registry *reg, run_state *r, sa
     r->t.dir = cli_get(a, "out");
     if (!r->t.dir)
         SAE_FAIL(err, SAE_EINVAL, "lm train: --out DIR is required");
+    if (cli_has(a, "text") && !tokenizer)
+        SAE_FAIL(err, SAE_EINVAL, "lm train: --text needs --tokenizer FILE");
     SAE_TRY(read_settings(a, r, err));
     SAE_TRY(cli_open_engine(a, reg, &r->e, err));
     SAE_TRY(sae_lm_open_new(&r->lm, a->word[0], tokenizer ? tokenizer : "", &init, &r->e.k,

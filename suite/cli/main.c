@@ -108,8 +108,10 @@ int main(int argc, char **argv)
     const cli_command *c =
         cli_find(commands, NULL, !strcmp(argv[1], "--version") ? "version" : argv[1]);
     if (!c) {
-        fprintf(stderr, "saemark: error: no command '%s' (see saemark --help)\n", argv[1]);
-        return 2;
+        sae_err err = {0};
+        int rc = cli_not_found(commands, NULL, argv[1], &err);
+        fprintf(stderr, "saemark: error: %s\n", err.msg);
+        return sae_status_exit(rc);
     }
     return run_command(c, argc, argv);
 }

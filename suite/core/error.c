@@ -20,6 +20,15 @@ int sae_fail(sae_err *err, int code, const char *file, int line, const char *fmt
     return code;
 }
 
+/* Length of "NAME: " at the start of a message when the prefix ends with the word NAME already. */
+static size_t repeated(const char *prefix, size_t used, const char *msg)
+{
+    const char *colon = strstr(msg, ": ");
+    size_t len = colon ? (size_t)(colon - msg) : 0;
+    int ends = len > 0 && len <= used && !memcmp(prefix + used - len, msg, len);
+    return ends && (len == used || prefix[used - len - 1] == ' ') ? len + 2 : 0;
+}
+
 int sae_fail_prefix(sae_err *err, int code, const char *fmt, ...)
 {
     if (!err)
@@ -33,13 +42,13 @@ int sae_fail_prefix(sae_err *err, int code, const char *fmt, ...)
     size_t used = strlen(prefix);
     if (used > sizeof err->msg - 3)
         used = sizeof err->msg - 3;
+    size_t skip = repeated(prefix, used, old), keep = strlen(old) - skip;
     memcpy(err->msg, prefix, used);
     memcpy(err->msg + used, ": ", 2);
     used += 2;
-    size_t keep = strlen(old);
     if (keep > sizeof err->msg - 1 - used)
         keep = sizeof err->msg - 1 - used;
-    memcpy(err->msg + used, old, keep);
+    memcpy(err->msg + used, old + skip, keep);
     err->msg[used + keep] = '\0';
     return code;
 }

@@ -110,6 +110,13 @@ static int64_t find(const sae_opts *o, const char *key)
     return -1;
 }
 
+int sae_opt_outside(const sae_option *o, const char *value, sae_err *err)
+{
+    int pure = strcmp(o->unit, "1") == 0;
+    SAE_FAIL(err, SAE_EINVAL, "key \"%s\": %s is outside [%.15g, %.15g]%s%s (%s)", o->name, value,
+             o->lo, o->hi, pure ? "" : ", unit ", pure ? "" : o->unit, o->help);
+}
+
 static int set_int(sae_opts *o, int64_t i, const char *value, sae_err *err)
 {
     const sae_option *row = &o->table[i];
@@ -118,8 +125,7 @@ static int set_int(sae_opts *o, int64_t i, const char *value, sae_err *err)
         SAE_FAIL(err, SAE_EINVAL, "key \"%s\": \"%s\" is not an integer (%s)", row->name, value,
                  row->help);
     if (!((double)v >= row->lo && (double)v <= row->hi))
-        SAE_FAIL(err, SAE_EINVAL, "key \"%s\": %s is outside [%.17g, %.17g], unit %s (%s)",
-                 row->name, value, row->lo, row->hi, row->unit, row->help);
+        return sae_opt_outside(row, value, err);
     put_int(o, i, v);
     return SAE_OK;
 }
@@ -201,8 +207,8 @@ int sae_opts_complete(const sae_opts *o, sae_err *err)
 {
     for (int64_t i = 0; i < o->count; i++)
         if (o->table[i].type == SAE_OPT_STR && !o->text[i])
-            SAE_FAIL(err, SAE_EINVAL, "key \"%s\" is required, unit %s (%s)", o->table[i].name,
-                     o->table[i].unit, o->table[i].help);
+            SAE_FAIL(err, SAE_EINVAL, "key \"%s\" is required (%s)", o->table[i].name,
+                     o->table[i].help);
     return SAE_OK;
 }
 

@@ -24,6 +24,8 @@ void sae_opts_close(sae_opts **o);
 int sae_opts_set(sae_opts *o, const char *key, const char *value, sae_err *err);
 /* 1 after a set, 0 before, -1 if there is no such key. */
 int sae_opts_given(const sae_opts *o, const char *key);
+/* SAE_EINVAL: the value is outside the option's range. */
+int sae_opt_outside(const sae_option *o, const char *value, sae_err *err);
 /* SAE_EINVAL if a required string option (sdef == NULL) was never set. */
 int sae_opts_complete(const sae_opts *o, sae_err *err);
 

@@ -65,7 +65,7 @@ static void draw(const sae_progress *p, double now, int last)
     double share = p->total > 0 ? fmin(p->done / p->total, 1) : 0, spent = now - p->t0;
     double speed = spent > 0 ? (p->done - p->first) / spent : 0;
     format_count(done, sizeof done, p->done);
-    format_count(total, sizeof total, p->total);
+    format_count(total, sizeof total, fmax(p->total, p->done)); /* whole documents may be more */
     format_count(rate, sizeof rate, speed);
     format_time(left, sizeof left, last ? spent : speed > 0 ? (p->total - p->done) / speed : 0);
     for (int i = 0; i < CELLS; i++)

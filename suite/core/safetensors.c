@@ -199,7 +199,8 @@ static int read_header(sae_st *st, sae_err *err)
         len = len << 8 | p[i];
     if (len > MAX_HEADER || len > st->map.bytes - 8)
         SAE_FAIL(err, SAE_EFORMAT,
-                 "%s: header length %llu exceeds the %zu bytes after it or the limit of %d",
+                 "%s: not a safetensors file: header length %llu exceeds the %zu bytes after it "
+                 "or the limit of %d",
                  st->path, (unsigned long long)len, st->map.bytes - 8, MAX_HEADER);
     json_error_t je;
     st->root = json_loadb((const char *)p + 8, (size_t)len, JSON_REJECT_DUPLICATES, &je);

@@ -23,8 +23,7 @@ static int parse_value(double *out, const sae_option *o, const char *text, sae_e
         SAE_FAIL(err, SAE_EINVAL, "key \"%s\": \"%s\" is not a number%s (%s)", o->name, text,
                  o->flags & SAE_OPT_SCHED ? " or schedule lin, cos, exp, step" : "", o->help);
     if (!(*out >= o->lo && *out <= o->hi))
-        SAE_FAIL(err, SAE_EINVAL, "key \"%s\": %s is outside [%g, %g], unit %s (%s)", o->name,
-                 text, o->lo, o->hi, o->unit, o->help);
+        return sae_opt_outside(o, text, err);
     return SAE_OK;
 }
 

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "models/tokenizer.h"
 
@@ -23,6 +24,7 @@ typedef struct reader {
     const sae_lm *lm;
     store *s;
     int64_t limit, documents; /* at most; so far */
+    int64_t cut;              /* documents that lost their end */
     int windows;              /* long documents go on in further contexts */
     sae_err *err;
 } reader;
@@ -127,6 +129,7 @@ static int add_document(reader *r, const char *text, size_t bytes)
     if (count > lm->ctx && r->windows)
         return add_windows(r, text, bytes, count);
     int64_t kept = count < lm->ctx ? count : lm->ctx;
+    r->cut += count > lm->ctx;
     s->bytes += count <= lm->ctx ? (int64_t)bytes : bytes_behind(lm, tok, kept, text, bytes);
     close_context(r, kept);
     return SAE_OK;
@@ -177,6 +180,9 @@ static int open_docs(const sae_lm *lm, const char *path, const char *separator, 
     SAE_GOTO(add_file(&r, (const char *)file.p, file.bytes, separator));
     if (s->contexts == 0)
         SAE_GOTO(SAE_SET(err, SAE_EFORMAT, "no document in %zu bytes", file.bytes));
+    if (r.cut > 0)
+        sae_log(SAE_LOG_INFO, "text", "%s: %lld of %lld documents cut to the model's context of "
+                "%lld tokens", path, (long long)r.cut, (long long)r.documents, (long long)lm->ctx);
     s->view = (sae_docs){.c = {s->contexts, s->start, s->tok}, .doc = s->doc};
     sae_map_close(&file);
     return SAE_OK;

@@ -29,7 +29,8 @@ static sae_lm_config llama2c(void)
 static int head_from_width(sae_lm_config *c, sae_err *err)
 {
     if (c->heads < 1 || c->d % c->heads)
-        SAE_FAIL(err, SAE_EFORMAT, "width: expected a multiple of the %lld heads, found %lld",
+        SAE_FAIL(err, SAE_EFORMAT, "width: expected a multiple of the %lld heads, found %lld (no "
+                 "llama2.c header?)",
                  (long long)c->heads, (long long)c->d);
     c->head = c->rotary = c->d / c->heads;
     return SAE_OK;

@@ -178,9 +178,13 @@ static void put_summary(const page *p)
         fputs("<p>metrics.csv has no rows: nothing was measured.</p>\n", p->f);
         return;
     }
-    for (int i = 0; i < COLUMNS; i++)
+    int shown = 0;
+    for (int i = 0; i < COLUMNS; i++) {
         best[i] = best_of(p->d, &columns[i]);
-    fputs("<div class=\"scroll\"><table>\n", p->f);
+        shown += has_column(p->d, columns[i].metric);
+    }
+    /* With many columns errors stand below their values, or the last columns would not be seen. */
+    fprintf(p->f, "<div class=\"scroll\"><table%s>\n", shown > 6 ? " class=\"wide\"" : "");
     put_head(p);
     fputs("<tbody>\n", p->f);
     for (int64_t i = 0; i < p->d->configs; i++)
@@ -330,7 +334,6 @@ static void put_facts(const page *p)
                                            {"eval_rows", "Rows measured (0: all)"},
                                            {"norm.kind", "Normalisation"},
                                            {"norm.scale", "Normalisation scale"},
-                                           {"determinism", "Determinism level"},
                                            {"build.version", "saemark"},
                                            {"build.git", "Source"},
                                            {"build.compiler", "Compiler"},

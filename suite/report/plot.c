@@ -92,6 +92,28 @@ static void pad(double r[2], int is_log)
     r[1] = is_log ? exp(hi + room) : hi + room;
 }
 
+/* The nearest of 1, 2, 5 times a power of ten at or below v (up = 0), at or above it (up = 1). */
+static double tic_beside(double v, int up)
+{
+    static const double steps[] = {1, 2, 5, 10};
+    double decade = pow(10, floor(log10(v))), at = decade;
+    for (int i = 0; i < 4; i++) {
+        if (up && steps[i] * decade >= v)
+            return steps[i] * decade;
+        at = steps[i] * decade <= v ? steps[i] * decade : at;
+    }
+    return at;
+}
+
+/* Less than a decade on a logarithmic axis may hold two tics only: it ends at tics. */
+static void reach_tics(double r[2])
+{
+    if (r[1] / r[0] > 10)
+        return;
+    r[0] = tic_beside(r[0], 0);
+    r[1] = tic_beside(r[1], 1);
+}
+
 /* Decimal logarithmic axes over few decades get tics at 1, 2 and 5; gnuplot's own are sparser. */
 static void write_tics(FILE *f, const double r[2])
 {
@@ -135,12 +157,14 @@ static void write_script(canvas *c, FILE *f)
     if (!c->x_tight)
         pad(c->x, c->xlog);
     pad(c->y, c->ylog);
+    if (c->ylog)
+        reach_tics(c->y);
     if (c->y_zero)
         c->y[0] = 0;
     fprintf(f, "# Drawn by saemark; run gnuplot on this file to draw it again.\nreset\n");
     fprintf(f, "name = \"%s\"\nheading = \"%s\"\n", c->fig->name, c->fig->heading);
     fprintf(f, "xlabel = \"%s\"\nylabel = \"%s\"\n", c->xlabel, c->ylabel);
-    fprintf(f, "width = 760\nheight = %d\nseries = %d\n", height > 420 ? height : 420, c->series);
+    fprintf(f, "width = 680\nheight = %d\nseries = %d\n", height > 400 ? height : 400, c->series);
     write_array(f, "color", c->color, c->series);
     write_array(f, "dash", c->dash, c->series);
     write_asset(f, "reports/style.gp");

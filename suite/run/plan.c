@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/options.h"
 #include "core/text.h"
 #include "run/plan_schema.h"
 
@@ -104,6 +105,19 @@ static int set_key(sae_plan *p, size_t i, const char *value, sae_err *err)
     return SAE_OK;
 }
 
+static const char *nearest_key(const sae_plan *p, const char *set)
+{
+    const char *list[SETTABLE + 33] = {NULL};
+    char word[64];
+    unsigned n = 0;
+    for (unsigned i = 0; i < p->vars_count && n < 32; i++)
+        list[n++] = p->vars[i].name;
+    for (size_t i = 0; i < SETTABLE; i++)
+        list[n++] = settable[i].key;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(set, "="), set);
+    return sae_nearest(word, list);
+}
+
 static int set_unknown(const sae_plan *p, const char *set, sae_err *err)
 {
     char known[256] = "";
@@ -113,7 +127,9 @@ static int set_unknown(const sae_plan *p, const char *set, sae_err *err)
     for (size_t i = 0; i < SETTABLE && used < sizeof known - 64; i++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", settable[i].key,
                                  i + 1 < SETTABLE ? ", " : "");
-    SAE_FAIL(err, SAE_EINVAL, "--set %s: plan %s has no such key; it has %s", set, p->name, known);
+    const char *near = nearest_key(p, set);
+    SAE_FAIL(err, SAE_EINVAL, "--set %s: plan %s has no such key%s%s%s has %s", set, p->name,
+             near ? "; did you mean \"" : "", near ? near : "", near ? "\"? It" : "; it", known);
 }
 
 static int apply_set(sae_plan *p, const char *set, sae_err *err)

@@ -332,11 +332,11 @@ static int parse_spec(sae_loaded *s, const char *variant, const sae_cfg *cfg,
 {
     char k[24];
     if (!variant && !cfg)
-        SAE_FAIL(err, SAE_EINVAL, "the file does not say what kind of SAE it holds: name "
-                 "the variant");
+        SAE_FAIL(err, SAE_EINVAL, "bare weights do not say what kind of SAE they are: name the "
+                 "variant (--as SPEC)");
     if (!variant && !(variant = native_variant(cfg, reg)))
         SAE_FAIL(err, SAE_EFORMAT, "cfg.json: no variant reads architecture \"%s\"; name one that "
-                 "does", cfg->architecture);
+                 "does (--as SPEC)", cfg->architecture);
     SAE_TRY(sae_spec_parse(&s->spec, reg, SAE_KIND_VARIANT, variant, err));
     if (!cfg || cfg->k < 0 || sae_opts_given(s->spec.opts, "k") != 0)
         return SAE_OK;
@@ -386,7 +386,7 @@ static int import_file(sae_loaded *s, const char *path, const sae_cfg *cfg, cons
                  ? import_exact(s, st, reg, e, err)
                  : import_foreign(s, st, cfg, variant, reg, e, err);
     sae_st_close(&st);
-    return rc;
+    return rc < 0 ? sae_fail_prefix(err, rc, "%s", path) : rc;
 }
 
 int sae_file_import(sae_loaded *s, const char *path, const char *variant, const sae_registry *reg,

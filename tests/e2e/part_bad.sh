@@ -56,6 +56,9 @@ st "$tmp/x.safetensors" '{"W_enc":{"dtype":"F32","shape":[4294967296,4294967296]
 one_error "overflowing shape" "x.safetensors: .*W_enc.*overflow" weights
 four I32 4 '\1'
 one_error "weights of a wrong type" "x.safetensors: .*(I32|float)" weights
+four F32 4 '\0'
+one_error "weights without a variant" "x.safetensors: .*--as" \
+    "$saemark" eval "$tmp/x.safetensors" --dataset synthetic:d=8
 four F32 4 '\377'
 one_error "weights that are not numbers" "x.safetensors: .*finite.*nan" weights
 npy "$tmp/x.npy" "{'descr': '<f4', 'fortran_order': False, 'shape': (100, 8), }" 64 '\0'

@@ -8,6 +8,10 @@ done
 expect 2 "no command" "$saemark"
 one_error "unknown command" "no command 'fly'" "$saemark" fly
 one_error "unknown command of a group" "lm: no command 'fly'" "$saemark" lm fly
+one_error "nearly a command" "did you mean 'report'" "$saemark" reprot
+one_error "nearly a command of a group" "did you mean 'eval'. .see saemark lm --help" "$saemark" lm evl
+one_error "nearly a key of a plan" 'no such key; did you mean "steps"' "$saemark" run quickstart --set step=3
+one_error "a file is named once" "error: /no/plugin: cannot open" "$saemark" check /no/plugin
 one_error "group without a command" "usage: saemark lm COMMAND" "$saemark" lm
 one_error "option of a command in a group" "lm eval: no option --txt; did you mean --text" \
     "$saemark" lm eval model --txt x
@@ -24,6 +28,8 @@ for kind in variants metrics datasets backends plans; do
     expect 0 "list $kind" "$saemark" list $kind --json
     head -c 1 "$tmp/out" | grep -q '\[' || bad "list $kind --json prints no array"
 done
+expect 0 "the dictionary size is an option" "$saemark" list variants topk
+grep -q '^    n  *8d ' "$tmp/out" || bad "list variants does not show n"
 expect 0 "version --json" "$saemark" version --json
 grep -q '"git"' "$tmp/out" || bad "version --json names no commit"
 if [ -c /dev/full ]; then

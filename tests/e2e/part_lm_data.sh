@@ -65,6 +65,12 @@ refused() { # PATTERN ARGUMENTS...: of lm
 }
 refused "one of --data SPEC and --text FILE" eval "$m"
 refused "one of --data SPEC and --text FILE" eval "$m" --data organism --text "$tmp/song.txt"
+refused "ablation .resid_post.1.: expected HOOK=zero" eval "$m" --data organism --docs 2 --ablate resid_post.1
+[ -s "$tmp/out" ] && bad "a score is printed before an ablation is refused" || ok
+tr '\n' ' ' <datasets/organism/README.md >"$tmp/long.txt"
+expect 0 "a text longer than the context" "$saemark" lm eval @organism --text "$tmp/long.txt"
+grep -q 'long.txt: 1 of 1 documents cut to the model.s context of 128 tokens' "$tmp/err" && ok ||
+    bad "a cut text says: $(cat "$tmp/err")"
 refused "by: .*expected --data" eval "$m" --text "$tmp/song.txt" --by segment
 refused "baselines: .*expected --data" eval "$m" --text "$tmp/song.txt" --baselines
 refused "unknown label \"segmet\"; did you mean \"segment\"" eval "$m" --data organism --by segmet

@@ -76,6 +76,8 @@ expect 0 "score what was trained" "$saemark" lm eval "$tmp/t4" --text "$tmp/word
 one_error "no data" "one of --data SPEC and --text FILE" "$saemark" lm train "$tmp/config.json" --out "$tmp/t5"
 one_error "a dataset without documents" "no documents of its own" "$saemark" lm train \
     "$tmp/config.json" --data synthetic --out "$tmp/t5"
+one_error "a text without a tokenizer" "needs --tokenizer FILE" \
+    "$saemark" lm train "$tmp/config.json" --text "$tmp/words.txt" --out "$tmp/t5"
 one_error "no folder" "lm train: --out DIR is required" "$saemark" lm train "$tmp/config.json" --data organism:model=none
 one_error "an unknown key" "n_embed: not a key of gpt2 models" sh -c \
     "sed 's/n_embd/n_embed/' '$tmp/config.json' >'$tmp/bad.json' &&

@@ -296,7 +296,7 @@ static void put_subtitle(const page *p)
 {
     char room[32];
     const char *when = fact(p->run, "finished", room, sizeof room);
-    fprintf(p->f, "%lld SAEs", (long long)p->d->configs);
+    fprintf(p->f, "%lld SAE%s", (long long)p->d->configs, p->d->configs == 1 ? "" : "s");
     if (*p->d->hook) {
         fputs(" on <code>", p->f);
         put_text(p->f, p->d->hook);

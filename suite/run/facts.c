@@ -119,8 +119,9 @@ int sae_facts_find(const sae_session *s, const char *identity, sae_err *err)
         if (!j)
             rc = SAE_SET(err, SAE_EFORMAT, "%s: line %d: %s", path, e.line, e.text);
         else if (!found || strcmp(found, id))
-            rc = SAE_SET(err, SAE_EINVAL, "--resume: %s belongs to another run: it has identity "
-                         "%s, this plan %s", s->dir, found ? found : "(none)", id);
+            rc = SAE_SET(err, SAE_EINVAL, "--resume: %s belongs to another run (give its "
+                         "--set options, see \"command\" in run.json, or another --out): it has "
+                         "identity %s, this plan %s", s->dir, found ? found : "(none)", id);
         else
             rc = SAE_DONE;
         json_decref(j);

@@ -236,8 +236,9 @@ static int run_waves(sae_session *s, const char *identity, sae_err *err)
     SAE_TRY(open_dir(s, identity, err));
     sae_log(SAE_LOG_INFO, "run",
             "%s: %lld SAE%s in %lld pass%s over the data, %lld steps of %lld rows", s->plan->name,
-            (long long)s->grid.count, s->grid.count == 1 ? "" : "s", (long long)s->grid.waves, s->grid.waves == 1 ? "" : "es",
-            (long long)s->plan->steps, (long long)s->plan->batch);
+            (long long)s->grid.count, s->grid.count == 1 ? "" : "s", (long long)s->grid.waves,
+            s->grid.waves == 1 ? "" : "es", (long long)s->plan->steps,
+            (long long)s->plan->batch);
     for (int64_t i = 0; i < s->grid.waves; i++)
         SAE_TRY(run_wave(s, i, err));
     SAE_TRY(sae_record_join(s, err));

@@ -19,6 +19,23 @@ static const sae_option options[] = {
 static const sae_tensor_spec tensors[] = {STOCK_TENSORS(SAE_T_UNIT_ROWS), {0}};
 static const char *const losses[] = {"mse", "auxk", NULL};
 
+static const sae_train_defaults openai_train = {
+    .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 6.25e-10};
+static const sae_train_defaults btk_train = {
+    .lr = 3e-4, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8};
+
+static const sae_preset presets[] = {
+    {"openai", "mse=fvu,init_b_dec=median,k_aux=256", &openai_train, "openai/sparse_autoencoder"},
+    {"dictionary_learning", "init_b_dec=median", NULL, "dictionary_learning trainers/top_k.py"},
+    {"saelens", "init_b_dec=zero,auxk=1,auxk_norm=mse,auxk_scale=1,dead=4096000", NULL,
+     "SAELens 6 saes/topk_sae.py"},
+    {"sparsify", "mse=fvu,auxk=0", NULL, "sparsify 1.3; its optimiser is not available"},
+    {"batchtopk_repo",
+     "mse=element,init_b_dec=zero,auxk_norm=mse,auxk_detach=0,k_aux=512,dead=20480", &btk_train,
+     "bartbussmann/BatchTopK sae.py"},
+    {0},
+};
+
 static stock_sparse rule(const opt *o)
 {
     stock_sparse s = {STOCK_ROWS, SAE_KEY_RELU, (double)o->k, 0, o->mse, &o->auxk};
@@ -77,5 +94,6 @@ const sae_variant sae_variant_topk = {
     .check = stock_check,
     .backward = backward,
     .flops = flops,
+    .presets = presets,
     .saelens = &(const sae_saelens){"topk", NULL, 0, "k", "topk"},
 };

@@ -115,6 +115,7 @@ static int measure(bench *b, const cli_args *a, sae_err *err)
     SAE_TRY(open_dataset(b, a, err));
     sae_evaluation ev = {.stream = &b->stream,
                          .e = &b->e,
+                         .reg = b->reg,
                          .subject = b->subject,
                          .count = b->saes,
                          .metric = b->metric_at,

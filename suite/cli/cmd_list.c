@@ -13,6 +13,7 @@ typedef struct entry {
     const char *here;        /* of a backend, else NULL */
     const sae_option *options;
     const sae_option *own;   /* one more that the host reads, or NULL */
+    const sae_preset *presets; /* of a variant, or NULL */
 } entry;
 
 /* The key of every variant that the host reads (core/spec.h). */
@@ -61,6 +62,9 @@ static void print_entry(const entry *e)
         print_option(e->own);
     for (const sae_option *o = e->options; o && o->name; o++)
         print_option(o);
+    for (const sae_preset *p = e->presets; p && p->name; p++)
+        printf("    preset=%s\n        %s (%s)\n", p->name,
+               *p->options ? p->options : "the defaults", p->source);
 }
 
 static json_t *option_json(const sae_option *o)
@@ -90,8 +94,12 @@ static json_t *entry_json(const entry *e)
         json_array_append_new(options, option_json(e->own));
     for (const sae_option *o = e->options; o && o->name; o++)
         json_array_append_new(options, option_json(o));
-    return json_pack("{s:s, s:s, s:s*, s:s*, s:o}", "name", e->name, "summary", e->summary,
-                     "source", e->source, "here", e->here, "options", options);
+    json_t *presets = e->presets ? json_array() : NULL;
+    for (const sae_preset *p = e->presets; p && p->name; p++)
+        json_array_append_new(presets, json_pack("{s:s, s:s, s:s}", "name", p->name, "options",
+                                                 p->options, "source", p->source));
+    return json_pack("{s:s, s:s, s:s*, s:s*, s:o, s:o*}", "name", e->name, "summary", e->summary,
+                     "source", e->source, "here", e->here, "options", options, "presets", presets);
 }
 
 static entry entry_at(const sae_registry *reg, const char *kind, int i)
@@ -99,15 +107,16 @@ static entry entry_at(const sae_registry *reg, const char *kind, int i)
     const entry none = {.name = NULL};
     if (!strcmp(kind, "variants")) {
         const sae_variant *v = sae_all_variants(reg)[i];
-        return v ? (entry){v->name, v->summary, v->source, NULL, v->options, &dictionary} : none;
+        return v ? (entry){v->name, v->summary, v->source, NULL, v->options, &dictionary, v->presets}
+                 : none;
     }
     if (!strcmp(kind, "metrics")) {
         const sae_metric *m = sae_all_metrics(reg)[i];
-        return m ? (entry){m->name, m->summary, m->source, NULL, m->options, NULL} : none;
+        return m ? (entry){m->name, m->summary, m->source, NULL, m->options, NULL, NULL} : none;
     }
     if (!strcmp(kind, "datasets")) {
         const sae_dataset *d = sae_all_datasets(reg)[i];
-        return d ? (entry){d->name, d->summary, d->source, NULL, d->options, NULL} : none;
+        return d ? (entry){d->name, d->summary, d->source, NULL, d->options, NULL, NULL} : none;
     }
     const sae_backend *b = sae_all_backends(reg)[i];
     return b ? (entry){.name = b->name, .summary = b->summary,

@@ -114,8 +114,9 @@ static int check_range(const subject *s, const sae_option *o)
 static int check_option(const subject *s, const sae_option *table, int64_t i, size_t opt_size)
 {
     const sae_option *o = &table[i];
-    if (!is_key(o->name) || strcmp(o->name, "n") == 0)
-        return refuse(s, "option \"%.60s\": a key is [a-z][a-z0-9_]* and not n", o->name);
+    if (!is_key(o->name) || strcmp(o->name, "n") == 0 || strcmp(o->name, "preset") == 0)
+        return refuse(s, "option \"%.60s\": a key is [a-z][a-z0-9_]* and neither n nor preset",
+                      o->name);
     if ((unsigned)o->type > SAE_OPT_STR)
         return refuse(s, "option %s: unknown type %d", o->name, (int)o->type);
     if ((o->flags & ~(uint32_t)SAE_OPT_SCHED) || (o->flags && o->type != SAE_OPT_REAL))
@@ -245,6 +246,20 @@ static int check_saelens(const subject *s, const sae_variant *v)
                           : SAE_OK;
 }
 
+static int check_presets(const subject *s, const sae_variant *v)
+{
+    for (const sae_preset *p = v->presets; p && p->name; p++) {
+        if (!is_key(p->name))
+            return refuse(s, "preset \"%.60s\": a name is [a-z][a-z0-9_]*", p->name);
+        for (const sae_preset *q = v->presets; q != p; q++)
+            if (strcmp(q->name, p->name) == 0)
+                return refuse(s, "preset %s is listed twice", p->name);
+        if (!p->options || !p->source || !*p->source)
+            return refuse(s, "preset %s: options or source are missing", p->name);
+    }
+    return SAE_OK;
+}
+
 static int check_losses(const subject *s, const sae_variant *v)
 {
     if (!v->losses)
@@ -323,6 +338,7 @@ int sae_admit_variant(const sae_variant *v, sae_variant *out, sae_err *err)
     SAE_TRY(check_tensors(&s, out));
     SAE_TRY(check_losses(&s, out));
     SAE_TRY(check_saelens(&s, out));
+    SAE_TRY(check_presets(&s, out));
     if (!out->workspace || !out->init || !out->forward || !out->decode)
         return refuse(&s, "workspace, init, forward and decode are mandatory");
     out->caps_for = out->caps_for ? out->caps_for : all_caps;

@@ -184,6 +184,8 @@ int sae_probe_open(sae_probe *p, const sae_variant *v, const sae_opts *o, sae_pr
     SAE_GOTO(open_memory(p, shape.B, err));
     set_context(p, o, shape.B, seed);
     SAE_GOTO(sae_probe_fill(p, SAE_ROWS_NORMAL, seed));
+    SAE_GOTO(sae_probe_extras_open(p, v->needs(opt, SAE_TRAIN) | v->needs(opt, SAE_EVAL), shape,
+                                   seed, err));
     SAE_GOTO(v->init(&p->model, &p->ctx, &p->batch));
     SAE_GOTO(perturb(p, seed));
     SAE_GOTO(age_statistics(p));
@@ -202,6 +204,7 @@ void sae_probe_close(sae_probe *p)
 {
     if (!p->e)
         return;
+    sae_probe_extras_close(p);
     sae_model_close(&p->model, p->e);
     sae_tape_close(&p->tape, p->e);
     sae_stats_close(&p->stats, p->e);

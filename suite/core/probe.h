@@ -20,12 +20,15 @@ typedef struct sae_probe_shape {
     int64_t B, d, n;
 } sae_probe_shape;
 
+typedef struct sae_probe_extras sae_probe_extras; /* what ctx.truth and ctx.base point to */
+
 typedef struct sae_probe {
     const sae_variant *v;
     const sae_engine *e;
     sae_model model;
     sae_tape tape;
     sae_stats_store stats;
+    sae_probe_extras *extras; /* NULL when the variant needs none */
     sae_real *x, *y, *g; /* backend memory, [B x d] */
     sae_token *tok;      /* host memory, [B] */
     sae_batch batch;     /* inputs that needs() does not name are NULL */
@@ -51,5 +54,11 @@ int sae_probe_fill(sae_probe *p, enum sae_probe_rows what, uint64_t seed);
 
 /* A second tape for the same model, sized for the probe's batch. */
 int sae_probe_tape(const sae_probe *p, enum sae_mode mode, sae_tape *t);
+
+/* probe_extras.c: ctx.truth (random atoms) and ctx.base (the first registered variant that reads
+ * rows only, untrained) for a probe whose variant needs them; the batch is filled. */
+int sae_probe_extras_open(sae_probe *p, uint64_t needs, sae_probe_shape shape, uint64_t seed,
+                          sae_err *err);
+void sae_probe_extras_close(sae_probe *p);
 
 #endif

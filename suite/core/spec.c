@@ -117,10 +117,32 @@ static int set_n(sae_spec *s, const char *value, sae_err *err)
     return SAE_OK;
 }
 
+static int set_preset(sae_spec *s, const char *name, sae_err *err)
+{
+    const sae_preset *p = s->variant->presets;
+    char known[200] = "";
+    size_t used = 0;
+    if (s->preset)
+        SAE_FAIL(err, SAE_EINVAL, "key \"preset\" is given twice");
+    for (; p && p->name; p++) {
+        if (strcmp(p->name, name) == 0) {
+            s->preset = p;
+            return SAE_OK;
+        }
+        if (used < sizeof known)
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "",
+                                     p->name);
+    }
+    SAE_FAIL(err, SAE_EINVAL, "there is no preset \"%.40s\"; known: %s", name,
+             used ? known : "none");
+}
+
 static int set_pair(sae_spec *s, const char *key, const char *value, sae_err *err)
 {
     if (s->variant && strcmp(key, "n") == 0)
         return set_n(s, value, err);
+    if (s->variant && strcmp(key, "preset") == 0)
+        return set_preset(s, value, err);
     int given = sae_opts_given(s->opts, key);
     if (given < 0 && s->variant)
         return sae_unknown_key(key, s->variant->options, "n", err);
@@ -129,7 +151,17 @@ static int set_pair(sae_spec *s, const char *key, const char *value, sae_err *er
     return sae_opts_set(s->opts, key, value, err);
 }
 
-static int parse_pairs(sae_spec *s, const char *at, sae_err *err)
+/* A pair of a preset counts where the text gives none. */
+static int set_default(sae_spec *s, const char *key, const char *value, sae_err *err)
+{
+    if (strcmp(key, "n") == 0 ? s->n || s->n_per_d : sae_opts_given(s->opts, key) > 0)
+        return SAE_OK;
+    return set_pair(s, key, value, err);
+}
+
+typedef int set_fn(sae_spec *s, const char *key, const char *value, sae_err *err);
+
+static int parse_pairs(sae_spec *s, const char *at, set_fn *set, sae_err *err)
 {
     for (;;) {
         size_t len = strcspn(at, "=,");
@@ -141,7 +173,7 @@ static int parse_pairs(sae_spec *s, const char *at, sae_err *err)
         int rc = read_value(&at, &value, err);
         char *k = sae_text_take(&key), *v = sae_text_take(&value);
         if (rc == SAE_OK)
-            rc = k && v ? set_pair(s, k, v, err) : SAE_SET(err, SAE_ENOMEM, "out of memory");
+            rc = k && v ? set(s, k, v, err) : SAE_SET(err, SAE_ENOMEM, "out of memory");
         sae_free(k);
         sae_free(v);
         if (rc < 0 || !*at)
@@ -163,7 +195,9 @@ int sae_spec_parse(sae_spec *s, const sae_registry *reg, enum sae_kind kind, con
     name[len] = '\0';
     SAE_GOTO(open_named(s, reg, kind, name, err));
     if (text[len] == ':')
-        SAE_GOTO(parse_pairs(s, text + len + 1, err));
+        SAE_GOTO(parse_pairs(s, text + len + 1, set_pair, err));
+    if (s->preset && *s->preset->options)
+        SAE_GOTO(parse_pairs(s, s->preset->options, set_default, err));
     if (kind == SAE_KIND_VARIANT && !s->n && !s->n_per_d)
         s->n_per_d = DEFAULT_N_PER_D;
     SAE_GOTO(sae_opts_complete(s->opts, err));
@@ -171,6 +205,11 @@ int sae_spec_parse(sae_spec *s, const sae_registry *reg, enum sae_kind kind, con
 fail:
     sae_spec_free(s);
     return sae_fail_prefix(err, rc, "%s \"%.80s\"", kind_names[kind], text);
+}
+
+const sae_train_defaults *sae_spec_train(const sae_spec *s)
+{
+    return s->preset && s->preset->train ? s->preset->train : &s->variant->train;
 }
 
 void sae_spec_free(sae_spec *s)

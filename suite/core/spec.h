@@ -1,8 +1,9 @@
 /* suite/core/spec.h - spec strings: "name:key=value,key=value".
  *
  * Grammar: name [":" key "=" value {"," key "=" value}]; a value is bare (parentheses nest, commas
- * inside them belong to the value) or in double quotes with \" and \\. For variants the key n
- * (dictionary size) is read here: n=16384, or n=8d for 8 times the activation width.
+ * inside them belong to the value) or in double quotes with \" and \\. For variants two keys are
+ * read here: n (dictionary size), n=16384, or n=8d for 8 times the activation width; and preset,
+ * whose options apply where the text gives no others.
  * Sweeps: "topk:k={8,16,32},n={8d,16d}" expands to the Cartesian product, rightmost fastest.
  */
 #ifndef SAE_CORE_SPEC_H
@@ -19,6 +20,7 @@ typedef struct sae_spec {
     sae_opts *opts;
     int64_t n;             /* variants: dictionary size, 0 until resolved */
     int64_t n_per_d;       /* variants: n = n_per_d * d, 0 if n was given */
+    const sae_preset *preset; /* variants: the one named, or NULL */
 } sae_spec;
 
 enum sae_kind { SAE_KIND_VARIANT, SAE_KIND_METRIC, SAE_KIND_DATASET };
@@ -39,6 +41,9 @@ char *sae_spec_print(const sae_spec *s, int canonical);
 /* Expand {a,b} alternatives. *out is a NULL-terminated list; free with sae_spec_list_free. */
 int sae_spec_expand(const char *text, char ***out, sae_err *err);
 void sae_spec_list_free(char ***list);
+
+/* Training settings of a variant's spec: its preset's, or the variant's own. */
+const sae_train_defaults *sae_spec_train(const sae_spec *s);
 
 /* First 16 hexadecimal digits of the xxh128 of a canonical string: the name of result files. */
 void sae_spec_id(const char *canonical, char out[17]);

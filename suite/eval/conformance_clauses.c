@@ -245,7 +245,8 @@ int sae_c13_adapt(sae_check *k)
 
 int sae_c6_needs(sae_check *k)
 {
-    const uint64_t known = SAE_NEED_GRAD | SAE_NEED_TOKENS | SAE_NEED_TARGET | SAE_NEED_LM;
+    const uint64_t known = SAE_NEED_GRAD | SAE_NEED_TOKENS | SAE_NEED_TARGET | SAE_NEED_LM |
+                           SAE_NEED_TRUTH | SAE_NEED_BASE;
     for (int mode = SAE_TRAIN; mode <= SAE_EVAL; mode++) {
         uint64_t first = k->p.v->needs(k->p.ctx.opt, (enum sae_mode)mode);
         if (first != k->p.v->needs(k->p.ctx.opt, (enum sae_mode)mode))

@@ -56,7 +56,7 @@ static int open_rows(sae_lane *l, int64_t B, sae_err *err)
     size_t cells;
     SAE_TRY(sae_size_mul(&cells, B, d, err));
     int64_t count = (int64_t)cells;
-    SAE_TRY(sae_new(&l->row_scale, B, sizeof *l->row_scale, "row norms", err));
+    SAE_TRY(sae_new(&l->row, B, sizeof *l->row, "row norms", err));
     SAE_TRY(sae_new(&l->x, count, sizeof *l->x, "evaluation rows", err));
     if (grad)
         SAE_TRY(sae_new(&l->g, count, sizeof *l->g, "evaluation gradients", err));
@@ -74,21 +74,36 @@ static int open_rows(sae_lane *l, int64_t B, sae_err *err)
     return sae_new(&l->code.rowptr, B + 1, sizeof *l->code.rowptr, "code rows", err);
 }
 
-int sae_lane_open(sae_lane *l, const sae_subject *s, const sae_engine *e, int64_t B, uint64_t have,
-                  const sae_lm *lm, sae_err *err)
+static int check_needs(const sae_lane *l, uint64_t have, sae_err *err)
 {
+    static const struct {
+        uint64_t bit;
+        const char *name;
+    } need[] = {{SAE_NEED_GRAD, "gradients"},
+                {SAE_NEED_TARGET, "a separate target"},
+                {SAE_NEED_LM, "a language model"},
+                {SAE_NEED_TRUTH, "the true dictionary"}};
+    for (size_t i = 0; i < sizeof need / sizeof need[0]; i++)
+        if (l->needs & ~have & need[i].bit)
+            SAE_FAIL(err, SAE_ENEEDS, "%s needs %s for evaluation, which the dataset does not give",
+                     l->s->spec, need[i].name);
+    return SAE_OK;
+}
+
+int sae_lane_open(sae_lane *l, const sae_evaluation *ev, const sae_subject *s, int64_t B,
+                  uint64_t have, const sae_lm *lm, sae_err *err)
+{
+    const sae_engine *e = ev->e;
     const sae_model *m = s->model;
     int rc = SAE_OK;
     memset(l, 0, sizeof *l);
     l->s = s;
     l->e = e;
     l->needs = m->v->needs(m->opt, SAE_EVAL);
-    if (l->needs & ~have)
-        SAE_FAIL(err, SAE_ENEEDS, "%s needs %s%s%sfor evaluation, which the dataset does not give",
-                 s->spec, l->needs & ~have & SAE_NEED_GRAD ? "gradients " : "",
-                 l->needs & ~have & SAE_NEED_LM ? "a language model " : "",
-                 l->needs & ~have & SAE_NEED_TARGET ? "a separate target " : "");
+    SAE_TRY(check_needs(l, have, err));
     SAE_GOTO(open_stats(l, err));
+    SAE_GOTO(sae_extras_open(&l->extras, m->v, m->opt, l->needs, ev->reg, ev->stream, s->norm, B,
+                             err));
     l->ctx = (sae_ctx){.size = sizeof l->ctx,
                        .mode = SAE_EVAL,
                        .seed = s->seed,
@@ -99,6 +114,7 @@ int sae_lane_open(sae_lane *l, const sae_subject *s, const sae_engine *e, int64_
                        .lm = l->needs & SAE_NEED_LM ? lm : NULL,
                        .stats = &l->view,
                        .err = err};
+    sae_extras_give(l->extras, &l->ctx);
     l->host = l->ctx;
     l->host.stats = &l->host_view;
     SAE_GOTO(sae_tape_open(&l->tape, m->v, l->ctx.opt, &m->dim, B, SAE_EVAL, e, err));
@@ -127,7 +143,8 @@ void sae_lane_close(sae_lane *l)
     }
     sae_free(l->x);
     sae_free(l->g);
-    sae_free(l->row_scale);
+    sae_free(l->row);
+    sae_extras_close(&l->extras);
     sae_tape_close(&l->tape, e);
     sae_stats_close(&l->blank, e);
     memset(l, 0, sizeof *l);
@@ -175,10 +192,10 @@ int sae_lane_run(sae_lane *l, const sae_rows *in)
     size_t bytes = (size_t)(in->B * d) * sizeof(sae_real);
     sae_cmat raw = {in->x, in->B, d, d};
     sae_mat x = {l->x, in->B, d, d}, g = {l->g, in->B, d, d}, xhat = {l->xhat, in->B, d, d};
-    sae_norm_apply(l->s->norm, raw, x, l->row_scale);
-    if (l->g) { /* dCE/dx per model unit: raw = scale * model, so it is scaled like an xhat */
+    sae_norm_apply(l->s->norm, raw, x, l->row);
+    if (l->g) {
         memcpy(l->g, in->g, bytes);
-        sae_norm_undo(l->s->norm, l->row_scale, g);
+        sae_norm_gradient(l->s->norm, l->row, g);
     }
     if (!e->props.shares_host) {
         SAE_TRY(copy(e, l->dev_x, l->x, bytes, SAE_COPY_H2D, l->ctx.err));
@@ -190,6 +207,6 @@ int sae_lane_run(sae_lane *l, const sae_rows *in)
     SAE_TRY(sae_forward(l->s->model, &l->ctx, &b, &l->tape, e));
     if (!e->props.shares_host)
         SAE_TRY(copy(e, l->xhat, l->tape.xhat, bytes, SAE_COPY_D2H, l->ctx.err));
-    sae_norm_undo(l->s->norm, l->row_scale, xhat);
+    sae_norm_undo(l->s->norm, l->row, xhat);
     return fetch_code(l);
 }

@@ -4,6 +4,7 @@
 #define SAE_EVAL_LANE_H
 
 #include "eval/runner.h"
+#include "train/extras.h"
 
 typedef struct sae_rows { /* rows of one batch, host memory, borrowed */
     int64_t B;
@@ -22,8 +23,9 @@ typedef struct sae_lane {
     sae_stats_store blank; /* stands in for unknown statistics */
     uint64_t *host_stats;  /* [2 n] copies when the backend does not share memory */
     uint64_t needs;        /* SAE_NEED_* of the variant in EVAL */
+    sae_extras *extras;    /* NULL when the variant needs none */
     sae_tape tape;
-    double *row_scale;     /* [B] |x| of unit-row normalisation */
+    sae_norm_row *row;     /* [B] normalisation of each row */
     sae_real *x, *g;       /* [B x d] normalised, host */
     sae_real *dev_x, *dev_g; /* the same in backend memory; x, g where memory is shared */
     int warned;              /* that its decoded rows break the language model */
@@ -32,10 +34,10 @@ typedef struct sae_lane {
     sae_code code;
 } sae_lane;
 
-/* For batches of up to B rows of width d. `have` is the union of SAE_NEED_* that rows can carry;
- * SAE_ENEEDS if the variant wants more. lm may be NULL. */
-int sae_lane_open(sae_lane *l, const sae_subject *s, const sae_engine *e, int64_t B, uint64_t have,
-                  const sae_lm *lm, sae_err *err);
+/* A lane of the evaluation for batches of up to B rows. `have` is the union of SAE_NEED_* that rows
+ * can carry; SAE_ENEEDS if the variant wants more. lm may be NULL. */
+int sae_lane_open(sae_lane *l, const sae_evaluation *ev, const sae_subject *s, int64_t B,
+                  uint64_t have, const sae_lm *lm, sae_err *err);
 void sae_lane_close(sae_lane *l);
 int sae_lane_run(sae_lane *l, const sae_rows *in);
 

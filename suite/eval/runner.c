@@ -195,12 +195,13 @@ static void lay_out_rows(sae_arena *a, void *arg)
 static int open_lanes(runner *q)
 {
     const sae_evaluation *ev = q->ev;
-    uint64_t have = SAE_NEED_TOKENS;
+    uint64_t have = SAE_NEED_TOKENS | SAE_NEED_BASE;
+    have |= supplied(q) & SAE_MNEED_TRUTH ? SAE_NEED_TRUTH : 0u;
     have |= q->g ? SAE_NEED_GRAD : 0u;
     have |= q->lm.lm ? SAE_NEED_LM : 0u;
     SAE_TRY(sae_new(&q->lane, ev->count, sizeof *q->lane, "subjects", q->err));
     for (int64_t i = 0; i < ev->count; i++)
-        SAE_TRY(sae_lane_open(&q->lane[i], &ev->subject[i], ev->e, q->B, have, q->lm.lm, q->err));
+        SAE_TRY(sae_lane_open(&q->lane[i], ev, &ev->subject[i], q->B, have, q->lm.lm, q->err));
     return SAE_OK;
 }
 

@@ -35,6 +35,7 @@ typedef struct sae_result_point {
 typedef struct sae_evaluation {
     sae_stream *stream;        /* EVAL split is read */
     const sae_engine *e;
+    const sae_registry *reg;   /* opens base SAEs; may be NULL where no variant needs one */
     const sae_subject *subject;
     int64_t count;
     sae_spec *const *metric;   /* [metrics] */

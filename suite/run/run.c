@@ -176,6 +176,7 @@ static int train_wave(sae_session *s, int64_t number, wave *w, sae_err *err)
     if (!dir)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory for a path");
     sae_trainer t = {.stream = &s->train,
+                     .reg = s->reg,
                      .learner = w->l,
                      .count = w->count,
                      .steps = s->plan->steps,

@@ -169,7 +169,7 @@ int sae_learner_open(sae_learner *l, sae_spec *spec, uint64_t seed, const sae_tr
     l->seed = seed;
     l->cfg = *cfg;
     l->e = e;
-    fill_config(&l->cfg, &spec->variant->train);
+    fill_config(&l->cfg, sae_spec_train(spec));
     SAE_GOTO(sae_spec_resolve(spec, dim->d_in, err));
     SAE_GOTO(name_learner(l, spec, err));
     SAE_GOTO(check_config(&l->cfg, l->label, err));
@@ -190,6 +190,7 @@ void sae_learner_close(sae_learner *l)
         if (l->moment2[i])
             l->e->be->release(l->e->dev, l->moment2[i]);
     }
+    sae_extras_close(&l->extras);
     sae_stats_close(&l->stats, l->e);
     sae_tape_close(&l->tape, l->e);
     sae_model_close(&l->model, l->e);
@@ -228,18 +229,20 @@ static int grow_model(sae_model *m, int64_t n, sae_err *err)
 static sae_ctx context(sae_learner *l, sae_err *err)
 {
     sae_opts_at(l->spec.opts, l->step, l->cfg.steps, l->opt_now);
-    return (sae_ctx){.size = sizeof(sae_ctx),
-                     .mode = SAE_TRAIN,
-                     .step = l->step,
-                     .steps = l->cfg.steps,
-                     .seed = l->seed,
-                     .opt = l->opt_now,
-                     .k = &l->e->k,
-                     .dev = l->e->dev,
-                     .be = l->e->be,
-                     .stats = &l->stats.view,
-                     .grow = grow_model,
-                     .err = err};
+    sae_ctx c = {.size = sizeof c,
+                 .mode = SAE_TRAIN,
+                 .step = l->step,
+                 .steps = l->cfg.steps,
+                 .seed = l->seed,
+                 .opt = l->opt_now,
+                 .k = &l->e->k,
+                 .dev = l->e->dev,
+                 .be = l->e->be,
+                 .stats = &l->stats.view,
+                 .grow = grow_model,
+                 .err = err};
+    sae_extras_give(l->extras, &c);
+    return c;
 }
 
 /* Other learners may need more of the stream: nobody sees what it did not declare. */
@@ -345,6 +348,14 @@ static int take_step(sae_learner *l, const sae_batch *b, sae_err *err)
     int rc = v->adapt(&l->model, &c, &own, &l->tape);
     l->done = rc == SAE_DONE;
     return rc;
+}
+
+int sae_learner_extras(sae_learner *l, const sae_registry *reg, const sae_stream *s, sae_err *err)
+{
+    if (l->extras)
+        return SAE_OK;
+    return explain(l, sae_extras_open(&l->extras, l->model.v, sae_opts_base(l->spec.opts), l->needs,
+                                      reg, s, &s->norm, l->cfg.B, err), "opening its inputs", err);
 }
 
 int sae_learner_init(sae_learner *l, const sae_batch *sample, sae_err *err)

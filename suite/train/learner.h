@@ -2,7 +2,7 @@
 #ifndef SAE_TRAIN_LEARNER_H
 #define SAE_TRAIN_LEARNER_H
 
-#include "train/stream.h"
+#include "train/extras.h"
 
 /* Optimiser settings; NaN or -1 takes the variant's own default. */
 typedef struct sae_train_config {
@@ -25,6 +25,7 @@ typedef struct sae_learner {
     sae_tape tape;
     sae_stats_store stats;
     sae_real *moment1[SAE_MAX_TENSOR], *moment2[SAE_MAX_TENSOR]; /* PARAM only */
+    sae_extras *extras;    /* owned; NULL when the variant needs none */
     void *opt_now;         /* option struct with schedules applied for the current step */
     int64_t step;          /* steps taken */
     uint64_t needs;        /* SAE_NEED_* in training */
@@ -43,6 +44,9 @@ size_t sae_learner_bytes(const sae_spec *spec, const sae_dims *dim, int64_t B);
 /* Dictionary size at the start and its capacity: a dictionary that grows starts empty. */
 sae_dims sae_learner_dims(const sae_spec *spec, const sae_dims *dim);
 
+/* What the variant needs beside rows; once, before anything else is called. reg may be NULL where
+ * no base is needed. */
+int sae_learner_extras(sae_learner *l, const sae_registry *reg, const sae_stream *s, sae_err *err);
 /* init from the first batch; call once unless the state was loaded. */
 int sae_learner_init(sae_learner *l, const sae_batch *sample, sae_err *err);
 /* One step: forward, finite check, backward, project, clip, optimise, statistics, adapt. Afterwards

@@ -9,7 +9,7 @@
 
 enum { ESTIMATE_ROWS = 1 << 15 };
 
-const char *const sae_norm_names[] = {"none", "mean_sq1", "sqrt_d", "unit_row", NULL};
+const char *const sae_norm_names[] = {"none", "mean_sq1", "sqrt_d", "unit_row", "row_std", NULL};
 
 static double row_sum_sq(const sae_real *x, int64_t d)
 {
@@ -65,29 +65,66 @@ int sae_norm_estimate(sae_norm_const *n, const sae_dataset *ds, sae_source *src,
     return SAE_OK;
 }
 
-static void scale_row(const sae_real *in, double by, int64_t d, sae_real *out)
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+int sae_norm_is_per_row(enum sae_norm kind)
 {
-    for (int64_t i = 0; i < d; i++)
-        out[i] = (sae_real)((double)in[i] * by);
+    return kind == SAE_NORM_UNIT_ROW || kind == SAE_NORM_ROW_STD;
 }
 
-void sae_norm_apply(const sae_norm_const *n, sae_cmat raw, sae_mat x, double *row_scale)
+static sae_norm_row unit_row(const sae_real *x, int64_t d)
+{
+    double norm = sqrt(row_sum_sq(x, d));
+    return (sae_norm_row){norm > 0 ? norm : 1, 0};
+}
+
+static sae_norm_row row_std(const sae_real *x, int64_t d)
+{
+    double mean = 0, sum_sq = 0;
+    for (int64_t i = 0; i < d; i++)
+        mean += (double)x[i];
+    mean /= (double)d;
+    for (int64_t i = 0; i < d; i++)
+        sum_sq += ((double)x[i] - mean) * ((double)x[i] - mean);
+    return (sae_norm_row){sqrt(sum_sq / (double)(d > 1 ? d - 1 : 1)) + 1e-5, mean};
+}
+
+/* Scale and shift of row r of model units. */
+static sae_norm_row at(const sae_norm_const *n, const sae_norm_row *row, int64_t r)
+{
+    return sae_norm_is_per_row(n->kind) ? row[r] : (sae_norm_row){n->scale, 0};
+}
+
+void sae_norm_apply(const sae_norm_const *n, sae_cmat raw, sae_mat x, sae_norm_row *row)
 {
     for (int64_t r = 0; r < raw.rows; r++) {
         const sae_real *in = raw.p + r * raw.ld;
-        double scale = n->scale;
-        if (n->kind == SAE_NORM_UNIT_ROW) {
-            double norm = sqrt(row_sum_sq(in, raw.cols));
-            scale = row_scale[r] = norm > 0 ? norm : 1;
-        }
-        scale_row(in, 1 / scale, raw.cols, x.p + r * x.ld);
+        sae_real *out = x.p + r * x.ld;
+        if (n->kind == SAE_NORM_UNIT_ROW)
+            row[r] = unit_row(in, raw.cols);
+        else if (n->kind == SAE_NORM_ROW_STD)
+            row[r] = row_std(in, raw.cols);
+        const sae_norm_row u = at(n, row, r);
+        double by = 1 / u.scale;
+        for (int64_t i = 0; i < raw.cols; i++)
+            out[i] = (sae_real)(((double)in[i] - u.shift) * by);
     }
 }
 
-void sae_norm_undo(const sae_norm_const *n, const double *row_scale, sae_mat x)
+void sae_norm_undo(const sae_norm_const *n, const sae_norm_row *row, sae_mat x)
 {
     for (int64_t r = 0; r < x.rows; r++) {
-        double scale = n->kind == SAE_NORM_UNIT_ROW ? row_scale[r] : n->scale;
-        scale_row(x.p + r * x.ld, scale, x.cols, x.p + r * x.ld);
+        const sae_norm_row u = at(n, row, r);
+        for (int64_t i = 0; i < x.cols; i++)
+            x.p[r * x.ld + i] = (sae_real)((double)x.p[r * x.ld + i] * u.scale + u.shift);
+    }
+}
+
+void sae_norm_gradient(const sae_norm_const *n, const sae_norm_row *row, sae_mat g)
+{
+    for (int64_t r = 0; r < g.rows; r++) {
+        double scale = at(n, row, r).scale;
+        for (int64_t i = 0; i < g.cols; i++)
+            g.p[r * g.ld + i] = (sae_real)((double)g.p[r * g.ld + i] * scale);
     }
 }

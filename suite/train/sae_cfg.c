@@ -61,10 +61,14 @@ static int read_norm(const json_t *root, sae_cfg *c, sae_err *err)
         c->norm = SAE_NORM_UNIT_ROW;
         return SAE_OK;
     }
+    if (text && strcmp(text, "layer_norm") == 0) {
+        c->norm = SAE_NORM_ROW_STD;
+        return SAE_OK;
+    }
     if (json_is_true(v) || (text && strcmp(text, "expected_average_only_in") == 0))
         SAE_FAIL(err, SAE_EFORMAT, "\"normalize_activations\": the weights expect activations "
                  "scaled by a factor that is not in the file; fold it into them first");
-    return bad("normalize_activations", "none or constant_norm_rescale", v, err);
+    return bad("normalize_activations", "none, constant_norm_rescale or layer_norm", v, err);
 }
 
 /* How SAELens writes the variant of an architecture; NULL: no variant of ours. */

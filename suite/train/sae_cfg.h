@@ -10,7 +10,8 @@ typedef struct sae_cfg {
     int64_t k;             /* -1: none */
     int subtract_b_dec;    /* apply_b_dec_to_input */
     int rank_by_norm;      /* rescale_acts_by_decoder_norm: codes are scaled by |decoder row| */
-    enum sae_norm norm;    /* NONE, or UNIT_ROW for constant_norm_rescale (rows of norm sqrt(d)) */
+    enum sae_norm norm;    /* NONE, UNIT_ROW for constant_norm_rescale (rows of norm sqrt(d)),
+                              ROW_STD for layer_norm */
 } sae_cfg;
 
 /* variants: NULL-terminated; what their descriptors say of SAELens decides what files older than an

@@ -200,7 +200,9 @@ static int add_k(json_t *root, const sae_learner *l, const char *option)
 static json_t *make_cfg(const sae_learner *l, const sae_stream *s)
 {
     const sae_saelens *how = expressible(l) ? l->model.v->saelens : NULL;
-    const char *norm = s->norm.kind == SAE_NORM_UNIT_ROW ? "constant_norm_rescale" : "none";
+    static const char *const norms[] = {[SAE_NORM_UNIT_ROW] = "constant_norm_rescale",
+                                        [SAE_NORM_ROW_STD] = "layer_norm"};
+    const char *norm = sae_norm_is_per_row(s->norm.kind) ? norms[s->norm.kind] : "none";
     json_t *root = json_pack(
         "{s:s, s:I, s:I, s:s, s:s, s:b, s:s, s:s, s:{}, s:o}", "architecture",
         how ? how->architecture : l->model.v->name, "d_in", (json_int_t)l->model.dim.d_in,

@@ -8,7 +8,7 @@
  *                             [n x d], b_dec, threshold. The normalisation scale is folded in,
  *                             since SAELens readers expect weights for raw activations; it rounds
  *                             once: these are not the bits of the model. unit_row becomes SAELens'
- *                             constant_norm_rescale.
+ *                             constant_norm_rescale, row_std its layer_norm.
  *   SHA256SUMS                checksums of the others, verified on reading (and by sha256sum -c)
  * Reading: that directory (the first file wins), a directory by SAELens, and a bare safetensors
  * file with W_enc, b_enc, W_dec, b_dec in either orientation: the biases tell n from d.

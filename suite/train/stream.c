@@ -20,8 +20,8 @@ static int open_buffers(sae_stream *s, sae_err *err)
     s->x = s->raw;
     if (s->norm.kind != SAE_NORM_NONE)
         SAE_TRY(sae_new(&s->x, all, sizeof *s->x, "stream.x", err));
-    if (s->norm.kind == SAE_NORM_UNIT_ROW)
-        SAE_TRY(sae_new(&s->row_scale, s->B, sizeof *s->row_scale, "stream.row_scale", err));
+    if (sae_norm_is_per_row(s->norm.kind))
+        SAE_TRY(sae_new(&s->row, s->B, sizeof *s->row, "stream.row", err));
     if (gives_grad)
         SAE_TRY(sae_new(&s->g, all, sizeof *s->g, "stream.g", err));
     s->dev_x = s->x;
@@ -72,7 +72,7 @@ void sae_stream_close(sae_stream *s)
         sae_free(s->x);
     sae_free(s->raw);
     sae_free(s->g);
-    sae_free(s->row_scale);
+    sae_free(s->row);
     sae_free(s->tok);
     sae_free(s->norm.mean);
     sae_free(s->canonical);
@@ -85,15 +85,9 @@ uint64_t sae_stream_lacks(const sae_stream *s, uint64_t need)
 {
     uint64_t gives = sae_source_gives(s->ds, s->src);
     uint64_t has = (gives & SAE_GIVES_GRAD ? SAE_NEED_GRAD : 0) |
-                   (gives & SAE_GIVES_TOKENS ? SAE_NEED_TOKENS : 0);
+                   (gives & SAE_GIVES_TOKENS ? SAE_NEED_TOKENS : 0) |
+                   (gives & SAE_GIVES_TRUTH ? SAE_NEED_TRUTH : 0) | SAE_NEED_BASE;
     return need & ~has;
-}
-
-/* dCE/dx per unit of x: x = raw / scale, so the gradient is multiplied by the scale. */
-static void scale_gradient(const sae_stream *s, int64_t B)
-{
-    if (s->norm.kind != SAE_NORM_NONE)
-        sae_norm_undo(&s->norm, s->row_scale, (sae_mat){s->g, B, s->dim.d_in, s->dim.d_in});
 }
 
 static int upload(const sae_stream *s, sae_real *dst, const sae_real *src, int64_t B, sae_err *err)
@@ -120,11 +114,11 @@ int sae_stream_fill(sae_stream *s, enum sae_split split, uint64_t row0, int64_t 
     sae_fill want = {.x = s->raw, .g = grad ? s->g : NULL, .tok = tokens ? s->tok : NULL};
     SAE_TRY(s->ds->fill(s->src, split, row0, B, &want, err));
     if (s->x != s->raw)
-        sae_norm_apply(&s->norm, (sae_cmat){s->raw, B, d, d}, (sae_mat){s->x, B, d, d},
-                       s->row_scale);
+        sae_norm_apply(&s->norm, (sae_cmat){s->raw, B, d, d}, (sae_mat){s->x, B, d, d}, s->row);
     SAE_TRY(upload(s, s->dev_x, s->x, B, err));
     if (grad) {
-        scale_gradient(s, B);
+        if (s->norm.kind != SAE_NORM_NONE)
+            sae_norm_gradient(&s->norm, s->row, (sae_mat){s->g, B, d, d});
         SAE_TRY(upload(s, s->dev_g, s->g, B, err));
     }
     *out = (sae_batch){.B = B,
@@ -139,5 +133,5 @@ int sae_stream_fill(sae_stream *s, enum sae_split split, uint64_t row0, int64_t 
 void sae_stream_denorm(const sae_stream *s, sae_mat xhat)
 {
     if (s->norm.kind != SAE_NORM_NONE)
-        sae_norm_undo(&s->norm, s->row_scale, xhat);
+        sae_norm_undo(&s->norm, s->row, xhat);
 }

@@ -10,17 +10,25 @@ enum sae_norm {
     SAE_NORM_NONE,     /* x as it is                                                          */
     SAE_NORM_MEAN_SQ1, /* x / s with s^2 = mean of |x|^2 (dictionary_learning)                 */
     SAE_NORM_SQRT_D,   /* x * sqrt(d) / mean |x| (SAELens expected_average_only_in)            */
-    SAE_NORM_UNIT_ROW  /* x / |x| per row; decoded rows are multiplied by |x| again            */
+    SAE_NORM_UNIT_ROW, /* x / |x| per row; decoded rows are multiplied by |x| again            */
+    SAE_NORM_ROW_STD   /* (x - m) / (s + 1e-5) per row, m its mean and s its standard deviation
+                          with d - 1 (SAELens layer_norm; the code of AbsTopK and top-AFA);
+                          decoded rows get both back                                         */
 };
 extern const char *const sae_norm_names[]; /* NULL-terminated, in enum order */
 
 /* Constants estimated once from the first rows of TRAIN and kept in checkpoints. */
 typedef struct sae_norm_const {
     enum sae_norm kind;
-    double scale;  /* raw = scale * model units; 1 for NONE and UNIT_ROW */
+    double scale;  /* raw = scale * model units; 1 where rows have their own */
     int64_t rows;  /* rows of the estimate */
     double *mean;  /* [d] mean raw row, for mean ablation and as a baseline; owned by the stream */
 } sae_norm_const;
+
+/* raw = scale * model units + shift, of one row. */
+typedef struct sae_norm_row {
+    double scale, shift;
+} sae_norm_row;
 
 typedef struct sae_stream {
     const sae_dataset *ds;
@@ -33,7 +41,7 @@ typedef struct sae_stream {
     sae_real *raw, *x, *g; /* [B x d] host; x aliases raw when nothing is to be scaled; g is NULL
                               when the dataset has no gradients */
     sae_real *dev_x, *dev_g; /* what batches point to: x and g, or their copies on a device */
-    double *row_scale;     /* [B] |x| for UNIT_ROW, else NULL */
+    sae_norm_row *row;     /* [B] scale and shift of kinds that have them per row, else NULL */
     sae_token *tok;        /* [B] */
     char hash[36];         /* of the dataset */
 } sae_stream;
@@ -42,7 +50,8 @@ int sae_stream_open(sae_stream *s, const sae_spec *spec, const sae_host *host, c
                     enum sae_norm norm, int64_t B, sae_err *err);
 void sae_stream_close(sae_stream *s);
 
-/* The part of `need` (a union of SAE_NEED_*) that the dataset cannot supply. */
+/* The part of `need` (a union of SAE_NEED_*) that the dataset cannot supply; a base is no matter of
+ * the dataset. */
 uint64_t sae_stream_lacks(const sae_stream *s, uint64_t need);
 
 /* Rows [row0, row0 + B) of a split, normalised, as the batch that variants see. `need` is a union
@@ -60,9 +69,12 @@ void sae_stream_denorm(const sae_stream *s, sae_mat xhat);
  * SAE_ENONFINITE names the row. */
 int sae_norm_estimate(sae_norm_const *n, const sae_dataset *ds, sae_source *src, sae_mat buf,
                       sae_err *err);
-/* Normalise raw rows given by the caller (LM activations of the runner); x may be raw. row_scale
- * [rows] is written for UNIT_ROW, else ignored. A zero row has scale 1. */
-void sae_norm_apply(const sae_norm_const *n, sae_cmat raw, sae_mat x, double *row_scale);
-void sae_norm_undo(const sae_norm_const *n, const double *row_scale, sae_mat x);
+int sae_norm_is_per_row(enum sae_norm kind);
+/* Normalise raw rows given by the caller (LM activations of the runner); x may be raw. row [rows]
+ * is written by kinds that are per row, else ignored. A zero row of UNIT_ROW has scale 1. */
+void sae_norm_apply(const sae_norm_const *n, sae_cmat raw, sae_mat x, sae_norm_row *row);
+void sae_norm_undo(const sae_norm_const *n, const sae_norm_row *row, sae_mat x);
+/* dCE/dx per raw unit -> per model unit, with scale and shift of a row held constant. */
+void sae_norm_gradient(const sae_norm_const *n, const sae_norm_row *row, sae_mat g);
 
 #endif

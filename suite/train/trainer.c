@@ -11,7 +11,8 @@
 /* ---- before the first step ------------------------------------------------------------------- */
 
 static const char *const need_names[] = {"activation gradients", "token provenance",
-                                         "a separate target", "the language model"};
+                                         "a separate target", "the language model",
+                                         "the true dictionary"};
 
 /* Required inputs are negotiated here: nobody meets a NULL at step 40,000. */
 static int check_needs(const sae_trainer *t, const sae_learner *l, sae_err *err)
@@ -56,6 +57,7 @@ static int prepare(const sae_trainer *t, int64_t *step, uint64_t *need, sae_err 
     }
     for (int64_t i = 0; i < t->count; i++) {
         SAE_TRY(check_learner(t, t->learner[i], *step, err));
+        SAE_TRY(sae_learner_extras(t->learner[i], t->reg, t->stream, err));
         for (int64_t j = 0; j < i; j++)
             if (strcmp(t->learner[i]->id, t->learner[j]->id) == 0)
                 SAE_FAIL(err, SAE_EINVAL, "%s is listed twice with the same training settings",

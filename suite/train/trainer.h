@@ -10,6 +10,7 @@
 
 typedef struct sae_trainer {
     sae_stream *stream;
+    const sae_registry *reg;  /* opens base SAEs; may be NULL where no variant needs one */
     sae_learner **learner; /* [count] borrowed */
     int64_t count;
     int64_t steps;            /* of the run; every learner's cfg.steps */

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int in_range = c.d_in >= 1 && c.d_in <= INT32_MAX && c.d_sae >= 1 && c.d_sae <= INT32_MAX &&
                    (c.k == -1 || c.k >= 1) && c.architecture[0] &&
                    memchr(c.architecture, '\0', sizeof c.architecture) &&
-                   (c.norm == SAE_NORM_NONE || c.norm == SAE_NORM_UNIT_ROW);
+                   (c.norm == SAE_NORM_NONE || sae_norm_is_per_row(c.norm));
     if (rc == SAE_OK ? !in_range : rc != SAE_EFORMAT || !err.msg[0])
         abort();
     return 0;

@@ -2,6 +2,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/registry.h"
+#include "core/spec.h"
 #include "support/probe.h"
 #include "support/support.h"
 
@@ -78,7 +79,7 @@ START_TEST(broken_options)
 {
     static const char *const twice[] = {"a", "a", NULL}, *const odd[] = {"a,b", "c", "d", NULL};
     BREAK(SAE_EINVAL, "opt_size", v.opt_size = 0);
-    BREAK(SAE_EINVAL, "not n", opts[0].name = "n");
+    BREAK(SAE_EINVAL, "neither n nor preset", opts[0].name = "n");
     BREAK(SAE_EINVAL, "key is", opts[0].name = "K");
     BREAK(SAE_EINVAL, "lr is listed twice", opts[0].name = "lr");
     BREAK(SAE_EINVAL, "type", opts[0].type = (enum sae_opt_type)9);
@@ -217,6 +218,20 @@ static sae_registry *open_registry(void)
     return reg;
 }
 
+/* A preset's text parses and the variant takes it. */
+static void check_preset(const sae_registry *reg, const sae_variant *v, const sae_preset *p)
+{
+    sae_err err = {0};
+    sae_spec s;
+    char text[128];
+    sae_dims dim = {64, 64, 512, 512};
+    snprintf(text, sizeof text, "%s:preset=%s", v->name, p->name);
+    ck_assert_ok(sae_spec_parse(&s, reg, SAE_KIND_VARIANT, text, &err), err);
+    ck_assert_ptr_eq(s.preset, p);
+    ck_assert_ok(v->check(sae_opts_base(s.opts), &dim, &err), err);
+    sae_spec_free(&s);
+}
+
 START_TEST(in_tree)
 {
     sae_registry *reg = open_registry();
@@ -224,6 +239,8 @@ START_TEST(in_tree)
     for (int i = 0; v[i]; i++) {
         ck_assert(i == 0 || strcmp(v[i - 1]->name, v[i]->name) < 0);
         ck_assert_ptr_eq(sae_find_variant(reg, v[i]->name), v[i]);
+        for (const sae_preset *p = v[i]->presets; p && p->name; p++)
+            check_preset(reg, v[i], p);
     }
     const sae_backend *const *b = sae_all_backends(reg);
     for (int i = 1; b[i]; i++)

@@ -196,6 +196,8 @@ START_TEST(refusals)
         {"probe:label=\"a\\", SAE_EFORMAT, "at \""},
         {"probe:label=a\"b", SAE_EFORMAT, "unexpected"},
         {"probe:k={1,2}", SAE_EFORMAT, "unexpected \"{\""},
+        {"probe:preset=none", SAE_EINVAL, "there is no preset \"none\"; known: fast, wide"},
+        {"probe:preset=fast,preset=wide", SAE_EINVAL, "\"preset\" is given twice"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         sae_err err = {0};
@@ -215,6 +217,37 @@ START_TEST(refusals)
     ck_assert_int_eq(sae_spec_resolve(&s, 100000, &err), SAE_EINVAL);
     ck_assert_int_eq(s.n, 0);
     sae_spec_free(&s);
+}
+END_TEST
+
+/* A preset's options and n count where the text gives none, in either order; its training settings
+ * replace the variant's. */
+START_TEST(presets)
+{
+    static const struct {
+        const char *text, *same;
+    } pair[] = {
+        {"probe:preset=fast", "probe:fast=0,k=3"},
+        {"probe:preset=fast,k=7", "probe:fast=0,k=7"},
+        {"probe:k=7,preset=fast", "probe:fast=0,k=7"},
+        {"probe:preset=wide", "probe:n=16d"},
+        {"probe:n=5,preset=wide", "probe:n=5"},
+    };
+    for (size_t i = 0; i < sizeof pair / sizeof pair[0]; i++) {
+        sae_err err = {0};
+        sae_spec a, b;
+        ck_assert_ok(sae_spec_parse(&a, reg, SAE_KIND_VARIANT, pair[i].text, &err), err);
+        ck_assert_ok(sae_spec_parse(&b, reg, SAE_KIND_VARIANT, pair[i].same, &err), err);
+        char *x = sae_spec_print(&a, 1), *y = sae_spec_print(&b, 1);
+        ck_assert_str_eq(x, y);
+        ck_assert(sae_spec_train(&b) == &b.variant->train);
+        ck_assert(sae_spec_train(&a) ==
+                  (a.preset->train ? a.preset->train : &a.variant->train));
+        sae_free(x);
+        sae_free(y);
+        sae_spec_free(&a);
+        sae_spec_free(&b);
+    }
 }
 END_TEST
 
@@ -269,6 +302,7 @@ Suite *suite_spec(void)
     tcase_add_test(c, fixpoint);
     tcase_add_test(c, components);
     tcase_add_test(c, refusals);
+    tcase_add_test(c, presets);
     tcase_add_test(c, sweeps);
     suite_add_tcase(s, c);
     return s;

@@ -83,6 +83,14 @@ static inline int probe_decode(const sae_model *m, const sae_ctx *c, const sae_c
     return c->k->code_decode(c->dev, z, w, m->t[3].w, xhat);
 }
 
+static const sae_train_defaults probe_wide_train = {
+    .lr = 1, .beta1 = 0.5, .beta2 = 0.5, .eps = 1e-8};
+static const sae_preset probe_presets[] = {
+    {"fast", "fast=0,k=3", NULL, "nowhere"},
+    {"wide", "n=16d", &probe_wide_train, "nowhere"},
+    {0},
+};
+
 static const sae_variant probe_variant = {
     .abi = SAE_VARIANT_ABI,
     .size = sizeof(sae_variant),
@@ -93,6 +101,7 @@ static const sae_variant probe_variant = {
     .opt_size = sizeof(probe_opt),
     .options = probe_options,
     .tensors = probe_tensors,
+    .presets = probe_presets,
     .losses = probe_losses,
     .train = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8},
     .workspace = probe_workspace,

@@ -148,22 +148,31 @@ static void lens_select(const lens *s, double *pre)
 
 static void lens_forward(const lens *s, const float *raw, double *out)
 {
-    double pre[N], norm = 0, unit = 1;
-    for (int i = 0; i < RIG_D; i++)
+    double pre[N], norm = 0, mean = 0, square = 0, unit = 1;
+    for (int i = 0; i < RIG_D; i++) {
         norm += (double)raw[i] * (double)raw[i];
+        mean += (double)raw[i] / RIG_D;
+    }
+    for (int i = 0; i < RIG_D; i++)
+        square += ((double)raw[i] - mean) * ((double)raw[i] - mean);
     if (s->cfg.norm == SAE_NORM_UNIT_ROW)
         unit = sqrt(RIG_D) / sqrt(norm);
+    if (s->cfg.norm == SAE_NORM_ROW_STD)
+        unit = 1 / (sqrt(square / (RIG_D - 1)) + 1e-5);
+    else
+        mean = 0;
     for (int j = 0; j < N; j++) {
         pre[j] = (double)s->b_enc[j];
         for (int i = 0; i < RIG_D; i++)
-            pre[j] += ((double)raw[i] * unit - (double)s->b_dec[i]) * (double)s->W_enc[i * N + j];
+            pre[j] += (((double)raw[i] - mean) * unit - (double)s->b_dec[i]) *
+                      (double)s->W_enc[i * N + j];
     }
     lens_select(s, pre);
     for (int i = 0; i < RIG_D; i++) {
         out[i] = (double)s->b_dec[i];
         for (int j = 0; j < N; j++)
             out[i] += pre[j] * (double)s->W_dec[j * RIG_D + i];
-        out[i] /= unit;
+        out[i] = out[i] / unit + mean;
     }
 }
 
@@ -184,7 +193,7 @@ static void close_rows(const float *a, const double *b, const float *raw, const 
 START_TEST(saelens_reads_the_same)
 {
     int tried = 0;
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; sae_norm_names[kind]; kind++) {
         rig r;
         sae_batch b;
         rig_open(&r, 1, (enum sae_norm)kind, RIG_GIVES, B);
@@ -205,12 +214,12 @@ START_TEST(saelens_reads_the_same)
             ck_assert_ok(sae_stream_fill(&r.s, SAE_SPLIT_EVAL, 0, B, 0, &b, &r.err), r.err);
             evaluate(&r.e, &l.model, l.opt_now, &l.stats.view, b.x, B, &t);
             sae_stream_denorm(&r.s, (sae_mat){t.xhat, B, RIG_D, RIG_D});
-            double scale[B];
+            sae_norm_row row_norm[B];
             float x[B * RIG_D];
             sae_norm_apply(&s.norm, (sae_cmat){r.s.raw, B, RIG_D, RIG_D},
-                           (sae_mat){x, B, RIG_D, RIG_D}, scale);
+                           (sae_mat){x, B, RIG_D, RIG_D}, row_norm);
             evaluate(&r.e, &s.model, s.opt, &s.stats.view, x, B, &u);
-            sae_norm_undo(&s.norm, scale, (sae_mat){u.xhat, B, RIG_D, RIG_D});
+            sae_norm_undo(&s.norm, row_norm, (sae_mat){u.xhat, B, RIG_D, RIG_D});
             for (int64_t row = 0; row < B; row++) {
                 const float *raw = r.s.raw + row * RIG_D;
                 double want[RIG_D];
@@ -414,7 +423,8 @@ START_TEST(cfg_versions_and_hazards)
         {"{\"d_in\":4}", "d_sae"},
         {"{\"d_in\":4.5,\"d_sae\":8}", "4.5"},
         {"{\"d_in\":4,\"d_in\":5,\"d_sae\":8}", "duplicate"},
-        {"{\"d_in\":4,\"d_sae\":8,\"normalize_activations\":\"layer_norm\"}", "layer_norm"},
+        {"{\"d_in\":4,\"d_sae\":8,\"normalize_activations\":\"batch_norm\"}", "batch_norm"},
+        {"{\"d_in\":4,\"d_sae\":8,\"normalize_activations\":\"layer_norm\"}", NULL},
         {"{\"d_in\":4,\"d_sae\":8,\"normalize_activations\":true}", "fold"},
         {"{\"d_in\":4,\"d_sae\":8,\"activation_fn\":\"tanh-relu\"}", "tanh-relu"},
         {"{\"d_in\":4,\"d_sae\":8,\"finetuning_scaling_factor\":true}", "finetuning"},

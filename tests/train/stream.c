@@ -56,9 +56,21 @@ START_TEST(constants)
 END_TEST
 
 /* x, the gradient per unit of x, and the way back; one rounding each: 2^-24 relative. */
+/* Standard deviation with d - 1 of a row, plus 1e-5, and its mean. */
+static double std_of(const double *x, double *mean)
+{
+    double sum = 0, square = 0;
+    for (int j = 0; j < RIG_D; j++)
+        sum += x[j];
+    *mean = sum / RIG_D;
+    for (int j = 0; j < RIG_D; j++)
+        square += (x[j] - *mean) * (x[j] - *mean);
+    return sqrt(square / (RIG_D - 1)) + 1e-5;
+}
+
 START_TEST(batch_units)
 {
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; sae_norm_names[kind]; kind++) {
         rig r;
         sae_batch b;
         sae_real raw[RIG_D], back[B * RIG_D];
@@ -74,18 +86,21 @@ START_TEST(batch_units)
             rig_row(1000 + (uint64_t)i, raw);
             for (int j = 0; j < RIG_D; j++)
                 wide[j] = (double)raw[j];
+            double shift = 0;
             if (kind == SAE_NORM_UNIT_ROW)
                 scale = norm_of(wide);
+            if (kind == SAE_NORM_ROW_STD)
+                scale = std_of(wide, &shift);
             ck_assert_uint_eq(b.tok[i].doc, (1000 + (uint64_t)i) / 64);
             for (uint32_t j = 0; j < RIG_D; j++) {
                 double x = (double)b.x[i * RIG_D + j], g = (double)b.g[i * RIG_D + j];
-                double u = 1.01 * 0x1p-24, dx = wide[j] / scale;
+                double u = 1.01 * 0x1p-24, dx = (wide[j] - shift) / scale;
                 double dg = (double)(float)sae_normal(1, RIG_STREAM + 2, 1000 + (uint64_t)i, j) *
                             scale;
                 ck_assert_double_le(fabs(x - dx), u * fabs(dx));
                 ck_assert_double_le(fabs(g - dg), u * fabs(dg));
                 ck_assert_double_le(fabs((double)back[i * RIG_D + j] - wide[j]),
-                                    2 * u * fabs(wide[j]));
+                                    u * (fabs(wide[j]) + fabs(dx * scale)));
             }
         }
         rig_close(&r);
@@ -110,10 +125,16 @@ START_TEST(needs_and_edges)
     rig_close(&r);
     sae_norm_const unit = {.kind = SAE_NORM_UNIT_ROW, .scale = 1};
     sae_real zero[4] = {0}, x[4];
-    double scale[1];
-    sae_norm_apply(&unit, (sae_cmat){zero, 1, 4, 4}, (sae_mat){x, 1, 4, 4}, scale);
-    ck_assert_double_eq(scale[0], 1);
+    sae_norm_row row[1];
+    sae_norm_apply(&unit, (sae_cmat){zero, 1, 4, 4}, (sae_mat){x, 1, 4, 4}, row);
+    ck_assert_double_eq(row[0].scale, 1);
     ck_assert_mem_eq(x, zero, sizeof x);
+    unit.kind = SAE_NORM_ROW_STD; /* a constant row becomes 0 and comes back */
+    sae_real constant[4] = {3, 3, 3, 3};
+    sae_norm_apply(&unit, (sae_cmat){constant, 1, 4, 4}, (sae_mat){x, 1, 4, 4}, row);
+    ck_assert_mem_eq(x, zero, sizeof x);
+    sae_norm_undo(&unit, row, (sae_mat){x, 1, 4, 4});
+    ck_assert_mem_eq(x, constant, sizeof x);
 }
 END_TEST
 

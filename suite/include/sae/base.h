@@ -102,4 +102,10 @@ typedef struct sae_code {
     sae_real *val;   /* [cap] */
 } sae_code;
 
+typedef struct sae_truth { /* ground truth of a synthetic source; host memory */
+    int64_t n, d;
+    const sae_real *dict; /* [n x d] atoms, unit norm, in the space of the raw activations */
+    const sae_code *code; /* [B x n] true coefficients of the rows of the batch, or NULL */
+} sae_truth;
+
 #endif

@@ -116,7 +116,8 @@ typedef struct sae_dataset {
     int (*hash)(const sae_source *s, char out[36]);
     /* optional */
     int (*truth)(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, sae_truth *t,
-                 sae_err *err); /* t's pointers are valid until the next call */
+                 sae_err *err); /* t->dict is valid while the source is open, t->code until the
+                                next call */
     int (*lm)(const sae_source *s, sae_lm_view *out);
     /* The labels of fill() and docs(); with SAE_GIVES_LABELS. Valid while the source is open. */
     int (*labels)(const sae_source *s, const sae_label **table, int64_t *count);

@@ -33,12 +33,6 @@ static inline int64_t sae_code_feature(const sae_code *z, int64_t i, int64_t p)
     return z->dense ? p - i * z->n : z->idx[p];
 }
 
-typedef struct sae_truth { /* ground truth of a synthetic source */
-    int64_t n, d;
-    const sae_real *dict;  /* [n x d] atoms, unit norm, in the space of the raw activations */
-    const sae_code *code;  /* [B x n] true coefficients of the rows of the batch */
-} sae_truth;
-
 /* A discrete variable that a source states for every token. */
 typedef struct sae_label {
     const char *name; /* [a-z][a-z0-9_]* */

@@ -24,7 +24,9 @@ enum { /* inputs a variant may require; see needs() */
     SAE_NEED_GRAD = 1 << 0,   /* batch.g: d(sum of CE)/dx per token         */
     SAE_NEED_TOKENS = 1 << 1, /* batch.tok: provenance of each row          */
     SAE_NEED_TARGET = 1 << 2, /* batch.y differs from batch.x               */
-    SAE_NEED_LM = 1 << 3      /* ctx.lm: loss and gradient with x replaced  */
+    SAE_NEED_LM = 1 << 3,     /* ctx.lm: loss and gradient with x replaced  */
+    SAE_NEED_TRUTH = 1 << 4,  /* ctx.truth: the true dictionary             */
+    SAE_NEED_BASE = 1 << 5    /* ctx.base: the trained SAE at option "base" */
 };
 
 enum { /* facts about a variant; used by tests and reports, never by the trainer */
@@ -115,6 +117,16 @@ typedef struct sae_stats {
     const uint64_t *fire_count; /* [n] rows on which it fired */
 } sae_stats;
 
+/* A trained SAE that a variant builds on. The host opens it from the option named "base" (a path,
+ * SAE_OPT_STR); it reads the same normalised rows as the variant. */
+typedef struct sae_base {
+    const sae_model *m;
+    /* Codes and reconstructions of a batch by that SAE in EVAL mode: *t is valid until the next
+     * call. */
+    int (*encode)(const struct sae_base *base, const sae_batch *b, const sae_tape **t,
+                  sae_err *err);
+} sae_base;
+
 typedef struct sae_ctx { /* services and clock for one call; read-only */
     uint32_t size;       /* sizeof(sae_ctx) in the host */
     enum sae_mode mode;
@@ -125,6 +137,8 @@ typedef struct sae_ctx { /* services and clock for one call; read-only */
     sae_device *dev;     /* first argument of every kernel */
     const sae_backend *be;
     const sae_lm *lm;    /* NULL unless SAE_NEED_LM */
+    const sae_truth *truth; /* NULL unless SAE_NEED_TRUTH; the dictionary only, code is NULL */
+    const sae_base *base;   /* NULL unless SAE_NEED_BASE */
     const sae_stats *stats; /* never NULL; in EVAL the statistics at the end of training */
     /* Gradient checks: take every decision (support, masks, detached values) from this tape and
      * detached weights from this model. NULL in normal runs. The stock parts obey them. */
@@ -152,6 +166,15 @@ typedef struct sae_saelens {
     const char *activation;   /* activation_fn of files older than the architecture's name, or NULL;
                                  k then stands in activation_fn_kwargs */
 } sae_saelens;
+
+/* A recipe by name: option values as in a spec string, and training settings. The spec key
+ * preset=NAME applies it; keys given beside it win. */
+typedef struct sae_preset {
+    const char *name;                /* [a-z][a-z0-9_]* */
+    const char *options;             /* "k=51,mse=element"; "": the defaults */
+    const sae_train_defaults *train; /* NULL: the variant's own */
+    const char *source;              /* paper or program, and where in it */
+} sae_preset;
 
 typedef struct sae_variant {
     uint32_t abi, size;        /* SAE_VARIANT_ABI, sizeof(sae_variant) */
@@ -181,6 +204,7 @@ typedef struct sae_variant {
     /* Flags of one tensor where they follow from options; NULL: always spec->flags. */
     uint32_t (*tensor_flags)(const void *opt, const sae_tensor_spec *spec);
     const sae_saelens *saelens; /* NULL: SAELens has no such architecture */
+    const sae_preset *presets;  /* ends with name == NULL; may be NULL */
 } sae_variant;
 
 /* The model's tensor of that name, or NULL. */

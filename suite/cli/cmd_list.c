@@ -107,7 +107,8 @@ static entry entry_at(const sae_registry *reg, const char *kind, int i)
     const entry none = {.name = NULL};
     if (!strcmp(kind, "variants")) {
         const sae_variant *v = sae_all_variants(reg)[i];
-        return v ? (entry){v->name, v->summary, v->source, NULL, v->options, &dictionary, v->presets}
+        return v ? (entry){v->name, v->summary, v->source, NULL,
+                           v->options, &dictionary, v->presets}
                  : none;
     }
     if (!strcmp(kind, "metrics")) {

@@ -53,7 +53,7 @@ INC_ABI   := -Isuite/include
 INC_SUITE := $(INC_ABI) -Isuite
 FLAGS_include  := $(INC_ABI)
 FLAGS_datasets := $(INC_ABI) -Idatasets
-FLAGS_kernels  := $(INC_ABI) -Isuite/kernels
+FLAGS_kernels  := $(INC_ABI) -Isuite/kernels $(PKG_CFLAGS)
 FLAGS_suite    := $(INC_SUITE) $(PKG_CFLAGS)
 # Suites and fuzz entry points are called by name from generated code: no prototypes.
 FLAGS_tests    := $(INC_SUITE) -Itests -Isuite/kernels -Idatasets $(PKG_CFLAGS) -D_XOPEN_SOURCE=700 \
@@ -63,7 +63,7 @@ FLAGS_tests    := $(INC_SUITE) -Itests -Isuite/kernels -Idatasets $(PKG_CFLAGS) 
 ifneq ($(filter x86_64 amd64,$(ARCH)),)
 simd = $(if $(filter %_avx512.c,$(1)),-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mprefer-vector-width=512,$(if $(filter %_avx2.c,$(1)),-mavx2 -mfma))
 endif
-kopt = $(if $(filter suite/kernels/ref/%,$(1)),-ffp-contract=off,$(if $(filter debug asan,$(CONFIG)),,-O3) -ffp-contract=fast -fno-math-errno $(call simd,$(1)))
+kopt = $(if $(filter suite/kernels/ref/%,$(1)),-ffp-contract=off,$(if $(filter debug asan,$(CONFIG)),,-O3) -ffp-contract=fast -fno-math-errno -fno-trapping-math $(call simd,$(1)))
 
 # ---- sources: found by name, never listed -----------------------------------------------------------
 src = $(sort $(wildcard $(addsuffix /*.c,$(1))))

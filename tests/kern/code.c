@@ -17,21 +17,6 @@ typedef struct code_case {
     sae_csc t, index;
 } code_case;
 
-static sae_cmat matrix(int64_t rows, int64_t cols, enum data kind)
-{
-    sae_cmat m = {NULL, rows, cols, cols + kern_random(3)};
-    float *p = kern_in((size_t)(rows * m.ld) * sizeof *p);
-    kern_fill(p, rows, cols, m.ld, kind);
-    m.p = p;
-    return m;
-}
-
-static sae_mat target(int64_t rows, int64_t cols)
-{
-    sae_mat m = {kern_out((size_t)(rows * (cols + 2)) * sizeof(float)), rows, cols, cols + 2};
-    return m;
-}
-
 static sae_code code_of(int64_t B, int64_t n, int64_t k, enum data kind, int dense)
 {
     if (!dense)
@@ -85,11 +70,11 @@ static void decode(int64_t B, int64_t n, int64_t d, int64_t k, enum data kind, i
     if (!kern_case("code_decode %lldx%lldx%lld k %lld data %d%s", (long long)B, (long long)n,
                    (long long)d, (long long)k, (int)kind, is_dense ? " dense" : ""))
         return;
-    code_case c = {.z = code_of(B, n, k, kind, is_dense), .w = matrix(n, d, kind)};
+    code_case c = {.z = code_of(B, n, k, kind, is_dense), .w = kern_matrix(n, d, kind)};
     float *bias = kern_in((size_t)d * sizeof *bias);
     kern_fill(bias, 1, d, d, kind);
     c.bias = kern_random(3) ? bias : NULL;
-    c.out = target(B, d);
+    c.out = kern_target(B, d);
     c.want = temp(B * d);
     c.bound = temp(B * d);
     wide_code z = widen(&c.z);
@@ -126,8 +111,8 @@ static void grad(int64_t B, int64_t n, int64_t d, int64_t k, enum data kind, int
     if (!kern_case("code_grad %lldx%lldx%lld k %lld data %d%s", (long long)B, (long long)n,
                    (long long)d, (long long)k, (int)kind, is_dense ? " dense" : ""))
         return;
-    code_case c = {.z = code_of(B, n, k, kind, is_dense), .w = matrix(n, d, kind)};
-    c.x = matrix(B, d, kind);
+    code_case c = {.z = code_of(B, n, k, kind, is_dense), .w = kern_matrix(n, d, kind)};
+    c.x = kern_matrix(B, d, kind);
     c.vals = kern_out((size_t)c.z.nnz * sizeof *c.vals);
     c.want = temp(c.z.nnz);
     c.bound = temp(c.z.nnz);
@@ -227,8 +212,8 @@ static void outer(int64_t B, int64_t n, int64_t d, int64_t k, enum data kind)
     if (!kern_case("code_outer %lldx%lldx%lld k %lld data %d", (long long)B, (long long)n,
                    (long long)d, (long long)k, (int)kind))
         return;
-    code_case c = {.z = kern_random_code(B, n, k, kind), .x = matrix(B, d, kind)};
-    c.out = target(n, d);
+    code_case c = {.z = kern_random_code(B, n, k, kind), .x = kern_matrix(B, d, kind)};
+    c.out = kern_target(n, d);
     kern_fill(c.out.p, n, d, c.out.ld, kind);
     c.index = index_room(n, c.z.nnz, kern_in);
     index_by_hand(&c.z, &c.index);
@@ -349,7 +334,7 @@ static void counts(int64_t B, int64_t n, int64_t k, int is_dense)
         if (!kern_case("%s %lldx%lld k %lld%s", kernel[i].name, (long long)B, (long long)n,
                        (long long)k, is_dense ? " dense" : ""))
             continue;
-        code_case c = {.z = code_of(B, n, k, INTEGERS, is_dense), .out = target(B, n)};
+        code_case c = {.z = code_of(B, n, k, INTEGERS, is_dense), .out = kern_target(B, n)};
         c.want = temp(B * n);
         c.bound = temp(B * n); /* exact */
         c.exact = temp(B);
@@ -371,6 +356,115 @@ static void counts(int64_t B, int64_t n, int64_t k, int is_dense)
     }
 }
 
+/* ---- code_slice: by definition ---- */
+
+typedef struct slice_case {
+    sae_code z, out;
+    int64_t j0, j1, nnz;
+    int32_t *idx;
+    float *val;
+} slice_case;
+
+static int run_slice(const impl *im, void *ctx)
+{
+    slice_case *c = ctx;
+    int rc = im->k.code_slice(im->dev, &c->z, c->j0, c->j1, &c->out);
+    if (c->out.nnz != c->nnz)
+        kern_fail("%lld entries, expected %lld", (long long)c->out.nnz, (long long)c->nnz);
+    return rc;
+}
+
+static void check_slice(const impl *im, void *ctx)
+{
+    const slice_case *c = ctx;
+    int64_t at = 0;
+    (void)im;
+    if (c->out.B != c->z.B || c->out.n != c->z.n || c->out.nan != 0)
+        kern_fail("extents");
+    for (int64_t r = 0; r < c->z.B; r++) {
+        for (int64_t i = c->z.rowptr[r]; i < c->z.rowptr[r + 1]; i++)
+            at += c->z.idx[i] >= c->j0 && c->z.idx[i] < c->j1;
+        if (c->out.rowptr[0] != 0 || c->out.rowptr[r + 1] != at)
+            kern_fail("rowptr[%lld]", (long long)r + 1);
+    }
+    kern_same("idx", c->out.idx, c->idx, (size_t)c->nnz * sizeof *c->idx);
+    kern_same("val", c->out.val, c->val, (size_t)c->nnz * sizeof *c->val);
+}
+
+static void slice(int64_t B, int64_t n, int64_t k, int64_t j0, int64_t j1, int short_of)
+{
+    if (!kern_case("code_slice %lldx%lld k %lld [%lld, %lld) short of %d", (long long)B,
+                   (long long)n, (long long)k, (long long)j0, (long long)j1, short_of))
+        return;
+    slice_case c = {.z = kern_random_code(B, n, k, NORMAL), .j0 = j0, .j1 = j1};
+    c.idx = kern_temp((size_t)c.z.nnz * sizeof *c.idx);
+    c.val = kern_temp((size_t)c.z.nnz * sizeof *c.val);
+    for (int64_t i = 0; i < c.z.nnz; i++)
+        if (c.z.idx[i] >= j0 && c.z.idx[i] < j1) {
+            c.idx[c.nnz] = c.z.idx[i];
+            c.val[c.nnz++] = c.z.val[i];
+        }
+    c.out = kern_code(B, n, c.nnz - short_of);
+    kcase q = {run_slice, check_slice, &c, 0, 8.0 * (double)(c.z.nnz + c.nnz),
+               short_of ? SAE_ECAPACITY : SAE_OK};
+    kern_run(&q);
+}
+
+/* ---- code_scale: row * col is exact in double; one rounding there, one to float ---- */
+
+typedef struct scale_case {
+    sae_code z;
+    const float *row, *col;
+    float *out;
+    int in_place;
+    double *want, *bound;
+} scale_case;
+
+static int run_scale(const impl *im, void *ctx)
+{
+    const scale_case *c = ctx;
+    return im->k.code_scale(im->dev, &c->z, c->in_place ? c->out : c->z.val, c->row, c->col,
+                            c->out);
+}
+
+static void check_scale(const impl *im, void *ctx)
+{
+    const scale_case *c = ctx;
+    (void)im;
+    kern_close("out", c->out, 1, c->z.nnz, c->z.nnz, c->want, c->bound);
+}
+
+static const float *factors(int64_t count, enum data kind)
+{
+    float *p = kern_in((size_t)count * sizeof *p);
+    kern_fill(p, 1, count, count, kind);
+    return kern_random(3) ? p : NULL;
+}
+
+static void scale(int64_t B, int64_t n, int64_t k, enum data kind, int is_dense)
+{
+    if (!kern_case("code_scale %lldx%lld k %lld data %d%s", (long long)B, (long long)n,
+                   (long long)k, (int)kind, is_dense ? " dense" : ""))
+        return;
+    scale_case c = {.z = code_of(B, n, k, kind, is_dense), .in_place = kern_random(2) != 0};
+    c.row = factors(B, kind);
+    c.col = factors(n, kind);
+    c.out = kern_out((size_t)c.z.nnz * sizeof *c.out);
+    memcpy(c.out, c.z.val, (size_t)c.z.nnz * sizeof *c.out);
+    c.want = temp(c.z.nnz);
+    c.bound = temp(c.z.nnz);
+    for (int64_t r = 0; r < B; r++)
+        for (int64_t i = 0; i < row_length(&c.z, r); i++) {
+            int64_t at = is_dense ? r * n + i : c.z.rowptr[r] + i, j = is_dense ? i : c.z.idx[at];
+            double by = (c.row ? (double)c.row[r] : 1) * (c.col ? (double)c.col[j] : 1);
+            double want = by * (double)c.z.val[at];
+            c.want[at] = isinf((float)want) ? copysign(INFINITY, want) : want;
+            c.bound[at] = U24 * (1 + 0x1p-20) * fabs(want) + 0x1p-150;
+        }
+    kcase q = {run_scale, check_scale, &c, 2.0 * (double)c.z.nnz, 8.0 * (double)c.z.nnz, SAE_OK};
+    kern_run(&q);
+}
+
 void test_code(void)
 {
     for (int i = 0; i < 14; i++) {
@@ -383,7 +477,15 @@ void test_code(void)
         col_sum(B, d, k, kind);
         transpose(B, d, k, 0);
         counts(B, d, k, i % 3 == 0);
+        int64_t from = kern_pick((uint32_t)d + 1);
+        slice(B, d, k, from, from + kern_pick((uint32_t)(d - from) + 1), 0);
+        scale(B, d, k, i % 2 ? SPECIAL : MIXTURE, i % 4 == 2);
     }
+    slice(9, 20, 6, 0, 20, 0);
+    slice(9, 20, 6, 0, 20, 1);
+    slice(9, 20, 6, 7, 7, 0);
+    slice(0, 20, 6, 0, 9, 0);
+    scale(0, 7, 2, NORMAL, 0);
     transpose(100, 50, 30, 0); /* many entries per feature: several parts */
     transpose(10, 50, 3, 1);
     decode(0, 5, 4, 2, NORMAL, 0);
@@ -396,5 +498,7 @@ void test_code(void)
         grad(256, 4096, 768, 32, NORMAL, 0);
         outer(256, 1024, 768, 32, NORMAL);
         transpose(512, 1024, 32, 0);
+        slice(4096, 4096, 32, 1024, 3072, 0);
+        scale(4096, 4096, 32, NORMAL, 0);
     }
 }

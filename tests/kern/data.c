@@ -59,6 +59,21 @@ void kern_fill(float *p, int64_t rows, int64_t cols, int64_t ld, enum data kind)
         }
 }
 
+sae_cmat kern_matrix(int64_t rows, int64_t cols, enum data kind)
+{
+    sae_cmat m = {NULL, rows, cols, cols + kern_random(3)};
+    float *p = kern_in((size_t)(rows * m.ld) * sizeof *p);
+    kern_fill(p, rows, cols, m.ld, kind);
+    m.p = p;
+    return m;
+}
+
+sae_mat kern_target(int64_t rows, int64_t cols)
+{
+    sae_mat m = {kern_out((size_t)(rows * (cols + 2)) * sizeof(float)), rows, cols, cols + 2};
+    return m;
+}
+
 double *kern_widen(const float *p, int64_t rows, int64_t cols, int64_t ld)
 {
     double *o = kern_temp((size_t)(rows * cols) * sizeof *o);

@@ -52,6 +52,10 @@ uint32_t kern_pick(uint32_t below);   /* for the choice of cases: not affected b
 double *kern_widen(const float *p, int64_t rows, int64_t cols, int64_t ld); /* dense, temp */
 double *kern_abs(const double *p, int64_t count);
 
+/* An input and an output (not filled) matrix with padding. */
+sae_cmat kern_matrix(int64_t rows, int64_t cols, enum data kind);
+sae_mat kern_target(int64_t rows, int64_t cols);
+
 /* ---- expectations ---- */
 /* |got - want| <= bound elementwise; NaN agrees with NaN only. */
 void kern_close(const char *what, const float *got, int64_t rows, int64_t cols, int64_t ld,
@@ -74,6 +78,9 @@ void test_encode(void);
 void test_select(void);
 void test_code(void);
 void test_rows(void);
+void test_elementwise(void);
+void test_linalg(void);
+void test_pursuit(void);
 
 extern const int64_t kern_sizes[14]; /* small extents that hit every remainder */
 

@@ -406,6 +406,9 @@ int main(int argc, char **argv)
         test_select();
         test_encode();
         test_code();
+        test_elementwise();
+        test_linalg();
+        test_pursuit();
     }
     release();
     close_impls();

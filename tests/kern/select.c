@@ -129,6 +129,135 @@ static void too_small(char rule)
     kern_run(&k);
 }
 
+/* ---- row_prefix: every prefix is tried ---- */
+
+typedef struct prefix_case {
+    sae_scores s;
+    double *target;
+    int squared;
+    sae_code z;
+    int64_t nan, nnz;
+    char *chosen; /* [B x n] */
+} prefix_case;
+
+static int run_prefix(const impl *im, void *ctx)
+{
+    prefix_case *c = ctx;
+    int rc = im->k.row_prefix(im->dev, &c->s, c->target, c->squared, &c->z);
+    if (c->z.nnz != c->nnz)
+        kern_fail("%lld entries, expected %lld", (long long)c->z.nnz, (long long)c->nnz);
+    return rc;
+}
+
+static void check_prefix(const impl *im, void *ctx)
+{
+    const prefix_case *c = ctx;
+    int64_t n = c->s.value.cols, at = 0;
+    (void)im;
+    if (c->z.nan != c->nan)
+        kern_fail("nan %lld, expected %lld", (long long)c->z.nan, (long long)c->nan);
+    for (int64_t r = 0; r < c->s.value.rows; r++) {
+        for (int64_t j = 0; j < n; j++) {
+            float v = c->s.value.p[r * c->s.value.ld + j];
+            if (!c->chosen[r * n + j])
+                continue;
+            if (at >= c->z.nnz || c->z.idx[at] != j || memcmp(&c->z.val[at], &v, sizeof v)) {
+                kern_fail("row %lld: entry %lld is not feature %lld", (long long)r, (long long)at,
+                          (long long)j);
+                return;
+            }
+            at++;
+        }
+        if (c->z.rowptr[r + 1] != at)
+            kern_fail("rowptr[%lld]", (long long)r + 1);
+    }
+}
+
+/* The eligible features of a row, best first: repeatedly the best of those left. */
+static int64_t ranking(const prefix_case *c, const float *score, int64_t *order, double *ranked)
+{
+    int64_t n = c->s.value.cols, count = 0;
+    char *used = kern_temp((size_t)n);
+    for (;; count++) {
+        int64_t best = -1;
+        double top = 0;
+        for (int64_t j = 0; j < n; j++) {
+            double v = c->s.key == SAE_KEY_ABS ? fabs((double)score[j]) : (double)score[j];
+            int ok = c->s.key == SAE_KEY_VALUE ? v == v : v > 0;
+            if (!used[j] && ok && (best < 0 || v > top)) {
+                best = j;
+                top = v;
+            }
+        }
+        if (best < 0)
+            return count;
+        used[best] = 1;
+        order[count] = best;
+        ranked[count] = top;
+    }
+}
+
+static void expect_prefix(prefix_case *c)
+{
+    int64_t n = c->s.value.cols, *order = kern_temp((size_t)n * sizeof *order);
+    double *ranked = kern_temp((size_t)n * sizeof *ranked);
+    sae_cmat s = c->s.score.p ? c->s.score : c->s.value;
+    c->chosen = kern_temp((size_t)(s.rows * n));
+    for (int64_t r = 0; r < s.rows; r++) {
+        int64_t count = ranking(c, s.p + r * s.ld, order, ranked), length = 0;
+        double sum = 0, best = 0, t = c->target[r];
+        for (int64_t i = 0; i < count; i++) {
+            sum += ranked[i] * ranked[i];
+            double off = fabs(c->squared ? sum - t * t : sqrt(sum) - t);
+            if (i == 0 || off < best) {
+                best = off;
+                length = i + 1;
+            }
+        }
+        for (int64_t i = 0; i < length; i++)
+            c->chosen[r * n + order[i]] = 1;
+        c->nnz += length;
+        for (int64_t j = 0; j < n; j++)
+            c->nan += isnan(s.p[r * s.ld + j]);
+    }
+}
+
+static void prefix(int64_t rows, int64_t cols, enum sae_key key, enum data kind, int separate,
+                   int squared, int short_of)
+{
+    if (!kern_case("row_prefix %lldx%lld key %d data %d%s%s", (long long)rows, (long long)cols,
+                   (int)key, (int)kind, separate ? " separate" : "", squared ? " squared" : ""))
+        return;
+    static const double odd[] = {0, -1, 1e300, INFINITY, NAN, 3, 5, 1e-40};
+    prefix_case c = {.squared = squared};
+    c.s.value = scores(rows, cols, kind);
+    c.s.key = key;
+    if (separate)
+        c.s.score = scores(rows, cols, kind);
+    c.target = kern_in((size_t)rows * sizeof *c.target);
+    for (int64_t r = 0; r < rows; r++) /* integers meet prefixes of integers: ties */
+        c.target[r] = kern_random(3) ? kern_random(1 + (uint32_t)cols) : odd[kern_random(8)];
+    expect_prefix(&c);
+    c.z = kern_code(rows, cols, c.nnz - short_of);
+    kcase k = {run_prefix, check_prefix, &c, 0, 4.0 * (double)(rows * cols),
+               short_of ? SAE_ECAPACITY : SAE_OK};
+    kern_run(&k);
+}
+
+static void prefixes(void)
+{
+    for (int i = 0; i < 28; i++) {
+        int64_t rows = kern_sizes[kern_pick(14)], cols = kern_sizes[i % 14];
+        enum data kind = i % 4 == 0 ? SPECIAL : i % 4 == 1 ? NORMAL : i % 4 == 2 ? INTEGERS : ZEROS;
+        prefix(rows, cols, (enum sae_key)(i % 3), kind, i % 5 == 0, i % 2, 0);
+    }
+    prefix(0, 5, SAE_KEY_RELU, NORMAL, 0, 0, 0);
+    prefix(5, 0, SAE_KEY_RELU, NORMAL, 0, 0, 0);
+    prefix(9, 20, SAE_KEY_ABS, NORMAL, 0, 0, 1);
+    if (kern_benching())
+        prefix(64, 4096, SAE_KEY_RELU, NORMAL, 0, 0, 0);
+}
+
 void test_select(void)
 {
     static const char rules[] = "rfct";
@@ -154,4 +283,5 @@ void test_select(void)
         if (kern_benching())
             one_select(rules[r], 64, 16384, rules[r] == 'f' ? 2048 : 32, SAE_KEY_RELU, NORMAL, 0);
     }
+    prefixes();
 }

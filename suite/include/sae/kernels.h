@@ -85,8 +85,8 @@ enum sae_fn {
  *   MP        z[j] += <r, w[j]>; an atom may be taken again     (Mallat & Zhang 1993)
  *   OMP       least squares on the atoms taken so far; atoms that are linearly dependent on them
  *             (squared distance below 1e-7) are passed over     (Pati et al. 1993)
- *   GRADIENT  with g = <r, w> on the atoms taken so far or at present active, z += s g, s the exact
- *             line search                                       (Blumensath & Davies 2008)
+ *   GRADIENT  with g = <r, w> on the active atoms (z[j] != 0) and the one taken, z += s g, s the
+ *             exact line search                                 (Blumensath & Davies 2008)
  * Rows of w have unit norm for MP and OMP; a zero row is never taken. */
 enum sae_solver { SAE_SOLVE_MP, SAE_SOLVE_OMP, SAE_SOLVE_GRADIENT };
 
@@ -227,10 +227,11 @@ typedef struct sae_pursuit {
 /* out[i * b.cols + j] += sum_r a[r,i] b[r,j] in double, rows in ascending order. */
 #define SAE_DECL_cross(name) int name(sae_device *dev, sae_cmat a, sae_cmat b, double *out)
 /* Symmetric a [n x n]: rows of a become orthonormal eigenvectors, w [n] their eigenvalues in
- * descending order. The entry of largest magnitude of every eigenvector is positive. */
+ * descending order. The entry of largest magnitude of every eigenvector is positive. SAE_EINVAL
+ * when the sum of the squares of a is not finite. */
 #define SAE_DECL_eigh(name) int name(sae_device *dev, int64_t n, double *a, double *w)
-/* a z = b for symmetric positive definite a [n x n], b [n x m]; b becomes z, a is overwritten.
- * SAE_EINVAL when a is not positive definite. */
+/* a z = b for symmetric positive definite a [n x n], b [n x m]; b becomes z, a is overwritten. Only
+ * the lower triangle of a is read. SAE_EINVAL when a is not positive definite. */
 #define SAE_DECL_solve_spd(name)                                                                   \
     int name(sae_device *dev, int64_t n, int64_t m, double *a, double *b)
 

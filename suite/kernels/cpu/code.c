@@ -213,3 +213,60 @@ SAE_DECL_fire_update(SAE_CPU(fire_update))
         fire_part(z, z->n * p / parts, z->n * (p + 1) / parts, now, last_fired, fire_count);
     return SAE_OK;
 }
+
+/* Entries [*first, *end) of row r have a feature in [j0, j1). */
+static void slice_of(const sae_code *z, int64_t r, int64_t j0, int64_t j1, int64_t *first,
+                     int64_t *end)
+{
+    *first = lower_bound(z->idx, z->rowptr[r], z->rowptr[r + 1], j0);
+    *end = lower_bound(z->idx, *first, z->rowptr[r + 1], j1);
+}
+
+SAE_DECL_code_slice(SAE_CPU(code_slice))
+{
+    if (bad_code(z) || z->dense || out->dense || j0 < 0 || j1 < j0 || j1 > z->n)
+        return SAE_EINVAL;
+    out->B = z->B;
+    out->n = z->n;
+    out->nan = out->rowptr[0] = 0;
+    PARALLEL_FOR(dev, r, z->B, CHUNK_ROWS)
+    {
+        int64_t first, end;
+        slice_of(z, r, j0, j1, &first, &end);
+        out->rowptr[r + 1] = end - first;
+    }
+    for (int64_t r = 0; r < z->B; r++)
+        out->rowptr[r + 1] += out->rowptr[r];
+    out->nnz = out->rowptr[z->B];
+    if (out->nnz > out->cap)
+        return SAE_ECAPACITY;
+    PARALLEL_FOR(dev, r, z->B, CHUNK_ROWS)
+    {
+        int64_t first, end, at = out->rowptr[r];
+        slice_of(z, r, j0, j1, &first, &end);
+        for (int64_t i = first; i < end; i++, at++) {
+            out->idx[at] = z->idx[i];
+            out->val[at] = z->val[i];
+        }
+    }
+    return SAE_OK;
+}
+
+SAE_DECL_code_scale(SAE_CPU(code_scale))
+{
+    if (bad_code(z))
+        return SAE_EINVAL;
+    const sae_simd *s = simd_of(dev);
+    PARALLEL_FOR(dev, r, z->B, CHUNK_ROWS)
+    {
+        double by = row ? (double)row[r] : 1;
+        int64_t first = z->dense ? r * z->n : z->rowptr[r];
+        int64_t end = z->dense ? first + z->n : z->rowptr[r + 1];
+        if (z->dense || !col)
+            s->scale_by(val + first, by, col, out + first, end - first);
+        else
+            for (int64_t i = first; i < end; i++)
+                out[i] = (float)(by * (double)col[z->idx[i]] * (double)val[i]);
+    }
+    return SAE_OK;
+}

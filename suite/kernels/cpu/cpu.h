@@ -13,7 +13,9 @@
     X(code_decode) X(code_grad) X(code_transpose) X(code_outer) X(code_col_sum)                    \
     X(residual) X(code_norms)                                                                      \
     X(project_rows) X(adam_step) X(unit_rows)                                                      \
-    X(fire_update) X(normal_fill) X(gate)
+    X(fire_update) X(normal_fill) X(gate)                                                          \
+    X(map) X(mul) X(scale) X(window) X(col_max) X(cross) X(eigh) X(solve_spd)                      \
+    X(row_prefix) X(code_slice) X(code_scale)
 
 #define SAE_CPU(op) sae_k_##op##_cpu
 #define SAE_CPU_PROTOTYPE(op) SAE_DECL_##op(SAE_CPU(op));

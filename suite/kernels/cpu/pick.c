@@ -5,16 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Unsigned numbers in the order of the scores; -0 and +0 are one number. */
-static inline uint32_t key_of(float v, uint32_t mask)
-{
-    uint32_t u;
-    v += 0.0f;
-    memcpy(&u, &v, sizeof u);
-    u &= mask;
-    return u >> 31 ? ~u : u | 0x80000000u;
-}
-
 static float score_of_key(uint32_t key)
 {
     uint32_t u = key >> 31 ? key & 0x7fffffffu : ~key;
@@ -55,7 +45,7 @@ typedef struct cut {
 
 static int passes(const sae_entry *e, uint32_t mask, const cut *c)
 {
-    uint32_t s = key_of(e->v, mask), row = ~(uint32_t)e->row, j = ~(uint32_t)e->j;
+    uint32_t s = sae_key_of(e->v, mask), row = ~(uint32_t)e->row, j = ~(uint32_t)e->j;
     if (s != c->score)
         return s > c->score;
     return row != c->row ? row > c->row : j >= c->j;
@@ -67,7 +57,7 @@ static void cut_ties(const sae_pick *p, const sae_entry *e, int64_t count, int64
 {
     int64_t better = 0, n = 0, ge;
     for (int64_t i = 0; i < count; i++) {
-        uint32_t s = key_of(e[i].v, p->mask);
+        uint32_t s = sae_key_of(e[i].v, p->mask);
         better += s > c->score;
         if (s == c->score)
             key[n++] = ~(uint32_t)e[i].row;
@@ -82,7 +72,7 @@ static void cut_ties(const sae_pick *p, const sae_entry *e, int64_t count, int64
     need -= c->row == UINT32_MAX ? 0 : p->simd->count_ge(key, n, c->row + 1);
     n = 0;
     for (int64_t i = 0; i < count; i++)
-        if (key_of(e[i].v, p->mask) == c->score && ~(uint32_t)e[i].row == c->row)
+        if (sae_key_of(e[i].v, p->mask) == c->score && ~(uint32_t)e[i].row == c->row)
             key[n++] = ~(uint32_t)e[i].j;
     c->j = separate(p->simd, key, n, need, &ge);
 }
@@ -98,7 +88,7 @@ int64_t sae_keep_best(const sae_pick *p, sae_entry *e, int64_t count, int64_t k,
     }
     int64_t ge, kept = 0;
     for (int64_t i = 0; i < count; i++)
-        key[i] = key_of(e[i].v, p->mask);
+        key[i] = sae_key_of(e[i].v, p->mask);
     cut c = {separate(p->simd, key, count, k, &ge), 0, 0};
     if (ge > k)
         cut_ties(p, e, count, k, key, &c);
@@ -211,7 +201,7 @@ void sae_pick_begin(const sae_pick *p, sae_worker *w, int64_t rows)
 /* Raise the bound all workers share; flat pools hold p->k entries at least this good. */
 static void publish(sae_pick *p, float lo)
 {
-    uint32_t key = key_of(lo, UINT32_MAX);
+    uint32_t key = sae_key_of(lo, UINT32_MAX);
     uint32_t old = __atomic_load_n(&p->shared, __ATOMIC_RELAXED);
     while (key > old && !__atomic_compare_exchange_n(&p->shared, &old, key, 1, __ATOMIC_RELAXED,
                                                      __ATOMIC_RELAXED))

@@ -10,6 +10,8 @@
 
 #include "cpu/cpu.h"
 
+#include <string.h>
+
 typedef struct sae_entry {
     int32_t row, j;
     float v; /* what the key makes a score of */
@@ -44,6 +46,16 @@ typedef struct sae_worker {
     float *lo;       /* [rows_max] bounds of the rows held; NaN: nothing passes */
     uint32_t *key;   /* scratch of sae_keep_best */
 } sae_worker;
+
+/* Unsigned numbers in the order of the scores, v under the mask; -0 and +0 are one number. */
+static inline uint32_t sae_key_of(float v, uint32_t mask)
+{
+    uint32_t u;
+    v += 0.0f;
+    memcpy(&u, &v, sizeof u);
+    u &= mask;
+    return u >> 31 ? ~u : u | 0x80000000u;
+}
 
 /* Prepare for a matrix of `cols` columns whose workers hold rows_max rows. */
 int sae_pick_open(sae_pick *p, sae_device *dev, enum sae_rule rule, enum sae_key key, int64_t k,

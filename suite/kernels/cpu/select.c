@@ -181,3 +181,82 @@ SAE_DECL_col_topk(SAE_CPU(col_topk))
     z->nan = nan;
     return write_columns(&q, s, z);
 }
+
+/* ---- prefixes: the best entries of a row, one at a time off a heap --------------------------- */
+
+/* Rank and feature in one number: the larger, the better; the same order as every selection's. */
+static uint64_t rank_of(float score, uint32_t mask, int64_t j)
+{
+    return (uint64_t)sae_key_of(score, mask) << 32 | (uint32_t)~j;
+}
+
+/* Let heap[i] sink to its place: parents are not smaller than their children. */
+static void sink(uint64_t *heap, int64_t count, int64_t i)
+{
+    uint64_t v = heap[i];
+    for (int64_t child; (child = 2 * i + 1) < count; i = child) {
+        child += child + 1 < count && heap[child + 1] > heap[child];
+        if (heap[child] <= v)
+            break;
+        heap[i] = heap[child];
+    }
+    heap[i] = v;
+}
+
+/* The rank of the last entry of the prefix. Norms only grow: the search ends at the target. */
+static uint64_t last_of_prefix(uint64_t *heap, int64_t count, const float *score, double target,
+                               int squared)
+{
+    double sum = 0, best = 0, gap = -1;
+    uint64_t last = heap[0];
+    for (int64_t i = count / 2; i-- > 0;)
+        sink(heap, count, i);
+    for (int64_t i = 0; count > 0 && !(gap >= 0); i++) {
+        uint64_t top = heap[0];
+        double v = (double)score[~(uint32_t)top];
+        heap[0] = heap[--count];
+        sink(heap, count, 0);
+        sum += v * v;
+        gap = SAE_REF(prefix_gap)(sum, target, squared);
+        if (i == 0 || fabs(gap) < best) {
+            best = fabs(gap);
+            last = top;
+        }
+    }
+    return last;
+}
+
+static void prefix_row(sae_pick *p, sae_worker *w, sae_cmat score, int64_t r, double target,
+                       int squared)
+{
+    const float *v = row_of(score, r);
+    uint64_t *heap = sae_ws_own(p->dev, w->thread, OWN_LIST);
+    int64_t count = 0;
+    for (int64_t j = 0; j < score.cols; j++) {
+        int ok = p->mask >> 31 ? v[j] >= p->floor : fabsf(v[j]) >= p->floor;
+        w->nan += v[j] != v[j];
+        if (ok)
+            heap[count++] = rank_of(v[j], p->mask, j);
+    }
+    if (count == 0)
+        return;
+    uint64_t last = last_of_prefix(heap, count, v, target, squared);
+    for (int64_t j = 0; j < score.cols; j++)
+        if (v[j] == v[j] && rank_of(v[j], p->mask, j) >= last)
+            sae_pick_take(p, w, 0, r, (int32_t)j, v[j]);
+}
+
+SAE_DECL_row_prefix(SAE_CPU(row_prefix))
+{
+    sae_pick p;
+    int rc = open_dense(&p, dev, s, SAE_PICK_ABOVE, 0, z);
+    if (!rc)
+        rc = sae_ws_reserve(dev, OWN_LIST, s->value.cols, sizeof(uint64_t));
+    if (rc)
+        return rc;
+    p.limit = z->cap;
+    sae_cmat score = score_of(s);
+    PARALLEL_FOR(dev, r, score.rows, CHUNK_ROWS)
+        prefix_row(&p, &p.worker[omp_get_thread_num()], score, r, target[r], squared);
+    return sae_pick_write(&p, s->score.p ? &s->value : NULL, z);
+}

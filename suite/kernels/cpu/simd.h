@@ -5,11 +5,11 @@
 #ifndef SAE_KERNELS_SIMD_H
 #define SAE_KERNELS_SIMD_H
 
-#include <stdint.h>
+#include <sae/kernels.h>
 
 enum sae_simd_level { SAE_SIMD_GENERIC, SAE_SIMD_AVX2, SAE_SIMD_AVX512, SAE_SIMD_LEVELS };
 
-enum { SAE_TILE_MAX_WIDTH = 32, SAE_TILE_MAX_HEIGHT = 14, SAE_SCAN = 64 };
+enum { SAE_TILE_MAX_WIDTH = 32, SAE_TILE_MAX_HEIGHT = 14, SAE_SCAN = 64, SAE_CROSS_HEIGHT = 6 };
 
 /* What makes an entry of a tile a candidate: its score, v with the bits of `mask`, is at least the
  * bound of its column and the bound of its row of the tile. */
@@ -69,6 +69,15 @@ typedef struct sae_simd {
     void (*gate)(const float *value, const float *gate, float *out, int64_t n);
     void (*add_to)(double *acc, const float *x, int64_t n);
     void (*adam)(const sae_adam_row *a, float *w, float *g, float *m, float *v, int64_t n);
+    void (*map)(enum sae_fn f, double p, double q, const float *x, float *out, int64_t n);
+    void (*mul)(double alpha, const float *a, const float *b, float *out, int64_t n);
+    /* out = row * col * x; col may be NULL: 1 */
+    void (*scale_by)(const float *x, double row, const float *col, float *out, int64_t n);
+    void (*window)(const float *value, const float *gate, float half, float *out, int64_t n);
+    void (*max_to)(float *acc, const float *x, int64_t n);
+    /* tile[h * W + l] += sum_r a[r * SAE_CROSS_HEIGHT + h] * b[r * W + l], W = width / 2, r
+     * ascending. */
+    void (*cross)(int64_t rows, const double *a, const double *b, double *tile);
 } sae_simd;
 
 extern const sae_simd sae_simd_generic;

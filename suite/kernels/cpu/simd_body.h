@@ -6,6 +6,8 @@
  */
 #include "cpu/simd_tile.h"
 
+#include "cpu/simd_map.h"
+
 #include <float.h>
 
 /* ---- rows ------------------------------------------------------------------------------------ */
@@ -182,4 +184,10 @@ const sae_simd SIMD_TABLE = {
     .gate = gate,
     .add_to = add_to,
     .adam = adam,
+    .map = map,
+    .mul = mul,
+    .scale_by = scale_by,
+    .window = window,
+    .max_to = max_to,
+    .cross = cross,
 };

@@ -96,6 +96,8 @@ SAE_DECL_eigh(SAE_REF(eigh))
         v[i] = i % (n + 1) == 0;
         size += a[i] * a[i];
     }
+    if (!isfinite(size))
+        return SAE_EINVAL;
     for (int i = 0; i < SWEEPS && off_diagonal(a, n) > DBL_EPSILON * DBL_EPSILON * size; i++)
         sweep(a, v, n);
     for (int64_t i = 0; i < n; i++)

@@ -73,17 +73,23 @@ static int step_mp(row_work *q)
     return 1;
 }
 
+static double gram(const row_work *q, int64_t i, int64_t j)
+{
+    const sae_real *a = row_of(q->w, i), *b = row_of(q->w, j);
+    double s = 0;
+    for (int64_t t = 0; t < q->w.cols; t++)
+        s += (double)a[t] * (double)b[t];
+    return s;
+}
+
 /* Append atom j to the Cholesky factor of the Gram matrix of the taken atoms; 0 if it depends on
  * them. */
 static int extend_factor(row_work *q, int64_t j)
 {
     int64_t c = q->count, k = q->k_cap;
-    double pivot = 1;
+    double pivot = gram(q, j, j);
     for (int64_t i = 0; i < c; i++) {
-        double g = 0;
-        const sae_real *a = row_of(q->w, j), *b = row_of(q->w, q->taken[i]);
-        for (int64_t t = 0; t < q->w.cols; t++)
-            g += (double)a[t] * (double)b[t];
+        double g = gram(q, j, q->taken[i]);
         for (int64_t t = 0; t < i; t++)
             g -= q->l[c * k + t] * q->l[i * k + t];
         q->l[c * k + i] = g / q->l[i * k + i];

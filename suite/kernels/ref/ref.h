@@ -24,6 +24,10 @@ SAE_KERNEL_LIST(SAE_REF_PROTOTYPE)
 /* Fills every entry, abi and size included. */
 void SAE_REF(table)(sae_kernels *k);
 
+/* row_prefix: by how much the norm of a prefix, whose squares add to `sum`, is above the target.
+ * Compiled once, so that every implementation rounds alike and decides alike. */
+double SAE_REF(prefix_gap)(double sum, double target, int squared);
+
 /* <a, b> by the tree of shared/sum.h. */
 static inline double ref_dot(const sae_real *a, const sae_real *b, int64_t n)
 {

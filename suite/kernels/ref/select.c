@@ -323,15 +323,20 @@ SAE_DECL_col_topk(SAE_REF(col_topk))
     return write_list(&l, z);
 }
 
+double SAE_REF(prefix_gap)(double sum, double target, int squared)
+{
+    return squared ? sum - target * target : sqrt(sum) - target;
+}
+
 /* How many of the ranked entries p[0..count) make a norm nearest to the target. */
 static int64_t prefix_length(const entry *p, int64_t count, double target, int squared)
 {
-    double sum = 0, best = INFINITY;
+    double sum = 0, best = 0;
     int64_t length = 0;
     for (int64_t i = 0; i < count; i++) {
         sum += p[i].score * p[i].score;
-        double off = fabs(squared ? sum - target * target : sqrt(sum) - target);
-        if (off < best) {
+        double off = fabs(SAE_REF(prefix_gap)(sum, target, squared));
+        if (i == 0 || off < best) {
             best = off;
             length = i + 1;
         }

@@ -5,10 +5,6 @@
  * Contexts have random ids and lengths from a quarter of the context (at most 512) to all of it.
  */
 #include "bench/lm_rig.h"
-#include "core/file.h"
-#include "models/lm_file.h"
-
-#include <stdlib.h>
 
 enum { ROWS = 16384, REPEATS = 5 };
 
@@ -45,9 +41,9 @@ static double flops(const sae_lm_config *f, const sae_contexts *c, int64_t block
     return (double)blocks * (2 * weights * (double)c->start[c->N] + 4 * seen * (double)q);
 }
 
-static int measure(bench *b, const char *name, const sae_lm *lm)
+static int measure(bench *b, const char *name, sae_lm_model *m)
 {
-    const sae_lm_model *m = lm->self;
+    const sae_lm *lm = &m->api;
     int64_t layer = lm->layers / 2;
     char hook[32];
     sae_contexts c;
@@ -71,59 +67,19 @@ static int measure(bench *b, const char *name, const sae_lm *lm)
     return SAE_OK;
 }
 
-static int measure_file(bench *b, const char *root, const char *name, const char *file)
-{
-    char path[1024];
-    sae_lm *lm = NULL;
-    snprintf(path, sizeof path, "%s/%s/%s", root, name, file);
-    if (!sae_file_exists(path)) {
-        printf("%-14s is not there, left out\n", name);
-        return SAE_OK;
-    }
-    SAE_TRY(sae_lm_open(&lm, path, "", &b->e.k, b->e.dev, &b->err));
-    int rc = measure(b, name, lm);
-    sae_lm_close(&lm);
-    return rc;
-}
-
-static int measure_random(bench *b)
-{
-    sae_lm_config c = {
-        .arch = "llama", .d = 512, .hidden = 1376, .layers = 8, .vocab = 4096, .ctx = 512,
-        .heads = 8, .kv_heads = 8, .head = 64, .norm_in = SAE_LM_NORM_RMS,
-        .norm_final = SAE_LM_NORM_RMS, .rope = {{.theta = 10000}}, .rotary = 64, .gated = 1,
-        .eps = 1e-5, .tied = 1, .bos = -1, .eos = -1,
-    };
-    sae_lm_source src = {NULL, bench_weights};
-    sae_lm_model *m = NULL;
-    SAE_TRY(sae_lm_model_open(&m, &c, &src, &b->e.k, b->e.dev, &b->err));
-    int rc = measure(b, "random-d512", &m->api);
-    sae_lm_model_close(&m);
-    return rc;
-}
-
-static int run(bench *b)
+int main(void)
 {
     static const char *const files[][2] = {
         {"stories260k", "stories260K.bin"},
         {"babyllama105", "model5000.bin"},
         {"bitllama3m", "bitllama3m.f32.safetensors"},
     };
-    SAE_TRY(bench_open(b, "capture"));
-    const char *root = getenv("SAEMARK_DATA");
-    for (size_t i = 0; root && i < sizeof files / sizeof files[0]; i++)
-        SAE_TRY(measure_file(b, root, files[i][0], files[i][1]));
-    if (!root)
-        printf("capture: SAEMARK_DATA is not set, real models are left out\n");
-    return measure_random(b);
-}
-
-int main(void)
-{
     bench b = {0};
-    int rc = run(&b);
-    if (rc < 0)
-        fprintf(stderr, "capture: %s\n", b.err.msg);
-    sae_engine_close(&b.e);
-    return rc < 0;
+    const sae_lm_config llama = BENCH_LLAMA(512, 8, 1376, 8, 8, 4096);
+    int rc = bench_open(&b, "capture");
+    for (size_t i = 0; i < sizeof files / sizeof files[0] && rc >= 0; i++)
+        rc = bench_file(&b, files[i][0], files[i][1], measure);
+    if (rc >= 0)
+        rc = bench_shape(&b, "random-d512", &llama, measure);
+    return bench_close(&b, "capture", rc);
 }

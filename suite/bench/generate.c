@@ -5,11 +5,7 @@
  * weights.
  */
 #include "bench/lm_rig.h"
-#include "core/file.h"
 #include "models/lm_decode.h"
-#include "models/lm_file.h"
-
-#include <stdlib.h>
 
 enum { TOKENS = 256, STRIDE = 16 };
 
@@ -63,66 +59,16 @@ static int measure(bench *b, const char *name, sae_lm_model *m)
     return rc;
 }
 
-static int measure_file(bench *b, const char *root, const char *name, const char *file)
-{
-    char path[1024];
-    sae_lm *lm = NULL;
-    snprintf(path, sizeof path, "%s/%s/%s", root, name, file);
-    if (!sae_file_exists(path)) {
-        printf("%-14s is not there, left out\n", name);
-        return SAE_OK;
-    }
-    SAE_TRY(sae_lm_open(&lm, path, "", &b->e.k, b->e.dev, &b->err));
-    int rc = measure(b, name, lm->self);
-    sae_lm_close(&lm);
-    return rc;
-}
-
-static int measure_gpt2(bench *b)
-{
-    sae_lm_config c = {
-        .arch = "gpt2",
-        .d = 768,
-        .hidden = 3072,
-        .layers = 12,
-        .vocab = 50257,
-        .ctx = 1024,
-        .heads = 12,
-        .kv_heads = 12,
-        .head = 64,
-        .norm_in = SAE_LM_NORM_LAYER,
-        .norm_final = SAE_LM_NORM_LAYER,
-        .eps = 1e-5,
-        .act = SAE_LM_GELU_TANH,
-        .bias_qkv = 1,
-        .bias_o = 1,
-        .bias_mlp = 1,
-        .learned_positions = 1,
-        .tied = 1,
-        .bos = -1,
-        .eos = -1,
-    };
-    sae_lm_source src = {NULL, bench_weights};
-    sae_lm_model *m = NULL;
-    SAE_TRY(sae_lm_model_open(&m, &c, &src, &b->e.k, b->e.dev, &b->err));
-    int rc = measure(b, "gpt2-124m", m);
-    sae_lm_model_close(&m);
-    return rc;
-}
-
 int main(void)
 {
     bench b = {0};
-    const char *root = getenv("SAEMARK_DATA");
+    const sae_lm_config gpt2 = BENCH_GPT2;
     int rc = bench_open(&b, "generate");
-    if (rc >= 0 && root)
-        rc = measure_file(&b, root, "stories260k", "stories260K.bin");
-    if (rc >= 0 && root)
-        rc = measure_file(&b, root, "bitllama3m", "bitllama3m.f32.safetensors");
     if (rc >= 0)
-        rc = measure_gpt2(&b);
-    if (rc < 0)
-        fprintf(stderr, "generate: %s\n", b.err.msg);
-    sae_engine_close(&b.e);
-    return rc < 0;
+        rc = bench_file(&b, "stories260k", "stories260K.bin", measure);
+    if (rc >= 0)
+        rc = bench_file(&b, "bitllama3m", "bitllama3m.f32.safetensors", measure);
+    if (rc >= 0)
+        rc = bench_shape(&b, "gpt2-124m", &gpt2, measure);
+    return bench_close(&b, "generate", rc);
 }

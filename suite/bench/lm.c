@@ -5,10 +5,8 @@
  * Random weights and tokens; 2048 tokens a call, in contexts of 256 and of 1024. usage: lm [NAME]
  */
 #include "bench/lm_rig.h"
-
 #include "models/lm_tape.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { TOKENS = 2048, REPEATS = 5 };
@@ -18,20 +16,10 @@ typedef struct shape {
     sae_lm_config c;
 } shape;
 
-#define LLAMA(d_, layers_, hidden_, heads_, kv_, vocab_)                                           \
-    {.arch = "llama", .d = d_, .hidden = hidden_, .layers = layers_, .vocab = vocab_, .ctx = 1024, \
-     .heads = heads_, .kv_heads = kv_, .head = d_ / heads_, .rotary = d_ / heads_,                 \
-     .norm_in = SAE_LM_NORM_RMS, .norm_final = SAE_LM_NORM_RMS, .eps = 1e-5, .gated = 1,           \
-     .rope = {{.theta = 10000}, {.theta = 10000}}, .tied = 1, .bos = -1, .eos = -1}
-
 static const shape shapes[] = {
-    {"llama-0.26M", LLAMA(64, 5, 172, 8, 4, 512)},
-    {"llama-5.9M", LLAMA(256, 8, 688, 8, 4, 512)},
-    {"gpt2-124M",
-     {.arch = "gpt2", .d = 768, .hidden = 3072, .layers = 12, .vocab = 50257, .ctx = 1024,
-      .heads = 12, .kv_heads = 12, .head = 64, .norm_in = SAE_LM_NORM_LAYER,
-      .norm_final = SAE_LM_NORM_LAYER, .eps = 1e-5, .act = SAE_LM_GELU_TANH, .bias_qkv = 1,
-      .bias_o = 1, .bias_mlp = 1, .learned_positions = 1, .tied = 1, .bos = -1, .eos = -1}},
+    {"llama-0.26M", BENCH_LLAMA(64, 5, 172, 8, 4, 512)},
+    {"llama-5.9M", BENCH_LLAMA(256, 8, 688, 8, 4, 512)},
+    {"gpt2-124M", BENCH_GPT2},
     {"pythia-160M",
      {.arch = "gpt_neox", .d = 768, .hidden = 3072, .layers = 12, .vocab = 50304, .ctx = 2048,
       .heads = 12, .kv_heads = 12, .head = 64, .rotary = 16, .norm_in = SAE_LM_NORM_LAYER,
@@ -106,11 +94,10 @@ static int run_shape(bench *b, const shape *s)
 {
     static const int64_t lengths[] = {256, 1024};
     int rc = SAE_OK;
-    sae_lm_source src = {NULL, bench_weights};
     job *j = NULL;
     SAE_TRY(sae_new(&j, 1, sizeof *j, "bench", &b->err));
     j->b = b;
-    SAE_GOTO(sae_lm_model_open(&j->m, &s->c, &src, &b->e.k, b->e.dev, &b->err));
+    SAE_GOTO(bench_model(b, &s->c, &j->m));
     size_t weights = (size_t)j->m->w.count * sizeof(sae_real), before = sae_alloc_live();
     for (int i = 0; i < 2; i++)
         SAE_GOTO(measure(j, s->name, lengths[i]));
@@ -139,8 +126,5 @@ int main(int argc, char **argv)
     for (size_t i = 0; rc >= 0 && i < sizeof shapes / sizeof shapes[0]; i++)
         if (argc < 2 || strstr(shapes[i].name, argv[1]))
             rc = run_shape(&b, &shapes[i]);
-    if (rc < 0)
-        fprintf(stderr, "lm: %s\n", b.err.msg);
-    sae_engine_close(&b.e);
-    return rc < 0;
+    return bench_close(&b, "lm", rc);
 }

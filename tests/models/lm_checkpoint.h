@@ -141,12 +141,17 @@ static inline void put_json(const char *name, const json_t *o)
     free(text);
 }
 
-/* The directory with one file; `skip` is left out. */
-static inline void write_single(int skip)
+static inline void begin_dir(void)
 {
     ck_assert_int_eq(sae_dir_remove(m.dir, NULL), SAE_OK);
     ck_assert_int_eq(sae_dir_make(m.dir, NULL), SAE_OK);
     put_json("config.json", m.config);
+}
+
+/* The directory with one file; `skip` is left out. */
+static inline void write_single(int skip)
+{
+    begin_dir();
     write_tensors("model.safetensors", -1, skip);
 }
 
@@ -163,9 +168,7 @@ static inline void write_index(void)
 /* The directory with two files and an index of them. */
 static inline void write_sharded(void)
 {
-    ck_assert_int_eq(sae_dir_remove(m.dir, NULL), SAE_OK);
-    ck_assert_int_eq(sae_dir_make(m.dir, NULL), SAE_OK);
-    put_json("config.json", m.config);
+    begin_dir();
     for (int k = 0; k < 2; k++)
         write_tensors(shard_name[k], k, -1);
     json_decref(m.map);

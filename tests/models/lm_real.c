@@ -152,26 +152,12 @@ static sae_lm_pass *halt(real *r, const char *hook, const sae_contexts *c)
 /* ---- chargpt-tinystories --------------------------------------------------------------------- */
 
 enum { CHAR_CTX = 32, CHAR_VOCAB = 169 };
-static const sae_lm_config chargpt = {.arch = "chargpt",
-                                      .d = 64,
-                                      .hidden = 256,
-                                      .layers = 4,
-                                      .vocab = CHAR_VOCAB,
-                                      .ctx = CHAR_CTX,
-                                      .heads = 4,
-                                      .kv_heads = 4,
-                                      .head = 16,
-                                      .norm_in = SAE_LM_NORM_LAYER,
-                                      .norm_final = SAE_LM_NORM_LAYER,
-                                      .eps = 1e-5,
-                                      .act = SAE_LM_RELU,
-                                      .bias_o = 1,
-                                      .bias_mlp = 1,
-                                      .bias_head = 1,
-                                      .learned_positions = 1,
-                                      .attn_scale = 0.125,
-                                      .bos = -1,
-                                      .eos = -1};
+static const sae_lm_config chargpt = {
+    .arch = "chargpt", .d = 64, .hidden = 256, .layers = 4, .vocab = CHAR_VOCAB, .ctx = CHAR_CTX,
+    .heads = 4, .kv_heads = 4, .head = 16, .norm_in = SAE_LM_NORM_LAYER,
+    .norm_final = SAE_LM_NORM_LAYER, .eps = 1e-5, .act = SAE_LM_RELU, .bias_o = 1, .bias_mlp = 1,
+    .bias_head = 1, .learned_positions = 1, .attn_scale = 0.125, .bos = -1, .eos = -1,
+};
 #define BLOCK "blocks.*."
 static const place chargpt_places[SAE_LM_PARTS] = {
     [SAE_LM_EMBED] = {"token_embedding_table.weight", 0},
@@ -369,25 +355,12 @@ END_TEST
 /* ---- nanogpt-sort ---------------------------------------------------------------------------- */
 
 enum { SORT_CTX = 11, SORT_ROWS = 3 * SORT_CTX };
-static const sae_lm_config nanogpt = {.arch = "nanogpt",
-                                      .d = 48,
-                                      .hidden = 192,
-                                      .layers = 3,
-                                      .vocab = 3,
-                                      .ctx = SORT_CTX,
-                                      .heads = 3,
-                                      .kv_heads = 3,
-                                      .head = 16,
-                                      .norm_in = SAE_LM_NORM_LAYER,
-                                      .norm_final = SAE_LM_NORM_LAYER,
-                                      .eps = 1e-5,
-                                      .act = SAE_LM_GELU_TANH,
-                                      .bias_qkv = 1,
-                                      .bias_o = 1,
-                                      .bias_mlp = 1,
-                                      .learned_positions = 1,
-                                      .bos = -1,
-                                      .eos = -1};
+static const sae_lm_config nanogpt = {
+    .arch = "nanogpt", .d = 48, .hidden = 192, .layers = 3, .vocab = 3, .ctx = SORT_CTX, .heads = 3,
+    .kv_heads = 3, .head = 16, .norm_in = SAE_LM_NORM_LAYER, .norm_final = SAE_LM_NORM_LAYER,
+    .eps = 1e-5, .act = SAE_LM_GELU_TANH, .bias_qkv = 1, .bias_o = 1, .bias_mlp = 1,
+    .learned_positions = 1, .bos = -1, .eos = -1,
+};
 #define H "transformer.h.*."
 static const place nanogpt_places[SAE_LM_PARTS] = {
     [SAE_LM_EMBED] = {"transformer.wte.weight", 0},

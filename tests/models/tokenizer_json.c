@@ -4,15 +4,7 @@
 
 #include <utf8proc.h>
 
-#define FOLDER "tests/golden/data/tokenizers"
 #define META "\xE2\x96\x81"
-
-static sae_tokenizer *open_family(const char *name)
-{
-    char path[256];
-    snprintf(path, sizeof path, FOLDER "/%s.json", name);
-    return open_tokenizer(path, 0);
-}
 
 /* ---- the reference library ------------------------------------------------------------------- */
 
@@ -36,7 +28,7 @@ static void check_family(const char *name, const json_t *texts, const json_t *ro
 START_TEST(golden_families)
 {
     const char *name;
-    json_t *g = json_load_file(FOLDER "/golden.json", 0, NULL), *rows;
+    json_t *g = json_load_file(TOKENIZERS "/golden.json", 0, NULL), *rows;
     const json_t *texts = json_object_get(g, "texts"), *decoded = json_object_get(g, "decoded");
     ck_assert_uint_gt(json_array_size(texts), 40);
     ck_assert_uint_gt(json_object_size(json_object_get(g, "ids")), 10);
@@ -88,12 +80,8 @@ START_TEST(lossless)
     static const char *const names[] = {"gpt2", "llama3", "gemma"};
     for (size_t f = 0; f < 3; f++) {
         sae_tokenizer *t = open_family(names[f]);
-        for (uint64_t seed = 0; seed < 400; seed++) {
-            char text[4096];
-            size_t bytes = random_text(text, seed, seed % 97, letters, LETTERS);
-            encode_bytes(t, text, bytes, 0);
-            check_decodes(t, text, bytes);
-        }
+        for (uint64_t seed = 0; seed < 400; seed++)
+            comes_back(t, seed, letters, LETTERS, 0);
         sae_tokenizer_close(&t);
     }
 }
@@ -104,12 +92,8 @@ END_TEST
 START_TEST(lossless_behind_a_prefix)
 {
     sae_tokenizer *t = open_family("llama2");
-    for (uint64_t seed = 0; seed < 800; seed++) {
-        char text[4096];
-        size_t bytes = random_text(text, seed, seed % 97, letters, 20);
-        encode_bytes(t, text, bytes, (int)(seed & 1));
-        check_decodes(t, text, bytes);
-    }
+    for (uint64_t seed = 0; seed < 800; seed++)
+        comes_back(t, seed, letters, 20, (int)(seed & 1));
     sae_tokenizer_close(&t);
 }
 END_TEST
@@ -183,6 +167,19 @@ END_TEST
 
 /* ---- single features ------------------------------------------------------------------------- */
 
+static void check_encodes(const char *path, const char *text, const int32_t *want, int64_t n)
+{
+    sae_tokenizer *t = open_tokenizer(path, 0);
+    encode(t, text);
+    ck_assert_msg(count == n && memcmp(ids, want, (size_t)n * sizeof *ids) == 0,
+                  "'%s': %lld ids, the first %d, expected %lld", text, (long long)count,
+                  count ? (int)ids[0] : -1, (long long)n);
+    sae_tokenizer_close(&t);
+}
+#define ENCODES(path, text, ...)                                                                   \
+    check_encodes(path, text, (const int32_t[]){__VA_ARGS__},                                      \
+                  sizeof(int32_t[]){__VA_ARGS__} / sizeof(int32_t))
+
 /* tokenizer.json of three letters with one part replaced. */
 static const char *small_json(const char *added, const char *normalizer, const char *pre,
                               const char *post, const char *model)
@@ -200,13 +197,8 @@ static const char *small_json(const char *added, const char *normalizer, const c
 
 START_TEST(byte_level_features)
 {
-    sae_tokenizer *t = open_tokenizer(small_json(NULL, NULL, NULL, NULL, NULL), 0);
-    encode(t, "abba ab");
-    int32_t plain[] = {2, 1, 0, 3, 2};
-    ck_assert_int_eq(count, 5);
-    ck_assert_mem_eq(ids, plain, sizeof plain);
-    sae_tokenizer_close(&t);
-    t = open_tokenizer(
+    ENCODES(small_json(NULL, NULL, NULL, NULL, NULL), "abba ab", 2, 1, 0, 3, 2);
+    sae_tokenizer *t = open_tokenizer(
         small_json(NULL, NULL, "{\"type\": \"ByteLevel\", \"add_prefix_space\": true}",
                    "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": "
                    "\"<s>\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}]}",
@@ -232,11 +224,7 @@ START_TEST(byte_level_features)
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
         char pre[512];
         snprintf(pre, sizeof pre, cut, ways[i].behavior, ways[i].invert);
-        t = open_tokenizer(small_json(NULL, NULL, pre, NULL, NULL), 0);
-        encode(t, "abab");
-        ck_assert_int_eq(count, ways[i].n);
-        ck_assert_mem_eq(ids, ways[i].id, (size_t)count * sizeof *ids);
-        sae_tokenizer_close(&t);
+        check_encodes(small_json(NULL, NULL, pre, NULL, NULL), "abab", ways[i].id, ways[i].n);
     }
 }
 END_TEST
@@ -254,19 +242,6 @@ static const char *file_of(const char *added, const char *normalizer, const char
     return save("part.json", text, strlen(text));
 }
 
-static void check_encodes(const char *path, const char *text, const int32_t *want, int64_t n)
-{
-    sae_tokenizer *t = open_tokenizer(path, 0);
-    encode(t, text);
-    ck_assert_msg(count == n && memcmp(ids, want, (size_t)n * sizeof *ids) == 0,
-                  "'%s': %lld ids, the first %d, expected %lld", text, (long long)count,
-                  count ? (int)ids[0] : -1, (long long)n);
-    sae_tokenizer_close(&t);
-}
-#define ENCODES(path, text, ...)                                                                   \
-    check_encodes(path, text, (const int32_t[]){__VA_ARGS__},                                      \
-                  sizeof(int32_t[]){__VA_ARGS__} / sizeof(int32_t))
-
 #define UNIGRAM                                                                                    \
     "\"type\": \"Unigram\", \"unk_id\": 0, \"vocab\": [[\"?\", 0], [\"a\", -1], [\"b\", -1], "     \
     "[\"ab\", -1.5], [\"ba\", -1.5], [\"abb\", -5]]"
@@ -280,20 +255,6 @@ START_TEST(unigram_paths)
     ENCODES(path, "xyab", 0, 3); /* unknown characters are one token */
     ENCODES(path, "xaxy", 0, 1, 0);
     ENCODES(path, "?x", 0); /* even with one that is written out */
-    refuses(file_of(NULL, NULL, NULL, NULL,
-                    "\"type\": \"Unigram\", \"unk_id\": 6, \"vocab\": "
-                    "[[\"a\", 0]]"),
-            0, "model.unk_id");
-    refuses(file_of(NULL, NULL, NULL, NULL,
-                    "\"type\": \"Unigram\", \"vocab\": [[\"a\", 0], "
-                    "[\"b\"]]"),
-            0, "model.vocab[1]");
-    refuses(file_of(NULL, NULL, NULL, NULL,
-                    "\"type\": \"Unigram\", \"vocab\": [[\"a\", 0], "
-                    "[\"b\", 0], [\"a\", 0]]"),
-            0, "'a' is there twice, as 0 and as 2");
-    refuses(file_of(NULL, NULL, NULL, NULL, "\"type\": \"Unigram\", \"vocab\": {\"a\": 0}"), 0,
-            "expected a list");
 }
 END_TEST
 
@@ -340,12 +301,11 @@ START_TEST(patterns)
         {"^b", "b\nb", 3},
         {"[[:upper:]]", "aBc", 3},
     };
+    static const char split[] =
+        "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"%s\"}, \"behavior\": \"Isolated\"}";
     char pre[256];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        snprintf(pre, sizeof pre,
-                 "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"%s\"}, "
-                 "\"behavior\": \"Isolated\"}",
-                 cases[i].regex);
+        snprintf(pre, sizeof pre, split, cases[i].regex);
         sae_tokenizer *t = open_tokenizer(file_of(NULL, NULL, pre, NULL,
                                                   "\"type\": \"WordLevel\", \"unk_token\": \"?\", "
                                                   "\"vocab\": {\"?\": 0}"),
@@ -357,10 +317,7 @@ START_TEST(patterns)
     }
     static const char *const bad[] = {"\\\\bx", "[\\\\W]", "[a[b]]", "[a&&b]", "["};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        snprintf(pre, sizeof pre,
-                 "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"%s\"}, "
-                 "\"behavior\": \"Isolated\"}",
-                 bad[i]);
+        snprintf(pre, sizeof pre, split, bad[i]);
         refuses(file_of(NULL, NULL, pre, NULL, WORDS), 0, "pre_tokenizer: pattern");
     }
 }
@@ -430,52 +387,55 @@ END_TEST
 
 START_TEST(vocabulary_refusals)
 {
-    refuses(file_of(NULL, NULL, NULL, NULL, BPE("\"a\": 0, \"a\": 1", "")), 0, "duplicate");
-    refuses(file_of(NULL, NULL, NULL, NULL, BPE("\"a\": 0, \"b\": 0", "")), 0, "used twice");
-    refuses(file_of(NULL, NULL, NULL, NULL, BPE("\"a\": 0, \"b\": 1", "\"a b\"")), 0,
-            "merges[0]: 'a' 'b': the result is not in the vocabulary");
-    refuses(file_of(NULL, NULL, NULL, NULL, BPE("\"a\": 0", "[\"a\", \"b\"]")), 0,
-            "the right part is not");
-    refuses(file_of(NULL, NULL, NULL, NULL, BPE("\"a\": 0", "\"ab\"")), 0, "expected two tokens");
-    refuses(file_of(NULL, NULL, NULL, NULL, BPE("\"a\": 0", "7")), 0, "model.merges[0]");
-    refuses(file_of(NULL, NULL, NULL, NULL, "\"type\": \"WordPiece\", \"vocab\": {\"a\": 0}"), 0,
-            "model.type");
-    refuses(file_of(NULL, NULL, NULL, NULL, "\"vocab\": {}"), 0, "at least one token");
+    static const char *const cases[][2] = {
+        {BPE("\"a\": 0, \"a\": 1", ""), "duplicate"},
+        {BPE("\"a\": 0, \"b\": 0", ""), "used twice"},
+        {BPE("\"a\": 0, \"b\": 1", "\"a b\""),
+         "merges[0]: 'a' 'b': the result is not in the vocabulary"},
+        {BPE("\"a\": 0", "[\"a\", \"b\"]"), "the right part is not"},
+        {BPE("\"a\": 0", "\"ab\""), "expected two tokens"},
+        {BPE("\"a\": 0", "7"), "model.merges[0]"},
+        {"\"type\": \"WordPiece\", \"vocab\": {\"a\": 0}", "model.type"},
+        {"\"vocab\": {}", "at least one token"},
+        {"\"type\": \"Unigram\", \"unk_id\": 6, \"vocab\": [[\"a\", 0]]", "model.unk_id"},
+        {"\"type\": \"Unigram\", \"vocab\": [[\"a\", 0], [\"b\"]]", "model.vocab[1]"},
+        {"\"type\": \"Unigram\", \"vocab\": [[\"a\", 0], [\"b\", 0], [\"a\", 0]]",
+         "'a' is there twice, as 0 and as 2"},
+        {"\"type\": \"Unigram\", \"vocab\": {\"a\": 0}", "expected a list"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        refuses(file_of(NULL, NULL, NULL, NULL, cases[i][0]), 0, cases[i][1]);
 }
 END_TEST
 
 START_TEST(step_refusals)
 {
-    refuses(file_of(NULL, "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAAA\"}", NULL,
-                    NULL, WORDS),
-            0, "precompiled_charsmap");
-    refuses(file_of(NULL, "{\"type\": \"Replace\", \"content\": \"x\"}", NULL, NULL, WORDS), 0,
-            "normalizer.pattern");
-    refuses(file_of(NULL,
-                    "{\"type\": \"Replace\", \"pattern\": {\"String\": \"\"}, \"content\": "
-                    "\"x\"}",
-                    NULL, NULL, WORDS),
-            0, "pattern is empty");
-    refuses(file_of(NULL, "{\"type\": \"Prepend\"}", NULL, NULL, WORDS), 0, "normalizer.prepend");
-    refuses(file_of(NULL, NULL, "{\"type\": \"Metaspace\"}", NULL, WORDS), 0, "replacement");
-    refuses(file_of(NULL, NULL,
-                    "{\"type\": \"Metaspace\", \"replacement\": \"_\", "
-                    "\"prepend_scheme\": \"last\"}",
-                    NULL, WORDS),
-            0, "prepend_scheme");
-    refuses(file_of(NULL, NULL,
-                    "{\"type\": \"Metaspace\", \"replacement\": \"_\", "
-                    "\"add_prefix_space\": false, \"prepend_scheme\": \"first\"}",
-                    NULL, WORDS),
-            0, "contradicts");
-    refuses(file_of(NULL, NULL, "{\"type\": \"Punctuation\", \"behavior\": \"Odd\"}", NULL, WORDS),
-            0, "pre_tokenizer.behavior");
-    refuses(file_of(NULL, NULL, NULL, "{\"type\": \"CTC\"}", WORDS), 0, "decoder.type");
-    refuses(file_of(NULL, NULL, NULL,
-                    "{\"type\": \"Strip\", \"content\": \" \", \"start\": 1, "
-                    "\"stop\": 0}",
-                    WORDS),
-            0, "behind Fuse");
+    static const struct {
+        const char *normalizer, *pre, *decoder, *what;
+    } cases[] = {
+        {"{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAAA\"}", NULL, NULL,
+         "precompiled_charsmap"},
+        {"{\"type\": \"Replace\", \"content\": \"x\"}", NULL, NULL, "normalizer.pattern"},
+        {"{\"type\": \"Replace\", \"pattern\": {\"String\": \"\"}, \"content\": \"x\"}", NULL, NULL,
+         "pattern is empty"},
+        {"{\"type\": \"Prepend\"}", NULL, NULL, "normalizer.prepend"},
+        {NULL, "{\"type\": \"Metaspace\"}", NULL, "replacement"},
+        {NULL,
+         "{\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"last\"}",
+         NULL, "prepend_scheme"},
+        {NULL,
+         "{\"type\": \"Metaspace\", \"replacement\": \"_\", \"add_prefix_space\": false, "
+         "\"prepend_scheme\": \"first\"}",
+         NULL, "contradicts"},
+        {NULL, "{\"type\": \"Punctuation\", \"behavior\": \"Odd\"}", NULL,
+         "pre_tokenizer.behavior"},
+        {NULL, NULL, "{\"type\": \"CTC\"}", "decoder.type"},
+        {NULL, NULL, "{\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}",
+         "behind Fuse"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        refuses(file_of(NULL, cases[i].normalizer, cases[i].pre, cases[i].decoder, WORDS), 0,
+                cases[i].what);
 }
 END_TEST
 
@@ -506,7 +466,6 @@ START_TEST(byte_level_refusals)
 }
 END_TEST
 
-Suite *suite_tokenizer_json(void);
 Suite *suite_tokenizer_json(void)
 {
     Suite *s = suite_create("tokenizer_json");

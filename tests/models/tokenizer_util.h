@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TOKENIZERS "tests/golden/data/tokenizers"
+
 enum { MAX_IDS = 400000 };
 
 static int32_t ids[MAX_IDS]; /* of the last encoding */
@@ -23,6 +25,13 @@ static inline sae_tokenizer *open_tokenizer(const char *path, int64_t vocab)
     sae_err err = {0};
     ck_assert_ok(sae_tokenizer_open(&t, path, vocab, &err), err);
     return t;
+}
+
+static inline sae_tokenizer *open_family(const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof path, TOKENIZERS "/%s.json", name);
+    return open_tokenizer(path, 0);
 }
 
 static inline void encode_bytes(const sae_tokenizer *t, const char *text, size_t bytes, int add_bos)
@@ -70,6 +79,16 @@ static inline size_t random_text(char *out, uint64_t seed, size_t chars,
         used += strlen(c);
     }
     return used;
+}
+
+/* A random text of up to 96 letters is what its ids stand for. */
+static inline void comes_back(const sae_tokenizer *t, uint64_t seed, const char *const *alphabet,
+                              uint32_t letters, int add_bos)
+{
+    char text[4096];
+    size_t bytes = random_text(text, seed, seed % 97, alphabet, letters);
+    encode_bytes(t, text, bytes, add_bos);
+    check_decodes(t, text, bytes);
 }
 
 static inline const char *save(const char *name, const void *data, size_t bytes)

@@ -16,8 +16,6 @@ void org_belief_start(org_belief *q);
 double org_probability(const org_belief *q, const org_branch *b, int member);
 /* Bayes' rule after that member came. */
 void org_observe(org_belief *q, const org_branch *b, int member);
-/* p [vocab]: distribution of the next word given the prefix; sums to 1 up to rounding. */
-void org_predict(const org_machine *m, const org_belief *q, double *p);
 
 /* The first T tokens of document `number`, BOS included: a pure function of (language, seed,
  * number). label [T x ORG_LABELS] and nats [T] may be NULL; nats[0] is NaN: BOS is given. */

@@ -56,19 +56,3 @@ void org_observe(org_belief *q, const org_branch *b, int member)
     if (b->dist && b->dist->latent >= 0)
         learn(q, b->dist, member);
 }
-
-void org_predict(const org_machine *m, const org_belief *q, double *p)
-{
-    org_slot slot;
-    memset(p, 0, (size_t)m->g->lex.vocab * sizeof *p);
-    org_offer(m, &slot);
-    for (int i = 0; i < slot.count; i++) {
-        const org_branch *b = &slot.b[i];
-        int first = b->dist ? 0 : b->row, last = b->dist ? b->dist->n - 1 : b->row;
-        for (int k = first; k <= last; k++) {
-            double w = org_probability(q, b, k);
-            if (w > 0.0)
-                p[org_token(m->g, b, k)] += w;
-        }
-    }
-}

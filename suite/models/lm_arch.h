@@ -63,13 +63,10 @@ const json_t *sae_lm_json(const json_t *o, const char *key);
 int sae_lm_json_int(const json_t *o, const char *key, int64_t *out, sae_err *err);
 int sae_lm_json_real(const json_t *o, const char *key, double *out, sae_err *err);
 int sae_lm_json_flag(const json_t *o, const char *key, int *out, sae_err *err);
-int sae_lm_json_act(const json_t *o, const char *key, enum sae_lm_act *out, sae_err *err);
 /* A cap: null means none. */
 int sae_lm_json_cap(const json_t *o, const char *key, double *out, sae_err *err);
 /* A flag that must have this value, which is also its default. */
 int sae_lm_json_must(const json_t *o, const char *key, int value, sae_err *err);
-/* rope_theta, rope_scaling (or rope_parameters, which holds both) into rope[0]. */
-int sae_lm_json_rope(const json_t *o, sae_lm_config *c, sae_err *err);
 /* layer_types, if present, decides which layers are local. */
 int sae_lm_json_layer_types(const json_t *o, sae_lm_config *c, sae_err *err);
 

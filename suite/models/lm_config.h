@@ -84,7 +84,6 @@ int sae_lm_config_bin(sae_lm_config *c, const void *p, size_t bytes, sae_err *er
 /* The text of a Hugging Face config.json. A key that is neither understood nor known to have no
  * influence is refused by name, unless its value is null or false. */
 int sae_lm_config_json(sae_lm_config *c, const char *text, size_t bytes, sae_err *err);
-int sae_lm_config_file(sae_lm_config *c, const char *path, sae_err *err); /* the same of a file */
 /* The metadata of a safetensors file with llama's own tensor names. Without block norms among the
  * tensors, the input of every matrix is normalised without a weight (bitllama). */
 int sae_lm_config_meta(sae_lm_config *c, const sae_st *st, sae_err *err);

@@ -63,7 +63,7 @@ int sae_lm_json_must(const json_t *o, const char *key, int value, sae_err *err)
     return SAE_OK;
 }
 
-int sae_lm_json_act(const json_t *o, const char *key, enum sae_lm_act *out, sae_err *err)
+static int read_act(const json_t *o, const char *key, enum sae_lm_act *out, sae_err *err)
 {
     static const struct {
         const char *name;
@@ -166,7 +166,8 @@ static int get_rope(const sae_lm_config *c, json_t *o, sae_lm_rope *r, sae_err *
     return sae_lm_json_real(o, "original_max_position_embeddings", &r->original, err);
 }
 
-int sae_lm_json_rope(const json_t *o, sae_lm_config *c, sae_err *err)
+/* rope_theta, rope_scaling (or rope_parameters, which holds both) into rope[0]. */
+static int read_rope(const json_t *o, sae_lm_config *c, sae_err *err)
 {
     json_t *scaling = json_object_get(o, "rope_scaling");
     json_t *newer = json_object_get(o, "rope_parameters");
@@ -282,7 +283,7 @@ static int read_key(const sae_lm_key *k, const json_t *o, sae_lm_config *c, sae_
     case SAE_LM_KEY_INT: return sae_lm_json_int(o, k->key, to, err);
     case SAE_LM_KEY_REAL: return sae_lm_json_real(o, k->key, to, err);
     case SAE_LM_KEY_FLAG: return sae_lm_json_flag(o, k->key, to, err);
-    case SAE_LM_KEY_ACT: return sae_lm_json_act(o, k->key, to, err);
+    case SAE_LM_KEY_ACT: return read_act(o, k->key, to, err);
     case SAE_LM_KEY_OTHER: break;
     }
     return SAE_OK;
@@ -335,7 +336,7 @@ static int config_from(sae_lm_config *c, json_t *o, sae_err *err)
     SAE_TRY(derive(c, o, err));
     if (!c->learned_positions) {
         c->rotary = c->head;
-        SAE_TRY(sae_lm_json_rope(o, c, err));
+        SAE_TRY(read_rope(o, c, err));
     }
     if (a->complete)
         SAE_TRY(a->complete(c, o, err));

@@ -166,7 +166,7 @@ static int open_bin(sae_lm_model **m, const char *path, const sae_kernels *k, sa
     return rc;
 }
 
-int sae_lm_config_file(sae_lm_config *c, const char *path, sae_err *err)
+static int read_config(sae_lm_config *c, const char *path, sae_err *err)
 {
     sae_map map;
     SAE_TRY(sae_map_open(&map, path, err));
@@ -189,7 +189,7 @@ static int open_directory(sae_lm_model **m, const char *dir, const sae_kernels *
     sae_lm_config c;
     sae_lm_store store = {0};
     char *path = sae_path_join(dir, "config.json");
-    int rc = path ? sae_lm_config_file(&c, path, err) : SAE_SET(err, SAE_ENOMEM, "out of memory");
+    int rc = path ? read_config(&c, path, err) : SAE_SET(err, SAE_ENOMEM, "out of memory");
     sae_free(path);
     SAE_TRY(rc);
     SAE_TRY(sae_lm_store_open(&store, dir, err));
@@ -324,7 +324,7 @@ int sae_lm_open_new(sae_lm **lm, const char *config, const char *tokenizer,
     sae_lm_config c;
     sae_lm_model *m = NULL;
     *lm = NULL;
-    SAE_GOTO(sae_lm_config_file(&c, config, err));
+    SAE_GOTO(read_config(&c, config, err));
     SAE_GOTO(sae_lm_model_open(&m, &c, src, k, dev, err));
     SAE_GOTO(open_tokenizer(m, tokenizer, NULL, err));
     *lm = &m->api;

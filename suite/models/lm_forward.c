@@ -133,7 +133,8 @@ int sae_lm_logits(const sae_lm_model *m, int64_t rows, const sae_real *h, sae_re
     return SAE_OK;
 }
 
-int32_t sae_lm_next_token(const sae_lm_group *g, int64_t row)
+/* The token that a row of the pass predicts: the next of its context; -1: none. */
+static int32_t next_token(const sae_lm_group *g, int64_t row)
 {
     int64_t lo = g->c0, hi = g->c1; /* the context that holds row: start[lo] <= row < start[hi] */
     while (hi - lo > 1) {
@@ -199,7 +200,7 @@ static int head_chunk(sae_lm_model *m, const sae_lm_group *g, int64_t r0, int64_
         memcpy(out->logits + row * c->vocab, z, (size_t)(rows * c->vocab) * sizeof *z);
 #pragma omp parallel for schedule(static) if (rows > 1)
     for (int64_t r = 0; r < rows; r++)
-        row_results(c, row + r, sae_lm_next_token(g, row + r), out, b != NULL, z + r * c->vocab);
+        row_results(c, row + r, next_token(g, row + r), out, b != NULL, z + r * c->vocab);
     return b ? head_back(m, b, r0, rows, z, err) : SAE_OK;
 }
 

@@ -133,8 +133,6 @@ int64_t sae_lm_head_rows(const sae_lm_config *c);
 /* z [rows x vocab] = logits of the normalised stream h. */
 int sae_lm_logits(const sae_lm_model *m, int64_t rows, const sae_real *h, sae_real *z,
                   sae_err *err);
-/* The token that a row of the pass predicts: the next of its context; -1: none. */
-int32_t sae_lm_next_token(const sae_lm_group *g, int64_t row);
 /* What the head gives to a backward pass. */
 typedef struct sae_lm_head_back {
     sae_real *dh;   /* [g->rows x d] d(sum of ce)/d(output of the final norm) */

@@ -215,7 +215,8 @@ int sae_rewrite_unbytes(const sae_rewrite *r, const char *p, size_t len, int fir
     return SAE_OK;
 }
 
-int sae_byte_token(const char *p, size_t len)
+/* The byte that a token "<0x0A>" stands for, -1 if it is none. */
+static int byte_of_token(const char *p, size_t len)
 {
     static const char digits[] = "0123456789ABCDEF";
     if (len != 6 || memcmp(p, "<0x", 3) != 0 || p[5] != '>' || !p[3] || !p[4])
@@ -228,7 +229,7 @@ int sae_rewrite_byte_token(const sae_rewrite *r, const char *p, size_t len, int 
                            sae_text *out, const sae_scratch *w)
 {
     (void)r, (void)first, (void)w;
-    int byte = sae_byte_token(p, len);
+    int byte = byte_of_token(p, len);
     if (byte >= 0)
         sae_text_putc(out, (char)byte);
     else

@@ -75,8 +75,6 @@ extern sae_rewrite_fn sae_rewrite_byte_token; /* "<0x0A>" becomes the byte */
 /* Bytes of white space at the beginning and at the end. */
 size_t sae_spaces_in_front(const char *p, size_t len);
 size_t sae_spaces_behind(const char *p, size_t len);
-/* The byte that a token "<0x0A>" stands for, -1 if it is none. */
-int sae_byte_token(const char *p, size_t len);
 /* base64 of a precompiled character map into r->content; SAE_EFORMAT when it is malformed. */
 int sae_charsmap_open(sae_rewrite *r, const char *base64, size_t len, sae_err *err);
 

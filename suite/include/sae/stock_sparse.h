@@ -86,19 +86,26 @@ static inline int stock_sparse_code(const sae_model *m, const sae_ctx *c, const 
     }
 }
 
-static inline int stock_sparse_forward(const sae_model *m, const sae_ctx *c, const sae_batch *b,
-                                       const stock_sparse *s, sae_tape *t)
+/* Everything of forward that follows from tape.code. */
+static inline int stock_sparse_losses(const sae_model *m, const sae_ctx *c, const sae_batch *b,
+                                      const stock_sparse *s, sae_tape *t)
 {
     stock_sparse_mem mem, held;
     stock_sparse_layout(s, &m->dim, b->B, c->mode, t->scratch, &mem);
     if (c->hold)
         stock_sparse_layout(s, &m->dim, b->B, c->mode, c->hold->scratch, &held);
-    SAE_TRY(stock_sparse_code(m, c, b, s, &t->code));
     SAE_TRY(stock_mse(m, c, b, t, s->mse, &mem.w));
     t->loss[1] = t->coef[1] = 0;
     if (c->mode == SAE_EVAL || !(s->auxk->alpha > 0))
         return SAE_OK;
     return stock_auxk_loss(m, c, b, t, &mem.w, &mem.a, c->hold ? &held.a : NULL);
+}
+
+static inline int stock_sparse_forward(const sae_model *m, const sae_ctx *c, const sae_batch *b,
+                                       const stock_sparse *s, sae_tape *t)
+{
+    SAE_TRY(stock_sparse_code(m, c, b, s, &t->code));
+    return stock_sparse_losses(m, c, b, s, t);
 }
 
 static inline int stock_sparse_backward(sae_model *m, const sae_ctx *c, const sae_batch *b,

@@ -176,8 +176,10 @@ static inline int stock_hold_code(const sae_encoder *e, const sae_code *held, sa
         for (int64_t i = held->rowptr[r]; i < held->rowptr[r + 1]; i++) {
             int32_t j = held->idx[i];
             sae_real pre = e->bias[j];
-            for (int64_t k = 0; k < e->x.cols; k++)
-                pre += (e->x.p[r * e->x.ld + k] - e->shift[k]) * e->w.p[j * e->w.ld + k];
+            for (int64_t k = 0; k < e->x.cols; k++) {
+                sae_real shift = e->shift ? e->shift[k] : 0;
+                pre += (e->x.p[r * e->x.ld + k] - shift) * e->w.p[j * e->w.ld + k];
+            }
             z->idx[i] = j;
             z->val[i] = pre;
         }

@@ -3,7 +3,7 @@
  * A feature is dead when it was last active at least `dead` rows ago, this batch included. With D
  * the dead features and e = y - xhat the residual of the main path,
  *
- *     z_aux = the k_aux best entries of pre among D, per row      ehat = z_aux W_dec (no bias)
+ *     z_aux = the k_aux best entries of pre among D, per row      ehat = z_aux W_dec
  *     auxk  = (1 / B) sum_r |ehat[r] - e[r]|^2                squared model units; 0 if D is empty
  *
  * enters the total with the coefficient alpha * scale / norm, all three constants of the
@@ -55,6 +55,8 @@ typedef struct stock_auxk { /* the loss in one step: its rule and its part of th
     const stock_auxk_opt *o;
     enum sae_key key; /* what ranks the dead features of a row */
     int loss;         /* index in tape.loss */
+    const sae_encoder *enc; /* what gives pre; NULL: stock_encoder */
+    const sae_real *bias;   /* [d_out] added to ehat (its gradient is the caller's), or NULL */
     stock_auxk_head *head;   /* [1] */
     int32_t *dead;           /* [n] dead features, ascending */
     uint64_t *fired, *count; /* [n] statistics with this batch */
@@ -137,7 +139,7 @@ static inline int stock_auxk_select(const sae_model *m, const sae_ctx *c, const 
                                     const sae_tape *t, stock_auxk *a, const stock_auxk *held,
                                     stock_auxk_head *head)
 {
-    sae_encoder e = stock_encoder(m, b);
+    sae_encoder e = a->enc ? *a->enc : stock_encoder(m, b);
     if (held) {
         sae_code support = held->z;
         *head = *held->head;
@@ -167,7 +169,7 @@ static inline int stock_auxk_loss(const sae_model *m, const sae_ctx *c, const sa
     if (head.dead == 0)
         return SAE_OK;
     sae_cmat err = stock_cmat(a->err, b->B, d);
-    SAE_TRY(c->k->code_decode(c->dev, &a->z, stock_w(m, STOCK_W_DEC), NULL,
+    SAE_TRY(c->k->code_decode(c->dev, &a->z, stock_w(m, STOCK_W_DEC), a->bias,
                               stock_mat(a->err, b->B, d)));
     SAE_TRY(c->k->shift_rows(c->dev, stock_cmat(a->err, 1, all), 1, target,
                              stock_mat(a->err, 1, all)));

@@ -50,6 +50,8 @@ static inline stock_bump stock_sparse_layout(const stock_sparse *s, const sae_di
     mem->a.o = s->auxk;
     mem->a.key = s->key;
     mem->a.loss = 1;
+    mem->a.enc = NULL;
+    mem->a.bias = NULL;
     stock_take_work(&at, dim, B, mode, &mem->w);
     if (mode == SAE_EVAL)
         return at;

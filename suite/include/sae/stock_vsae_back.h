@@ -1,0 +1,149 @@
+/* sae/stock_vsae_back.h - backward of the variational family (stock_vsae.h).
+ *
+ * Gradients of the means and log-variances are dense where the penalty is: they are formed a slab
+ * of rows at a time, in units of alpha, the factor between tape.resid and the gradient of xhat.
+ */
+#ifndef SAE_STOCK_VSAE_BACK_H
+#define SAE_STOCK_VSAE_BACK_H
+
+#include "stock_vsae_step.h"
+
+typedef struct stock_vsae_grad { /* what one backward is computed from */
+    const sae_batch *b;
+    const stock_vsae *s;
+    const sae_tape *t;
+    const stock_vsae_mem *mem;
+    sae_cmat dx;    /* gradient of xhat in units of alpha */
+    sae_real alpha;
+    double penalty; /* weight of the penalty on one entry, in units of alpha */
+} stock_vsae_grad;
+
+/* The listed rows of a slab as a code of values val. */
+static inline sae_code stock_vsae_rows(const sae_code *z, stock_slab at, sae_real *val)
+{
+    sae_code part = *z;
+    part.B = at.rows;
+    part.rowptr += at.r0;
+    part.val = val;
+    return part;
+}
+
+/* mem->dz = gradient of z, 0 where the code lists nothing. */
+static inline int stock_vsae_dz(const sae_model *m, const sae_ctx *c, const stock_vsae_grad *g,
+                                stock_slab at)
+{
+    sae_mat dz = stock_slab_mat(at, g->mem->dz);
+    if (g->t->code.dense)
+        return c->k->gemm(c->dev, 0, 1, 1,
+                          stock_cmat(g->dx.p + at.r0 * g->dx.ld, at.rows, g->dx.cols),
+                          stock_w(m, STOCK_W_DEC), 0, dz);
+    sae_code part = stock_vsae_rows(&g->t->code, at, g->mem->links.dval);
+    return c->k->code_to_dense(c->dev, &part, dz);
+}
+
+/* mem->a = z; entries that the code does not list are 0. */
+static inline int stock_vsae_z(const sae_ctx *c, const stock_vsae_grad *g, stock_slab at)
+{
+    const sae_code *z = &g->t->code;
+    size_t bytes = (size_t)(at.rows * at.n) * sizeof *z->val;
+    if (z->dense)
+        return c->be->copy(c->dev, g->mem->a, z->val + at.r0 * at.n, bytes, SAE_COPY_D2D);
+    sae_code part = stock_vsae_rows(z, at, z->val);
+    return c->k->code_to_dense(c->dev, &part, stock_slab_mat(at, g->mem->a));
+}
+
+/* The second head: dl = dz (z - mu) / 2 + penalty (exp(l) - 1) / 2, 0 where l is clamped. */
+static inline int stock_vsae_logvar_back(sae_model *m, const sae_ctx *c, const stock_vsae_grad *g,
+                                         sae_cmat mu, sae_cmat xc, stock_slab at)
+{
+    const stock_vsae_mem *mem = g->mem;
+    sae_mat a = stock_slab_mat(at, mem->a), dl = stock_slab_mat(at, mem->b);
+    sae_cmat ac = stock_slab_cmat(at, mem->a), dlc = stock_slab_cmat(at, mem->b);
+    sae_cmat raw = stock_slab_cmat(at, mem->logvar + at.r0 * at.n);
+    double centre = (STOCK_LOGVAR_LO + STOCK_LOGVAR_HI) / 2;
+    SAE_TRY(stock_vsae_z(c, g, at));
+    SAE_TRY(stock_slab_add(c, at, a.p, -1, mu.p));
+    SAE_TRY(c->k->mul(c->dev, (sae_real)0.5, stock_slab_cmat(at, mem->dz), ac, dl));
+    SAE_TRY(stock_vsae_logvar(c, mem, NULL, at, a.p));
+    SAE_TRY(c->k->map(c->dev, SAE_FN_EXP, 0, 0, ac, a));
+    SAE_TRY(c->k->shift_rows(c->dev, ac, -2, mem->half, a));
+    if (g->s->masked)
+        SAE_TRY(stock_slab_mul(c, at, a.p, mem->mask));
+    SAE_TRY(stock_slab_add(c, at, dl.p, g->penalty / 2, a.p));
+    SAE_TRY(c->k->shift_rows(c->dev, raw, (sae_real)(-2 * centre), mem->half, a));
+    SAE_TRY(c->k->window(c->dev, dlc, ac, STOCK_LOGVAR_HI - centre, dl));
+    SAE_TRY(c->k->gemm(c->dev, 1, 0, g->alpha, dlc, xc, 1, stock_grad(m, STOCK_W_VAR)));
+    return c->k->col_sum(c->dev, dlc, g->alpha, mem->dbv);
+}
+
+static inline int stock_vsae_slab_back(sae_model *m, const sae_ctx *c, const stock_vsae_grad *g,
+                                       stock_slab at)
+{
+    const stock_vsae_mem *mem = g->mem;
+    int64_t d = m->dim.d_in;
+    sae_mat dz = stock_slab_mat(at, mem->dz), a = stock_slab_mat(at, mem->a);
+    sae_cmat dzc = stock_slab_cmat(at, mem->dz), xc = stock_cmat(mem->w.xc + at.r0 * d, at.rows, d);
+    sae_cmat mu, pre = stock_slab_cmat(at, g->t->pre + at.r0 * at.n);
+    SAE_TRY(stock_vsae_mu(c, g->s, g->t, mem, at, &mu));
+    SAE_TRY(stock_vsae_dz(m, c, g, at));
+    if (g->s->masked)
+        SAE_TRY(stock_vsae_mask(c, &g->t->code, mem, at));
+    if (mem->logvar)
+        SAE_TRY(stock_vsae_logvar_back(m, c, g, mu, xc, at));
+    SAE_TRY(c->k->window(c->dev, mu, mu, STOCK_MU_CLIP, a));
+    if (g->s->masked)
+        SAE_TRY(stock_slab_mul(c, at, a.p, mem->mask));
+    SAE_TRY(stock_slab_add(c, at, dz.p, g->penalty, a.p));
+    if (g->s->o->relu_mu)
+        SAE_TRY(c->k->gate(c->dev, dzc, pre, dz));
+    SAE_TRY(c->k->gemm(c->dev, 1, 0, g->alpha, dzc, xc, 1, stock_grad(m, STOCK_W_ENC)));
+    return c->k->col_sum(c->dev, dzc, g->alpha, mem->w.dbe);
+}
+
+/* The decoder's gradient, and for a listed code the gradient of its values in links.dval. */
+static inline int stock_vsae_decoder_back(sae_model *m, const sae_ctx *c, const stock_vsae_grad *g,
+                                          stock_links *l)
+{
+    const sae_code *z = &g->t->code;
+    sae_mat dw = stock_grad(m, STOCK_W_DEC);
+    SAE_TRY(stock_centre_decoder(m, c, g->dx, g->alpha));
+    if (z->dense)
+        return c->k->gemm(c->dev, 1, 0, g->alpha, stock_cmat(z->val, z->B, z->n), g->dx, 1, dw);
+    SAE_TRY(c->k->code_grad(c->dev, z, g->dx, stock_w(m, STOCK_W_DEC), l->dval));
+    SAE_TRY(c->k->code_transpose(c->dev, z, &l->csc));
+    return c->k->code_outer(c->dev, &l->csc, z->val, g->alpha, g->dx, dw);
+}
+
+/* The dead-feature loss; *dx as in stock_auxk_back. */
+static inline int stock_vsae_aux_back(sae_model *m, const sae_ctx *c, const stock_vsae *s,
+                                      sae_tape *t, stock_vsae_mem *mem, sae_cmat *dx)
+{
+    if (!s->auxk || !(t->coef[2] > 0))
+        return SAE_OK;
+    SAE_TRY(stock_auxk_back(m, c, t, &mem->w, &mem->aux, dx));
+    if (s->o->pre_bias)
+        return SAE_OK;
+    return stock_centre_decoder(m, c, stock_cmat(mem->aux.err, t->B, m->dim.d_out),
+                                stock_alpha(t->coef[2], t->B));
+}
+
+static inline int stock_vsae_backward(sae_model *m, const sae_ctx *c, const sae_batch *b,
+                                      const stock_vsae *s, sae_tape *t)
+{
+    stock_vsae_mem mem;
+    stock_slab at = {0, 0, m->dim.n};
+    stock_vsae_layout(s, &m->dim, b->B, c->mode, t->scratch, &mem);
+    stock_vsae_grad g = {b, s, t, &mem, stock_resid(m, t), stock_alpha(t->coef[0], b->B),
+                         t->coef[1] / (2 * t->coef[0])};
+    SAE_TRY(stock_centre_begin(m, c, b, s->o->pre_bias, &mem.w));
+    SAE_TRY(stock_fill(c, mem.dbv, m->dim.n, 0));
+    SAE_TRY(stock_vsae_aux_back(m, c, s, t, &mem, &g.dx));
+    SAE_TRY(stock_vsae_decoder_back(m, c, &g, &mem.links));
+    while (stock_vsae_next(&at, b->B))
+        SAE_TRY(stock_vsae_slab_back(m, c, &g, at));
+    if (mem.logvar)
+        SAE_TRY(stock_centre_head(m, c, STOCK_W_VAR, STOCK_B_VAR, s->o->pre_bias, mem.dbv));
+    return stock_centre_head(m, c, STOCK_W_ENC, STOCK_B_ENC, s->o->pre_bias, mem.w.dbe);
+}
+
+#endif

@@ -18,6 +18,20 @@ static const sae_option options[] = {
 static const sae_tensor_spec tensors[] = {STOCK_TENSORS(SAE_T_UNIT_ROWS), {0}};
 static const char *const losses[] = {"mse", "l2", "auxk", NULL};
 
+static const sae_train_defaults baseline_train = {
+    .lr = 2.83e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip_norm = 1, .warmup = 200,
+    .decay = 0.2};
+
+static const sae_preset presets[] = {
+    {"paper_full", "beta=1,auxk=0", NULL, "the preprint's Pythia runs"},
+    {"october", "beta=0.5,auxk=0.5,dead=1000", NULL, "the same preset in the code of October 2025"},
+    {"gelu_sweep", "k=256,beta=1,auxk=0.03125", NULL, "the sweep over beta on gelu-1l"},
+    {"topk_baseline",
+     "beta=0,auxk=0.03125,pre_bias=1,init_b_dec=median,atom_norm=unit,init_norm=1", &baseline_train,
+     "the preprint's TopK baseline"},
+    {0},
+};
+
 static stock_vsae rule(const opt *o)
 {
     stock_vsae s = {&o->vsae, NULL, &o->auxk, o->k, 0};
@@ -89,4 +103,5 @@ const sae_variant sae_variant_vsae_l2 = {
     .backward = backward,
     .flops = flops,
     .tensor_flags = tensor_flags,
+    .presets = presets,
 };

@@ -25,6 +25,18 @@ static const sae_option options[] = {
 static const sae_tensor_spec tensors[] = {STOCK_TENSORS(SAE_T_UNIT_ROWS), STOCK_VAR_TENSORS, {0}};
 static const char *const losses[] = {"mse", "kl", "auxk", NULL};
 
+static const sae_train_defaults class_train = {
+    .lr = 5e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip_norm = 1, .warmup = 200,
+    .decay = 0.2};
+
+static const sae_preset presets[] = {
+    {"restudy", "k=256,beta=0.0001,auxk=0.03125", NULL, "the authors' re-study of 2026, noise on"},
+    {"masked_kl", "kl=masked,relu_mu=0,dead=10000", NULL, "the code's vsae_topk_masked_kl"},
+    {"lesswrong", "var=fixed,sigma=1", NULL, "the text of the first version: variance 1"},
+    {"class_defaults", "beta=500,auxk=0.03125", &class_train, "defaults of the code's class"},
+    {0},
+};
+
 static stock_vsae rule(const opt *o)
 {
     stock_vsae s = {&o->vsae, &o->var, &o->auxk, o->k, o->kl == KL_MASKED};
@@ -79,7 +91,7 @@ const sae_variant sae_variant_vsae_topk = {
     .size = sizeof(sae_variant),
     .name = "vsae_topk",
     .summary = "TopK of noisy activations, with a KL penalty on their distribution",
-    .source = "Baker and Li 2025, Analysis of variational sparse autoencoders, section 3 and its code",
+    .source = "Baker and Li 2025, Analysis of variational sparse autoencoders, text and code",
     .caps = SAE_CAP_LINEAR_DEC | SAE_CAP_SIGNED | SAE_CAP_STOCHASTIC,
     .opt_size = sizeof(opt),
     .options = options,
@@ -96,4 +108,5 @@ const sae_variant sae_variant_vsae_topk = {
     .backward = backward,
     .flops = flops,
     .tensor_flags = tensor_flags,
+    .presets = presets,
 };

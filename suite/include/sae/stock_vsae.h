@@ -17,7 +17,8 @@
  * The methods forward and backward are in stock_vsae_step.h.
  *
  * Losses: "mse", the penalty (0 with coefficient 0 in EVAL), and "auxk" where `auxk` is set. AuxK
- * ranks and decodes the means, not the noisy z; it adds b_dec when the encoder does not subtract it.
+ * ranks and decodes the means, not the noisy z; it adds b_dec when the encoder does not subtract
+ * it.
  */
 #ifndef SAE_STOCK_VSAE_H
 #define SAE_STOCK_VSAE_H
@@ -56,17 +57,61 @@ typedef struct stock_var_opt {
 } stock_var_opt;
 
 #define STOCK_VSAE_OPTIONS(T, m, def_beta, def_relu)                                               \
-    {"beta", SAE_OPT_REAL, SAE_OPT_SCHED, offsetof(T, m.beta), (def_beta), 0, 1e9, NULL, NULL,     \
-     "1", "weight of the penalty on means"},                                                       \
-        {"kl_warmup", SAE_OPT_REAL, 0, offsetof(T, m.warmup), 0.1, 0, 1, NULL, NULL, "1",          \
+    {"beta",                                                                                       \
+     SAE_OPT_REAL,                                                                                 \
+     SAE_OPT_SCHED,                                                                                \
+     offsetof(T, m.beta),                                                                          \
+     (def_beta),                                                                                   \
+     0,                                                                                            \
+     1e9,                                                                                          \
+     NULL,                                                                                         \
+     NULL,                                                                                         \
+     "1",                                                                                          \
+     "weight of the penalty on means"},                                                            \
+        {"kl_warmup",                                                                              \
+         SAE_OPT_REAL,                                                                             \
+         0,                                                                                        \
+         offsetof(T, m.warmup),                                                                    \
+         0.1,                                                                                      \
+         0,                                                                                        \
+         1,                                                                                        \
+         NULL,                                                                                     \
+         NULL,                                                                                     \
+         "1",                                                                                      \
          "share of the steps over which the penalty's weight rises linearly from 0"},              \
-        {"relu_mu", SAE_OPT_BOOL, 0, offsetof(T, m.relu_mu), (def_relu), 0, 1, NULL, NULL, "1",    \
+        {"relu_mu",                                                                                \
+         SAE_OPT_BOOL,                                                                             \
+         0,                                                                                        \
+         offsetof(T, m.relu_mu),                                                                   \
+         (def_relu),                                                                               \
+         0,                                                                                        \
+         1,                                                                                        \
+         NULL,                                                                                     \
+         NULL,                                                                                     \
+         "1",                                                                                      \
          "means are positive parts of the encoder's output"},                                      \
         STOCK_CENTRE_OPTION(T, m.pre_bias, 0),                                                     \
-        {"atom_norm", SAE_OPT_ENUM, 0, offsetof(T, m.atoms), STOCK_ATOMS_FREE, 0,                  \
-         STOCK_ATOMS_UNIT, stock_atoms_names, NULL, "1",                                           \
+        {"atom_norm",                                                                              \
+         SAE_OPT_ENUM,                                                                             \
+         0,                                                                                        \
+         offsetof(T, m.atoms),                                                                     \
+         STOCK_ATOMS_FREE,                                                                         \
+         0,                                                                                        \
+         STOCK_ATOMS_UNIT,                                                                         \
+         stock_atoms_names,                                                                        \
+         NULL,                                                                                     \
+         "1",                                                                                      \
          "rows of W_dec are free, or keep unit norm"},                                             \
-        {"init_norm", SAE_OPT_REAL, 0, offsetof(T, m.dec_norm), 0.1, 1e-6, 1e3, NULL, NULL, "1",   \
+        {"init_norm",                                                                              \
+         SAE_OPT_REAL,                                                                             \
+         0,                                                                                        \
+         offsetof(T, m.dec_norm),                                                                  \
+         0.1,                                                                                      \
+         1e-6,                                                                                     \
+         1e3,                                                                                      \
+         NULL,                                                                                     \
+         NULL,                                                                                     \
+         "1",                                                                                      \
          "first norm of the rows of W_enc, and of W_dec with atom_norm=free"},                     \
     {                                                                                              \
         "init_b_dec", SAE_OPT_ENUM, 0, offsetof(T, m.init.b_dec), STOCK_BIAS_ZERO, 0,              \
@@ -75,12 +120,30 @@ typedef struct stock_var_opt {
     }
 
 #define STOCK_VAR_OPTIONS(T, m)                                                                    \
-    {"var", SAE_OPT_ENUM, 0, offsetof(T, m.var), STOCK_VAR_LEARNED, 0, STOCK_VAR_OFF,              \
-     stock_var_names, NULL, "1", "variance: a learned head, sigma everywhere, or no noise"},       \
-        {"sigma", SAE_OPT_REAL, 0, offsetof(T, m.sigma), 1, 1e-6, 1e3, NULL, NULL, "1",            \
+    {"var",                                                                                        \
+     SAE_OPT_ENUM,                                                                                 \
+     0,                                                                                            \
+     offsetof(T, m.var),                                                                           \
+     STOCK_VAR_LEARNED,                                                                            \
+     0,                                                                                            \
+     STOCK_VAR_OFF,                                                                                \
+     stock_var_names,                                                                              \
+     NULL,                                                                                         \
+     "1",                                                                                          \
+     "variance: a learned head, sigma everywhere, or no noise"},                                   \
+        {"sigma",                                                                                  \
+         SAE_OPT_REAL,                                                                             \
+         0,                                                                                        \
+         offsetof(T, m.sigma),                                                                     \
+         1,                                                                                        \
+         1e-6,                                                                                     \
+         1e3,                                                                                      \
+         NULL,                                                                                     \
+         NULL,                                                                                     \
+         "1",                                                                                      \
          "standard deviation with var=fixed"},                                                     \
-        {"init_logvar", SAE_OPT_REAL, 0, offsetof(T, m.logvar), -2, -100, 100, NULL, NULL, "1",    \
-         "first b_var"},                                                                           \
+        {"init_logvar", SAE_OPT_REAL, 0,   offsetof(T, m.logvar), -2, -100, 100,                   \
+         NULL,          NULL,         "1", "first b_var"},                                         \
     {                                                                                              \
         "eval_sampling", SAE_OPT_ENUM, 0, offsetof(T, m.sample), STOCK_SAMPLE_MEAN, 0,             \
             STOCK_SAMPLE_NOISE, stock_sample_names, NULL, "1",                                     \
@@ -132,8 +195,8 @@ static inline int stock_vsae_sparse(const stock_vsae *s, enum sae_mode mode)
 
 static inline uint64_t stock_vsae_caps(const stock_vsae *s)
 {
-    int noise = stock_vsae_noise(s, SAE_TRAIN), sign = noise || !s->o->relu_mu;
-    return (sign ? SAE_CAP_SIGNED : 0u) | (noise ? SAE_CAP_STOCHASTIC : 0u);
+    uint64_t noise = stock_vsae_noise(s, SAE_TRAIN) ? SAE_CAP_STOCHASTIC : 0;
+    return noise | (noise || !s->o->relu_mu ? SAE_CAP_SIGNED : 0);
 }
 
 static inline enum sae_key stock_vsae_key(const stock_vsae *s)
@@ -153,7 +216,7 @@ static inline stock_bump stock_vsae_layout(const stock_vsae *s, const sae_dims *
                                            enum sae_mode mode, void *scratch, stock_vsae_mem *mem)
 {
     stock_bump at = stock_bump_at(scratch);
-    int64_t slab = B < STOCK_VSAE_SLAB ? B : STOCK_VSAE_SLAB, n = dim->n;
+    int64_t slab = B < STOCK_VSAE_SLAB ? B : (int64_t)STOCK_VSAE_SLAB, n = dim->n;
     int noise = stock_vsae_noise(s, mode), listed = s->k != STOCK_VSAE_ALL;
     memset(mem, 0, sizeof *mem);
     stock_take_work(&at, dim, B, mode, &mem->w);
@@ -207,9 +270,9 @@ static inline int stock_vsae_init_var(sae_model *m, const sae_ctx *c, double log
         for (int64_t i = 0; i < w.cols; i += STOCK_CHUNK) {
             int64_t some = stock_some(w.cols - i);
             for (int64_t k = 0; k < some; k++) {
-                sae_u4 u = sae_philox(c->seed, SAE_STREAM_INIT,
-                                      ((uint64_t)STOCK_W_VAR << 32) + (uint64_t)j,
-                                      (uint32_t)(i + k));
+                sae_u4 u =
+                    sae_philox(c->seed, SAE_STREAM_INIT,
+                               ((uint64_t)STOCK_W_VAR << 32) + (uint64_t)j, (uint32_t)(i + k));
                 chunk[k] = (sae_real)(bound * (2 * sae_u01_wide(u.v[0], u.v[1]) - 1));
             }
             SAE_TRY(stock_put(c, w.p + j * w.ld + i, chunk, (size_t)some * sizeof *chunk));
@@ -231,17 +294,6 @@ static inline int stock_vsae_init(sae_model *m, const sae_ctx *c, const sae_batc
 static inline uint32_t stock_vsae_flags(const stock_vsae_opt *o, const sae_tensor_spec *spec)
 {
     return o->atoms == STOCK_ATOMS_UNIT ? spec->flags : spec->flags & ~(uint32_t)SAE_T_UNIT_ROWS;
-}
-
-static inline double stock_vsae_flops(const stock_vsae *s, const sae_dims *dim, int64_t B,
-                                      enum sae_mode mode)
-{
-    double heads = stock_vsae_learned(s) ? 2 : 1, dense = s->k == STOCK_VSAE_ALL ? 1 : 0;
-    double one = 2 * (double)B * (double)dim->n * (double)dim->d_in;
-    double listed = 2 * (double)stock_vsae_cap(s, dim, B) * (double)dim->d_in * (1 - dense);
-    if (mode == SAE_EVAL)
-        return one * (stock_vsae_fused(s, mode) ? 1 : heads) + one * dense + listed;
-    return one * (2 * heads + 3 * dense) + 3 * listed;
 }
 
 #endif

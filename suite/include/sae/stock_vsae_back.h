@@ -1,4 +1,4 @@
-/* sae/stock_vsae_back.h - backward of the variational family (stock_vsae.h).
+/* sae/stock_vsae_back.h - backward of the variational family (stock_vsae.h), and its cost.
  *
  * Gradients of the means and log-variances are dense where the penalty is: they are formed a slab
  * of rows at a time, in units of alpha, the factor between tape.resid and the gradient of xhat.
@@ -13,7 +13,7 @@ typedef struct stock_vsae_grad { /* what one backward is computed from */
     const stock_vsae *s;
     const sae_tape *t;
     const stock_vsae_mem *mem;
-    sae_cmat dx;    /* gradient of xhat in units of alpha */
+    sae_cmat dx; /* gradient of xhat in units of alpha */
     sae_real alpha;
     double penalty; /* weight of the penalty on one entry, in units of alpha */
 } stock_vsae_grad;
@@ -133,7 +133,12 @@ static inline int stock_vsae_backward(sae_model *m, const sae_ctx *c, const sae_
     stock_vsae_mem mem;
     stock_slab at = {0, 0, m->dim.n};
     stock_vsae_layout(s, &m->dim, b->B, c->mode, t->scratch, &mem);
-    stock_vsae_grad g = {b, s, t, &mem, stock_resid(m, t), stock_alpha(t->coef[0], b->B),
+    stock_vsae_grad g = {b,
+                         s,
+                         t,
+                         &mem,
+                         stock_resid(m, t),
+                         stock_alpha(t->coef[0], b->B),
                          t->coef[1] / (2 * t->coef[0])};
     SAE_TRY(stock_centre_begin(m, c, b, s->o->pre_bias, &mem.w));
     SAE_TRY(stock_fill(c, mem.dbv, m->dim.n, 0));
@@ -144,6 +149,18 @@ static inline int stock_vsae_backward(sae_model *m, const sae_ctx *c, const sae_
     if (mem.logvar)
         SAE_TRY(stock_centre_head(m, c, STOCK_W_VAR, STOCK_B_VAR, s->o->pre_bias, mem.dbv));
     return stock_centre_head(m, c, STOCK_W_ENC, STOCK_B_ENC, s->o->pre_bias, mem.w.dbe);
+}
+
+/* Floating-point operations of forward, and of backward in TRAIN. */
+static inline double stock_vsae_flops(const stock_vsae *s, const sae_dims *dim, int64_t B,
+                                      enum sae_mode mode)
+{
+    double heads = stock_vsae_learned(s) ? 2 : 1, dense = s->k == STOCK_VSAE_ALL ? 1 : 0;
+    double one = 2 * (double)B * (double)dim->n * (double)dim->d_in;
+    double listed = 2 * (double)stock_vsae_cap(s, dim, B) * (double)dim->d_in * (1 - dense);
+    if (mode == SAE_EVAL)
+        return one * (stock_vsae_fused(s, mode) ? 1 : heads) + one * dense + listed;
+    return one * (2 * heads + 3 * dense) + 3 * listed;
 }
 
 #endif

@@ -41,8 +41,7 @@ static inline int stock_slab_add(const sae_ctx *c, stock_slab s, sae_real *p, do
 
 static inline int stock_slab_mul(const sae_ctx *c, stock_slab s, sae_real *p, const sae_real *q)
 {
-    return c->k->mul(c->dev, 1, stock_slab_cmat(s, p), stock_slab_cmat(s, q),
-                     stock_slab_mat(s, p));
+    return c->k->mul(c->dev, 1, stock_slab_cmat(s, p), stock_slab_cmat(s, q), stock_slab_mat(s, p));
 }
 
 /* ---- one slab of the model ------------------------------------------------------------------- */
@@ -165,8 +164,8 @@ static inline int stock_vsae_kl(const sae_model *m, const sae_ctx *c, const stoc
     while (stock_vsae_next(&at, B))
         SAE_TRY(stock_vsae_kl_slab(c, s, t, mem, held, at));
     SAE_TRY(stock_mean(c, B, mem->row, &mean));
-    SAE_TRY(c->k->row_dot(c->dev, stock_cmat(mem->sum, 1, n), stock_cmat(mem->half, 1, n),
-                          mem->row));
+    SAE_TRY(
+        c->k->row_dot(c->dev, stock_cmat(mem->sum, 1, n), stock_cmat(mem->half, 1, n), mem->row));
     SAE_TRY(stock_get(c, &variances, mem->row, sizeof variances));
     double entries = s->masked ? (double)t->code.nnz / (double)B : (double)n;
     t->loss[1] = 0.5 * mean + variances / (double)B + entries * stock_vsae_constant(s);

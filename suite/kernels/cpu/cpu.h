@@ -15,7 +15,7 @@
     X(project_rows) X(adam_step) X(unit_rows)                                                      \
     X(fire_update) X(normal_fill) X(gate)                                                          \
     X(map) X(mul) X(scale) X(window) X(col_max) X(cross) X(eigh) X(solve_spd)                      \
-    X(row_prefix) X(code_slice) X(code_scale)
+    X(row_prefix) X(code_slice) X(code_scale) X(pursuit)
 
 #define SAE_CPU(op) sae_k_##op##_cpu
 #define SAE_CPU_PROTOTYPE(op) SAE_DECL_##op(SAE_CPU(op));
@@ -25,7 +25,8 @@ SAE_CPU_LIST(SAE_CPU_PROTOTYPE)
 /* Slots of the workspace. A kernel may use several at once; no kernel calls another while it holds
  * one that the other uses. */
 enum { OWN_PACK, OWN_ROWS, OWN_LIST, OWN_BOUND, OWN_KEY, OWN_POOL, OWN_TILE };
-enum { ALL_WORKERS, ALL_ENTRIES, ALL_KEYS, ALL_BOUNDS, ALL_CURSOR, ALL_SUMS, ALL_LANES };
+enum { ALL_WORKERS, ALL_ENTRIES, ALL_KEYS, ALL_BOUNDS, ALL_CURSOR, ALL_SUMS, ALL_LANES,
+       ALL_GRAM };
 
 /* Rows per unit of dynamic scheduling; results do not depend on it. */
 enum { CHUNK_ROWS = 32 };

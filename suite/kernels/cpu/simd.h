@@ -78,6 +78,10 @@ typedef struct sae_simd {
     /* tile[h * W + l] += sum_r a[r * SAE_CROSS_HEIGHT + h] * b[r * W + l], W = width / 2, r
      * ascending. */
     void (*cross)(int64_t rows, const double *a, const double *b, double *tile);
+    double (*wide_dot)(const double *r, const float *w, int64_t n);
+    double (*wide_add)(double *r, double by, const float *w, int64_t n); /* r += by * w; |r|^2 */
+    /* c += by * g unless g is NULL; the largest c under the mask, NaN passed over. */
+    float (*peak)(float *c, float by, const float *g, int64_t n, uint32_t mask);
 } sae_simd;
 
 extern const sae_simd sae_simd_generic;

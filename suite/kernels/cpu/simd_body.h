@@ -190,4 +190,7 @@ const sae_simd SIMD_TABLE = {
     .window = window,
     .max_to = max_to,
     .cross = cross,
+    .wide_dot = wide_dot,
+    .wide_add = wide_add,
+    .peak = peak,
 };

@@ -155,3 +155,66 @@ static void cross(int64_t rows, const double *a, const double *b, double *tile)
         *(vdu *)(tile + h * VL + PART) = acc[h][1];
     }
 }
+
+/* 16 lanes, folded by halves. */
+static double wide_dot(const double *r, const float *w, int64_t n)
+{
+    double lane[SAE_SUM_LANES] = {0};
+    int64_t i = 0;
+    for (; i + SAE_SUM_LANES <= n; i += SAE_SUM_LANES)
+        for (int l = 0; l < SAE_SUM_LANES; l++)
+            lane[l] += r[i + l] * (double)w[i + l];
+    for (int l = 0; i < n; i++, l++)
+        lane[l] += r[i] * (double)w[i];
+    return sae_fold_lanes(lane);
+}
+
+static double wide_add(double *restrict r, double by, const float *restrict w, int64_t n)
+{
+    double lane[SAE_SUM_LANES] = {0};
+    int64_t i = 0;
+    for (; i + SAE_SUM_LANES <= n; i += SAE_SUM_LANES)
+        for (int l = 0; l < SAE_SUM_LANES; l++) {
+            r[i + l] += by * (double)w[i + l];
+            lane[l] += r[i + l] * r[i + l];
+        }
+    for (int l = 0; i < n; i++, l++) {
+        r[i] += by * (double)w[i];
+        lane[l] += r[i] * r[i];
+    }
+    return sae_fold_lanes(lane);
+}
+
+/* ---- the largest score ----------------------------------------------------------------------- */
+
+static inline vf larger(vf a, vf b) /* b where a is NaN */
+{
+    vi more = a > b;
+    return (vf)(((vi)a & more) | ((vi)b & ~more));
+}
+
+static float peak(float *c, float by, const float *g, int64_t n, uint32_t mask)
+{
+    vf top[2] = {all(-INFINITY), all(-INFINITY)};
+    float best = -INFINITY, lane[VL];
+    int64_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH)
+        for (int q = 0; q < 2; q++) {
+            vf x = load(c + i + q * VL);
+            if (g) {
+                x += load(g + i + q * VL) * by;
+                store(c + i + q * VL, x);
+            }
+            top[q] = larger(score_of(x, mask), top[q]);
+        }
+    for (; i < n; i++) {
+        if (g)
+            c[i] += g[i] * by;
+        float score = mask >> 31 ? c[i] : fabsf(c[i]);
+        best = score > best ? score : best;
+    }
+    store(lane, larger(top[0], top[1]));
+    for (int l = 0; l < VL; l++)
+        best = lane[l] > best ? lane[l] : best;
+    return best;
+}

@@ -233,8 +233,8 @@ SAE_DECL_pursuit(SAE_REF(pursuit))
         for (int64_t i = 0; i < x.cols; i++)
             sum += row[i] = (double)row_of(x, r)[i];
         if (isfinite(sum)) {
-            int64_t k = p->k_row ? p->k_row[r] : p->k;
-            code_row(&q, q.p->solver == SAE_SOLVE_OMP && k > q.k_cap ? q.k_cap : k);
+            int64_t k = p->k_row && p->k_row[r] < p->k ? p->k_row[r] : p->k;
+            code_row(&q, p->solver == SAE_SOLVE_OMP && k > q.k_cap ? q.k_cap : k);
             put_row(&q, z);
         } else {
             z->nan += w.rows;

@@ -81,13 +81,15 @@ enum sae_fn {
 };
 
 /* Sparse codes over a dictionary by greedy selection. r = x at the start; every step takes the atom
- * j with the largest |<r, w[j]>| (lower index first) and stops the row when that is 0.
+ * j with the largest |<r, w[j]>| (lower index first) and stops the row when that is at most
+ * 1e-12 |x| max |w|, which is rounding.
  *   MP        z[j] += <r, w[j]>; an atom may be taken again     (Mallat & Zhang 1993)
  *   OMP       least squares on the atoms taken so far; atoms that are linearly dependent on them
  *             (squared distance below 1e-7) are passed over     (Pati et al. 1993)
  *   GRADIENT  with g = <r, w> on the active atoms (z[j] != 0) and the one taken, z += s g, s the
  *             exact line search                                 (Blumensath & Davies 2008)
- * Rows of w have unit norm for MP and OMP; a zero row is never taken. */
+ * Rows of w have unit norm for MP and OMP; a zero row is never taken. A row of x that is not finite
+ * has no entries and counts n NaN. */
 enum sae_solver { SAE_SOLVE_MP, SAE_SOLVE_OMP, SAE_SOLVE_GRADIENT };
 
 typedef struct sae_pursuit {

@@ -37,7 +37,7 @@ static float below(double v)
 static int64_t best_atom(const sae_chase *q, const sae_quarry *s)
 {
     float lo = below((double)s->top - 2 * s->off);
-    double best = 0;
+    double best = 1e-12 * sqrt(s->x2) * q->norm;
     int64_t at = -1;
     for (int64_t j0 = 0; j0 < q->w.rows; j0 += SAE_SCAN) {
         uint64_t nan;

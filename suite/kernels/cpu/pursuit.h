@@ -37,7 +37,7 @@ typedef struct sae_quarry {
 /* Take atom j. */
 void sae_chase_step(const sae_chase *q, sae_quarry *s, int64_t j);
 
-/* c is off by no more than the roundings of a chain of d products, of r to float and of c itself. */
+/* By how much c may be off: a chain of d products is rounded, and r to float, and c itself. */
 static inline double sae_chase_error(const sae_chase *q, double norms)
 {
     return ((double)q->w.cols + 4) * 0x1p-24 * norms + 1e-36;

@@ -19,6 +19,7 @@ typedef struct row_work { /* of one row; all double */
     int64_t count;
     double *l, *rhs, *sol; /* [k x k], [k], [k] OMP: Cholesky factor, <x, w> and solution */
     const double *x;      /* [d] */
+    double norm, floor;   /* of the largest atom; no score up to `floor` counts */
     char *out_of_use;     /* [n] OMP: taken or dependent */
     int64_t k_cap;
 } row_work;
@@ -50,7 +51,7 @@ static double norm2(const double *v, int64_t n)
 /* The atom to take, -1 when none has a correlation. */
 static int64_t best_atom(row_work *q)
 {
-    double best = 0;
+    double best = q->floor;
     int64_t at = -1;
     for (int64_t j = 0; j < q->w.rows; j++) {
         double c = q->corr[j] = dot_atom(q, q->r, j);
@@ -175,6 +176,7 @@ static void code_row(row_work *q, int64_t k)
     memset(q->out_of_use, 0, (size_t)n);
     memcpy(q->r, q->x, (size_t)d * sizeof *q->r);
     q->count = 0;
+    q->floor = 1e-12 * sqrt(norm2(q->x, d)) * q->norm;
     for (int64_t i = 0; i < k && norm2(q->r, d) > tol2; i++)
         if (!step[q->p->solver](q))
             break;
@@ -225,6 +227,8 @@ SAE_DECL_pursuit(SAE_REF(pursuit))
     int rc = open_work(dev, &q);
     if (rc)
         return rc;
+    for (int64_t j = 0; j < w.rows; j++)
+        q.norm = fmax(q.norm, sqrt(gram(&q, j, j)));
     z->B = x.rows;
     z->n = w.rows;
     z->nnz = z->nan = z->rowptr[0] = 0;

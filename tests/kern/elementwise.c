@@ -94,7 +94,10 @@ static void expect(each_case *c)
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < cols; i++) {
             double want = expected(c, r, i);
-            c->bound[r * cols + i] = (U24 + 0x1p-34) * fabs(want) + 0x1p-150;
+            int half; /* exponent of half a unit in the last place */
+            frexp(want, &half);
+            half = half - 25 > -150 ? half - 25 : -150;
+            c->bound[r * cols + i] = ldexp(1, half) + 0x1p-34 * fabs(want);
             c->want[r * cols + i] = isinf((float)want) ? copysign(INFINITY, want) : want;
             c->out.p[r * c->out.ld + i] = c->a.p[r * c->a.ld + i];
         }

@@ -195,6 +195,28 @@ static void worked(enum sae_solver solver, int64_t k)
     kern_run(&q);
 }
 
+/* The second atom is best, the first depends on it (squared distance 1e-8) but has a correlation
+ * with what is left: it is passed over, once, and the third is taken. */
+static void check_dependent(const impl *im, void *ctx)
+{
+    const chase_case *c = ctx;
+    (void)im;
+    if (c->z.nnz != 2 || c->z.idx[0] != 1 || c->z.idx[1] != 2)
+        kern_fail("%lld entries, atoms %d, %d", (long long)c->z.nnz, (int)c->z.idx[0],
+                  (int)c->z.idx[1]);
+}
+
+static void dependent(void)
+{
+    static const float w[] = {1, 0, 0, 1, 1e-4f, 0, 0, 0, 1}, x[] = {1, 1, 1e-5f};
+    if (!kern_case("pursuit omp dependent atoms"))
+        return;
+    chase_case c = {.p = {.solver = SAE_SOLVE_OMP, .k = 2}, .x = {x, 1, 3, 3}, .w = {w, 3, 3, 3}};
+    c.z = kern_code(1, 3, 3);
+    kcase q = {run_chase, check_dependent, &c, 0, 0, SAE_OK};
+    kern_run(&q);
+}
+
 /* ---- step by step ---- */
 
 typedef struct state { /* of the row after some steps */
@@ -432,6 +454,7 @@ void test_pursuit(void)
 {
     worked(SAE_SOLVE_MP, 3);
     worked(SAE_SOLVE_OMP, 2);
+    dependent();
     for (int s = SAE_SOLVE_MP; s <= SAE_SOLVE_GRADIENT; s++) {
         enum sae_solver solver = (enum sae_solver)s;
         for (int i = 0; i < 14; i++) {
@@ -455,6 +478,7 @@ void test_pursuit(void)
     exact(6, 1, SAE_SOLVE_MP, 1);
     steps(SAE_SOLVE_MP, 90, 70, 60, 1, 0);
     steps(SAE_SOLVE_GRADIENT, 90, 40, 30, 1, 0);
+    steps(SAE_SOLVE_GRADIENT, 60, 5, 20, 1, 0); /* coefficients are clipped */
     steps(SAE_SOLVE_OMP, 12, 40, 15, 0, 0); /* more steps than atoms */
     refused(7, 3, 0, SAE_SOLVE_MP, 0);
     refused(8, -1, 0, SAE_SOLVE_MP, 0);

@@ -45,8 +45,6 @@ static int64_t best_atom(const sae_chase *q, const sae_quarry *s)
         uint64_t hit = q->simd->scan(s->c + j0, count, q->mask, &lo, 0, &nan);
         for (; hit; hit &= hit - 1) {
             int64_t j = j0 + __builtin_ctzll(hit);
-            if (s->dead && s->dead[j])
-                continue;
             double score = q->simd->wide_dot(s->r, row_of(q->w, j), q->w.cols);
             if (!q->p->positive)
                 score = fabs(score);
@@ -154,7 +152,7 @@ static void resume(const sae_chase *q, const block *b, int64_t i)
 {
     sae_quarry *s = &b->row[b->waiting[i]];
     memcpy(s->c, b->product + i * q->w.rows, (size_t)q->w.rows * sizeof *s->c);
-    s->top = q->simd->peak(s->c, 0, NULL, q->w.rows, q->mask);
+    sae_chase_peak(q, s);
     s->off = sae_chase_error(q, q->norm * sqrt(s->r2));
     s->stale = 0;
     s->fresh = 1;

@@ -34,6 +34,8 @@ typedef struct sae_quarry {
     unsigned char *dead;     /* [n] taken or dependent */
 } sae_quarry;
 
+/* Find the largest score of the atoms in use. */
+void sae_chase_peak(const sae_chase *q, sae_quarry *s);
 /* Take atom j. */
 void sae_chase_step(const sae_chase *q, sae_quarry *s, int64_t j);
 

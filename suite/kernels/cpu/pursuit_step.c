@@ -67,6 +67,15 @@ static void step_mp(const sae_chase *q, sae_quarry *s, int64_t j)
         s->stale = 1;
 }
 
+/* Atoms out of use are NaN: no bound lets them pass, and they do not hide the best of the others. */
+void sae_chase_peak(const sae_chase *q, sae_quarry *s)
+{
+    for (int64_t j = 0; s->dead && j < q->w.rows; j++)
+        if (s->dead[j])
+            s->c[j] = NAN;
+    s->top = q->simd->peak(s->c, 0, NULL, q->w.rows, q->mask);
+}
+
 /* ---- OMP ------------------------------------------------------------------------------------- */
 
 static double *row_of_l(const sae_quarry *s, int64_t i)
@@ -112,8 +121,10 @@ static void solve_back(sae_quarry *s)
 static void step_omp(const sae_chase *q, sae_quarry *s, int64_t j)
 {
     s->dead[j] = 1;
-    if (!extend_factor(q, s, j))
+    if (!extend_factor(q, s, j)) {
+        sae_chase_peak(q, s);
         return;
+    }
     solve_back(s);
     s->steps++;
     s->count = 0;

@@ -67,7 +67,7 @@ static void step_mp(const sae_chase *q, sae_quarry *s, int64_t j)
         s->stale = 1;
 }
 
-/* Atoms out of use are NaN: no bound lets them pass, and they do not hide the best of the others. */
+/* Atoms out of use become NaN, which no bound lets pass and which hides none of the others. */
 void sae_chase_peak(const sae_chase *q, sae_quarry *s)
 {
     for (int64_t j = 0; s->dead && j < q->w.rows; j++)

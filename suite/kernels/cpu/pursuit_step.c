@@ -44,7 +44,7 @@ static void renew_residual(const sae_chase *q, sae_quarry *s, const int32_t *ato
     s->stale = 1;
 }
 
-/* The correlations follow the residual by a row of the Gram matrix, whose entries are off by no more
+/* The correlations follow the residual by a row of the Gram matrix. Its entries are off by no more
  * than sae_chase_error. */
 static void follow(const sae_chase *q, sae_quarry *s, int64_t j, double a)
 {

@@ -55,7 +55,7 @@ typedef struct stock_dense {
     sae_real *weight;   /* [n] w_j */
     double *norm2;      /* [n] |W_dec[j]|^2 */
     sae_real *ones;     /* [max(B, n)] */
-    sae_real *slab[3];  /* [min(STOCK_SLAB, B) x n] each, at least d_out; slab[0] holds dz */
+    sae_real *slab[3];  /* [min(STOCK_SLAB, B) x n] each, at least d_out; [0] holds dz */
     int64_t room;       /* elements of a slab */
     sae_real *pull;     /* [n] */
     const sae_real *in; /* [B x d_in] what W_enc is multiplied with; set by stock_dense_open */
@@ -74,8 +74,8 @@ static inline void stock_take_dense(stock_bump *s, const sae_dims *dim, int64_t 
     mem->room = dim->n > 0 && rows > INT64_MAX / dim->n ? -1 : rows * dim->n;
     if (mem->room >= 0 && mem->room < dim->d_out)
         mem->room = dim->d_out;
-    for (int i = 0; i < slabs; i++)
-        mem->slab[i] = stock_take_real(s, mem->room, 1);
+    for (int i = 0; i < 3; i++)
+        mem->slab[i] = i < slabs ? stock_take_real(s, mem->room, 1) : NULL;
     mem->pull = stock_take_real(s, 1, dim->n);
 }
 
@@ -163,16 +163,24 @@ typedef struct stock_slab { /* rows [r0, r0 + rows) of the batch */
     sae_cmat cdz, z, pre; /* dz again; rows of tape.code and tape.pre */
 } stock_slab;
 
-static inline int stock_slab_open(const sae_model *m, const sae_ctx *c, const sae_tape *t,
-                                  const stock_dense *mem, int64_t r0, stock_slab *s)
+static inline void stock_slab_at(const sae_model *m, const sae_tape *t, const stock_dense *mem,
+                                 int64_t r0, stock_slab *s)
 {
-    int64_t n = m->dim.n, d = m->dim.d_out, left = t->B - r0;
+    int64_t n = m->dim.n, left = t->B - r0;
     s->r0 = r0;
     s->rows = left < STOCK_SLAB ? left : (int64_t)STOCK_SLAB;
     s->dz = stock_mat(mem->slab[0], s->rows, n);
     s->cdz = stock_cmat(mem->slab[0], s->rows, n);
     s->z = stock_cmat(t->code.val + r0 * n, s->rows, n);
     s->pre = stock_cmat(t->pre ? t->pre + r0 * n : NULL, s->rows, n);
+}
+
+/* The slab with dz = gradient of z from the reconstruction. */
+static inline int stock_slab_open(const sae_model *m, const sae_ctx *c, const sae_tape *t,
+                                  const stock_dense *mem, int64_t r0, stock_slab *s)
+{
+    int64_t d = m->dim.d_out;
+    stock_slab_at(m, t, mem, r0, s);
     return c->k->gemm(c->dev, 0, 1, stock_alpha(t->coef[0], t->B),
                       stock_cmat(t->resid + r0 * d, s->rows, d), stock_w(m, STOCK_W_DEC), 0, s->dz);
 }
@@ -236,6 +244,12 @@ static inline int stock_dense_close(sae_model *m, const sae_ctx *c, const sae_ba
         return stock_bias_back(m, c, dx, alpha, mem->w.dbe);
     SAE_TRY(stock_add(c, m->t[STOCK_B_ENC].grad, 1, mem->w.dbe, m->dim.n));
     return c->k->col_sum(c->dev, dx, alpha, m->t[STOCK_B_DEC].grad);
+}
+
+/* One dense product forward to the codes and one back to x; three more in backward. */
+static inline double stock_dense_flops(const sae_dims *dim, int64_t B, enum sae_mode mode)
+{
+    return 2.0 * (double)B * (double)dim->n * (double)dim->d_in * (mode == SAE_TRAIN ? 5 : 1);
 }
 
 #endif

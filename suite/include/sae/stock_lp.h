@@ -174,10 +174,4 @@ static inline int stock_lp_backward(sae_model *m, const sae_ctx *c, const sae_ba
     return stock_dense_close(m, c, b, t, o->decoder, &mem.d);
 }
 
-/* One dense product forward to the codes and one back to x; three more in backward. */
-static inline double stock_dense_flops(const sae_dims *dim, int64_t B, enum sae_mode mode)
-{
-    return 2.0 * (double)B * (double)dim->n * (double)dim->d_in * (mode == SAE_TRAIN ? 5 : 1);
-}
-
 #endif

@@ -1,0 +1,185 @@
+/* sae/stock_jump_code.h - the family "entries above a trained threshold of their feature": options,
+ * memory, codes. stock_jump.h has the losses and gradients.
+ *
+ *     z = pre where score(pre) > theta_j, else 0      score = pre (only pre > 0) or |pre|
+ *
+ * theta_j follows from tensor STOCK_JUMP as `param` says. A step has no useful derivative, so theta
+ * gets a straight-through one (Rajamanoharan et al. 2024): with the rectangle kernel
+ * K(u) = 1[|u| < 1/2] of bandwidth e and s = sign(pre),
+ *
+ *     dz / dtheta = -(s theta / e) K((score - theta) / e)
+ *     d 1[score > theta] / dtheta = -(1 / e) K((score - theta) / e)
+ *
+ * Every other gradient is exact with the set of active entries held. Losses, in this order: "mse"
+ * (stock_loss.h), "sparsity", "pre_act"; the last two are 0 with coefficient 0 in EVAL.
+ */
+#ifndef SAE_STOCK_JUMP_CODE_H
+#define SAE_STOCK_JUMP_CODE_H
+
+#include "stock_dense.h"
+
+enum { STOCK_JUMP = STOCK_TENSOR_COUNT };
+#define STOCK_JUMP_TENSOR                                                                          \
+    {"theta", SAE_PARAM, SAE_REAL, SAE_T_STE | SAE_T_NO_DECAY, SAE_DIM_1, SAE_DIM_N}
+#define STOCK_JUMP_LOSSES {"mse", "sparsity", "pre_act", NULL}
+
+enum { STOCK_JUMP_TARGET, STOCK_JUMP_L0, STOCK_JUMP_TANH };
+static const char *const stock_jump_penalties[] = {"target", "l0", "tanh", NULL};
+enum { STOCK_JUMP_RAW, STOCK_JUMP_RELU, STOCK_JUMP_LOG, STOCK_JUMP_LOG_UNSCALED };
+static const char *const stock_jump_params[] = {"raw", "relu", "log", "log_unscaled", NULL};
+enum { STOCK_JUMP_PRE, STOCK_JUMP_POST };
+static const char *const stock_jump_windows[] = {"pre", "post", NULL};
+
+typedef struct stock_jump_opt {
+    double weight, target, theta, bandwidth;
+    double tanh_scale, pre_act; /* score = pre only */
+    int64_t penalty, param, window, centre, mse, dead;
+    stock_decoder_opt decoder;
+    stock_init_opt init;
+} stock_jump_opt;
+
+/* Rows of an option table; T is the option struct, m its stock_jump_opt member, last: the last
+ * STOCK_JUMP_* penalty that the variant has. */
+#define STOCK_JUMP_OPTIONS(T, m, penalties, last)                                                  \
+    {"penalty", SAE_OPT_ENUM, 0, offsetof(T, m.penalty), STOCK_JUMP_TARGET, 0, (last),             \
+     (penalties), NULL, "1", "what makes codes sparse: distance of L0 to a target, L0, ..."},      \
+        {"weight", SAE_OPT_REAL, SAE_OPT_SCHED, offsetof(T, m.weight), 1, 0, 1e9, NULL, NULL, "1", \
+         "weight of the penalty (lambda); schedules ramp it up"},                                  \
+        {"target_l0", SAE_OPT_REAL, 0, offsetof(T, m.target), 20, 1e-3, 1e9, NULL, NULL, "1",      \
+         "mean active features per row that penalty=target aims at"},                              \
+        {"theta", SAE_OPT_REAL, 0, offsetof(T, m.theta), 1e-3, 1e-6, 1e6, NULL, NULL, "1",         \
+         "first threshold"},                                                                       \
+        {"bandwidth", SAE_OPT_REAL, 0, offsetof(T, m.bandwidth), 1e-3, 1e-9, 1e6, NULL, NULL, "1", \
+         "width of the window around theta whose entries move it (epsilon)"},                      \
+        {"param", SAE_OPT_ENUM, 0, offsetof(T, m.param), STOCK_JUMP_RAW, 0,                        \
+         STOCK_JUMP_LOG_UNSCALED, stock_jump_params, NULL, "1",                                    \
+         "the trained number is theta, theta through a ReLU, or its logarithm"},                   \
+        {"window", SAE_OPT_ENUM, 0, offsetof(T, m.window), STOCK_JUMP_PRE, 0, STOCK_JUMP_POST,     \
+         stock_jump_windows, NULL, "1",                                                            \
+         "the penalty's window is around pre-activations or around codes"},                        \
+        {"centre", SAE_OPT_BOOL, 0, offsetof(T, m.centre), 1, 0, 1, NULL, NULL, "1",               \
+         "subtract b_dec from the encoder's input"},                                               \
+        STOCK_DECODER_OPTIONS(T, m.decoder), STOCK_MSE_OPTION(T, m.mse),                           \
+        STOCK_INIT_OPTIONS(T, m.init)
+
+typedef struct stock_jump { /* the rule */
+    enum sae_key key; /* SAE_KEY_RELU or SAE_KEY_ABS */
+    const stock_jump_opt *o;
+} stock_jump;
+
+typedef struct stock_jump_mem {
+    stock_dense d;
+    sae_real *theta; /* [n] theta as the window sees it */
+    sae_real *level; /* [n] max(theta, 0): what codes exceed */
+    double *wide;    /* [n] level, EVAL only */
+    /* TRAIN */
+    double *l0;          /* [1] mean active features per row */
+    sae_real *near_grad; /* [n] sum of s dL/dz over the window */
+    sae_real *near;      /* [n] entries in the window */
+    sae_real *sum, *col; /* [n] work */
+    sae_real *dead;      /* [n] w_j of dead features, 0 for the others */
+    sae_real *active;    /* [n] rows on which a feature is active */
+    int64_t *count;      /* [B] active features of a row */
+} stock_jump_mem;
+
+static inline stock_bump stock_jump_layout(const stock_jump *j, const sae_dims *dim, int64_t B,
+                                           enum sae_mode mode, void *scratch, stock_jump_mem *mem)
+{
+    stock_bump s = stock_bump_at(scratch);
+    int64_t n = dim->n;
+    stock_take_dense(&s, dim, B, mode, j->key == SAE_KEY_ABS ? 3 : 2, &mem->d);
+    mem->theta = stock_take_real(&s, 1, n);
+    mem->level = stock_take_real(&s, 1, n);
+    mem->wide = (double *)stock_take(&s, mode == SAE_EVAL ? n : 0, sizeof(double));
+    if (mode == SAE_EVAL)
+        return s;
+    mem->l0 = (double *)stock_take(&s, 1, sizeof(double));
+    mem->near_grad = stock_take_real(&s, 1, n);
+    mem->near = stock_take_real(&s, 1, n);
+    mem->sum = stock_take_real(&s, 1, n);
+    mem->col = stock_take_real(&s, 1, n);
+    mem->dead = stock_take_real(&s, 1, n);
+    mem->active = stock_take_real(&s, 1, n);
+    mem->count = (int64_t *)stock_take(&s, B, sizeof(int64_t));
+    return s;
+}
+
+static inline int stock_jump_workspace(const stock_jump *j, const sae_dims *dim, int64_t B,
+                                       enum sae_mode mode, sae_workspace *out)
+{
+    stock_jump_mem mem;
+    stock_bump s = stock_jump_layout(j, dim, B, mode, NULL, &mem);
+    return stock_dense_workspace(&s, dim, B, mode, 1, out);
+}
+
+static inline int stock_jump_init(sae_model *m, const sae_ctx *c, const sae_batch *sample,
+                                  const stock_jump_opt *o)
+{
+    double first = o->param < STOCK_JUMP_LOG ? o->theta : log(o->theta);
+    SAE_TRY(stock_fill(c, stock_w_out(m, STOCK_JUMP).p, m->dim.n, (sae_real)first));
+    return stock_init(m, c, sample, &o->init, stock_decoder_norm(&o->decoder));
+}
+
+static inline int stock_jump_levels(const sae_model *m, const sae_ctx *c, const stock_jump_opt *o,
+                                    const stock_jump_mem *mem)
+{
+    sae_cmat t = stock_w(m, STOCK_JUMP), theta = stock_cmat(mem->theta, 1, m->dim.n);
+    sae_mat out = stock_mat(mem->theta, 1, m->dim.n), level = stock_mat(mem->level, 1, m->dim.n);
+    if (o->param >= STOCK_JUMP_LOG)
+        SAE_TRY(c->k->map(c->dev, SAE_FN_EXP, 0, 0, t, out));
+    else
+        SAE_TRY(o->param == STOCK_JUMP_RELU
+                    ? c->k->gate(c->dev, t, t, out)
+                    : c->k->scale(c->dev, t, NULL, NULL, out));
+    return c->k->gate(c->dev, theta, theta, level);
+}
+
+/* score(v), in the matrix `work` where it differs from v. */
+static inline int stock_jump_score(const sae_ctx *c, const stock_jump *j, sae_cmat v, sae_mat work,
+                                   sae_cmat *score)
+{
+    *score = v;
+    if (j->key != SAE_KEY_ABS)
+        return SAE_OK;
+    *score = stock_cmat(work.p, work.rows, work.cols);
+    return c->k->map(c->dev, SAE_FN_ABS, 0, 0, v, work);
+}
+
+/* tape.pre and the whole of z; with a held tape, the entries that are active there. */
+static inline int stock_jump_dense(const sae_ctx *c, const stock_jump *j, const sae_encoder *e,
+                                   sae_tape *t, const stock_jump_mem *mem)
+{
+    int64_t B = e->x.rows, n = e->w.rows;
+    sae_cmat z = stock_dense_code(&t->code, B, n), pre = stock_cmat(t->pre, B, n), gate;
+    sae_mat out = stock_mat(t->code.val, B, n);
+    SAE_TRY(c->k->encode_dense(c->dev, e, stock_mat(t->pre, B, n)));
+    if (c->hold) {
+        SAE_TRY(stock_jump_score(c, j, stock_cmat(c->hold->code.val, B, n), out, &gate));
+        return c->k->gate(c->dev, pre, gate, out);
+    }
+    SAE_TRY(stock_jump_score(c, j, pre, out, &gate));
+    SAE_TRY(c->k->shift_rows(c->dev, gate, -1, mem->level, out));
+    return c->k->gate(c->dev, pre, z, out);
+}
+
+static inline int stock_jump_code(const sae_model *m, const sae_ctx *c, const sae_batch *b,
+                                  const stock_jump *j, sae_tape *t, const stock_jump_mem *mem)
+{
+    sae_encoder e = stock_encoder(m, b);
+    sae_real level[STOCK_CHUNK];
+    double wide[STOCK_CHUNK];
+    if (!j->o->centre)
+        e.shift = NULL;
+    if (c->mode == SAE_TRAIN)
+        return stock_jump_dense(c, j, &e, t, mem);
+    for (int64_t i = 0; i < m->dim.n; i += STOCK_CHUNK) {
+        int64_t some = stock_some(m->dim.n - i);
+        SAE_TRY(stock_get(c, level, mem->level + i, (size_t)some * sizeof *level));
+        for (int64_t k = 0; k < some; k++)
+            wide[k] = (double)level[k];
+        SAE_TRY(stock_put(c, mem->wide + i, wide, (size_t)some * sizeof *wide));
+    }
+    return c->k->encode_threshold(c->dev, &e, j->key, 0, mem->wide, &t->code);
+}
+
+#endif

@@ -99,5 +99,5 @@ const sae_variant sae_variant_batchtopk = {
     .backward = backward,
     .adapt = adapt,
     .flops = flops,
-    .saelens = &(const sae_saelens){"jumprelu", "theta", 0, NULL, NULL},
+    .saelens = &(const sae_saelens){.architecture = "jumprelu", .threshold = "theta"},
 };

@@ -84,6 +84,7 @@ const sae_variant sae_variant_jumprelu = {
     .check = stock_check,
     .backward = backward,
     .flops = flops,
-    .saelens = &(const sae_saelens){"jumprelu", "theta", 0, NULL, NULL},
+    .saelens = &(const sae_saelens){.architecture = "jumprelu", .threshold = "theta",
+                                    .param = "param", .centre = "centre"},
     .tensor_flags = tensor_flags,
 };

@@ -88,6 +88,7 @@ const sae_variant sae_variant_relu = {
     .check = stock_check,
     .backward = backward,
     .flops = flops,
-    .saelens = &(const sae_saelens){"standard", NULL, 0, NULL, "relu"},
+    .saelens = &(const sae_saelens){.architecture = "standard", .activation = "relu",
+                                    .shrink = "shrink"},
     .tensor_flags = tensor_flags,
 };

@@ -95,5 +95,5 @@ const sae_variant sae_variant_topk = {
     .backward = backward,
     .flops = flops,
     .presets = presets,
-    .saelens = &(const sae_saelens){"topk", NULL, 0, "k", "topk"},
+    .saelens = &(const sae_saelens){.architecture = "topk", .k = "k", .activation = "topk"},
 };

@@ -2,6 +2,7 @@
 #include "train/sae_cfg.h"
 
 #include "core/error.h"
+#include "core/memory.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -147,4 +148,31 @@ int sae_cfg_parse(const char *text, size_t bytes, const sae_variant *const *vari
     int rc = read_cfg(root, variants, c, err);
     json_decref(root);
     return rc;
+}
+
+/* The value of an option as text; 0 when the descriptor names none. */
+static int option_text(const char *name, const sae_opts *o, char *out, size_t size, sae_err *err)
+{
+    char *text = name ? sae_opts_get(o, name) : NULL;
+    out[0] = '\0';
+    if (name && !text)
+        SAE_FAIL(err, SAE_EINVAL, "no option %s, which says how weights are stored", name);
+    if (text)
+        snprintf(out, size, "%s", text);
+    sae_free(text);
+    return SAE_OK;
+}
+
+int sae_cfg_form_of(const sae_saelens *how, const sae_opts *o, sae_cfg_form *out, sae_err *err)
+{
+    char text[64];
+    *out = (sae_cfg_form){.centre = 1};
+    if (!how)
+        return SAE_OK;
+    SAE_TRY(option_text(how->param, o, text, sizeof text, err));
+    out->log_threshold = strncmp(text, "log", 3) == 0;
+    SAE_TRY(option_text(how->centre, o, text, sizeof text, err));
+    out->centre = strcmp(text, "0") != 0;
+    SAE_TRY(option_text(how->shrink, o, text, sizeof text, err));
+    return text[0] ? sae_real_parse(text, &out->shrink) : SAE_OK;
 }

@@ -14,6 +14,15 @@ typedef struct sae_cfg {
                               ROW_STD for layer_norm */
 } sae_cfg;
 
+/* What the options of a SAE say about its file in this layout. */
+typedef struct sae_cfg_form {
+    int log_threshold; /* our tensor holds logarithms */
+    int centre;        /* b_dec is subtracted from x */
+    double shrink;     /* subtracted from b_enc */
+} sae_cfg_form;
+
+int sae_cfg_form_of(const sae_saelens *how, const sae_opts *o, sae_cfg_form *out, sae_err *err);
+
 /* variants: NULL-terminated; what their descriptors say of SAELens decides what files older than an
  * architecture's name mean and which must state k.
  * Read version 6 and the flat form before it. SAE_EFORMAT names the key, what is expected and what

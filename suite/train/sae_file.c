@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "train/part.h"
+#include "train/sae_cfg.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -90,7 +91,7 @@ static int fetch(const sae_learner *l, const char *name, double by, int64_t coun
 }
 
 /* [n] thresholds from a tensor of n values or one, of either floating type. */
-static int fetch_threshold(const sae_learner *l, float *out, sae_err *err)
+static int fetch_threshold(const sae_learner *l, int logs, float *out, sae_err *err)
 {
     const sae_saelens *how = l->model.v->saelens;
     const sae_tensor *t = sae_model_tensor(&l->model, how->threshold);
@@ -105,7 +106,7 @@ static int fetch_threshold(const sae_learner *l, float *out, sae_err *err)
     for (int64_t j = 0; j < n; j++) {
         int64_t i = count == 1 ? 0 : j;
         double v = size == sizeof(double) ? ((double *)raw)[i] : (double)((float *)raw)[i];
-        out[j] = (float)(how->log_threshold ? exp(v) : v);
+        out[j] = (float)(logs ? exp(v) : v);
     }
     sae_free(raw);
     if (rc < 0)
@@ -134,10 +135,14 @@ static int write_tensors(sae_st_writer *w, const sae_learner *l, double scale, f
                          sae_err *err)
 {
     int64_t n = l->model.dim.n, d = l->model.dim.d_in;
+    sae_cfg_form form;
+    SAE_TRY(sae_cfg_form_of(l->model.v->saelens, l->spec.opts, &form, err));
     SAE_TRY(fetch(l, "W_enc", 1 / scale, n * d, a, err));
     transpose(a, n, d, b);
     SAE_TRY(put(w, b, n * d, err));
     SAE_TRY(fetch(l, "b_enc", 1, n, a, err));
+    for (int64_t j = 0; j < n; j++)
+        a[j] = (float)((double)a[j] - form.shrink);
     SAE_TRY(put(w, a, n, err));
     SAE_TRY(fetch(l, "W_dec", scale, n * d, a, err));
     SAE_TRY(put(w, a, n * d, err));
@@ -145,7 +150,7 @@ static int write_tensors(sae_st_writer *w, const sae_learner *l, double scale, f
     SAE_TRY(put(w, a, d, err));
     if (!l->model.v->saelens->threshold)
         return SAE_OK;
-    SAE_TRY(fetch_threshold(l, a, err));
+    SAE_TRY(fetch_threshold(l, form.log_threshold, a, err));
     return put(w, a, n, err);
 }
 
@@ -203,12 +208,15 @@ static json_t *make_cfg(const sae_learner *l, const sae_stream *s)
     static const char *const norms[] = {[SAE_NORM_UNIT_ROW] = "constant_norm_rescale",
                                         [SAE_NORM_ROW_STD] = "layer_norm"};
     const char *norm = sae_norm_is_per_row(s->norm.kind) ? norms[s->norm.kind] : "none";
+    sae_cfg_form form;
+    if (sae_cfg_form_of(how, l->spec.opts, &form, NULL) < 0)
+        return NULL;
     json_t *root = json_pack(
         "{s:s, s:I, s:I, s:s, s:s, s:b, s:s, s:s, s:{}, s:o}", "architecture",
         how ? how->architecture : l->model.v->name, "d_in", (json_int_t)l->model.dim.d_in,
         "d_sae", (json_int_t)l->model.dim.n, "dtype", "float32", "device", "cpu",
-        "apply_b_dec_to_input", 1, "normalize_activations", norm, "reshape_activations", "none",
-        "metadata", "saemark", our_keys(l, s));
+        "apply_b_dec_to_input", form.centre, "normalize_activations", norm,
+        "reshape_activations", "none", "metadata", "saemark", our_keys(l, s));
     if (root && how && how->k && add_k(root, l, how->k) < 0) {
         json_decref(root);
         return NULL;

@@ -201,9 +201,9 @@ static int read_weights(weights *w, const sae_st *st, const sae_cfg *cfg, sae_er
                                         : SAE_OK;
 }
 
-/* Rewrite the weights so that they mean in our convention (x - b_dec goes in, plain codes, model
- * units) what cfg says. */
-static void normalise(weights *w, const sae_cfg *c)
+/* Rewrite the weights so that they mean in our convention (x - b_dec goes in unless `form` says
+ * otherwise, plain codes, model units) what cfg says. */
+static void normalise(weights *w, const sae_cfg *c, const sae_cfg_form *form)
 {
     double unit = c->norm == SAE_NORM_UNIT_ROW ? sqrt((double)w->d) : 1;
     for (int64_t j = 0; j < w->n; j++) {
@@ -213,15 +213,16 @@ static void normalise(weights *w, const sae_cfg *c)
             shift += (double)enc[i] * (double)w->b_dec[i];
             norm += (double)dec[i] * (double)dec[i];
         }
-        if (!c->subtract_b_dec)
-            w->b_enc[j] = (float)((double)w->b_enc[j] + shift);
+        if (form->centre != c->subtract_b_dec)
+            w->b_enc[j] = (float)((double)w->b_enc[j] + (form->centre ? shift : -shift));
         if (c->rank_by_norm && norm > 0)
             by = sqrt(norm);
         for (int64_t i = 0; i < w->d && (by != 1 || unit != 1); i++) {
             enc[i] = (float)((double)enc[i] * by * unit);
             dec[i] = (float)((double)dec[i] / by / unit);
         }
-        w->b_enc[j] = (float)((double)w->b_enc[j] * by); /* a threshold is met after scaling */
+        /* a threshold is met after scaling */
+        w->b_enc[j] = (float)((double)w->b_enc[j] * by + form->shrink);
     }
     for (int64_t i = 0; i < w->d; i++)
         w->b_dec[i] = (float)((double)w->b_dec[i] / unit);
@@ -242,9 +243,11 @@ static int upload(const sae_engine *e, const sae_tensor *t, const void *src, int
 static int fill_threshold(const sae_loaded *s, const weights *w, double *wide, float *narrow,
                           sae_err *err)
 {
+    sae_cfg_form form;
+    SAE_TRY(sae_cfg_form_of(s->model.v->saelens, s->spec.opts, &form, err));
     for (int64_t j = 0; j < w->n; j++) {
         double v = (double)w->threshold[j];
-        wide[j] = s->model.v->saelens->log_threshold ? log(v) : v;
+        wide[j] = form.log_threshold ? log(v) : v;
         narrow[j] = (float)wide[j];
         if (!isfinite(wide[j]))
             SAE_FAIL(err, SAE_EFORMAT, "threshold[%" PRId64 "]: %s expects positive values, found "
@@ -350,6 +353,7 @@ static int import_foreign(sae_loaded *s, const sae_st *st, const sae_cfg *cfg, c
 {
     int rc = SAE_OK;
     weights w = {0};
+    sae_cfg_form form;
     SAE_GOTO(parse_spec(s, variant, cfg, reg, err));
     SAE_GOTO(read_weights(&w, st, cfg, err));
     s->spec.n = w.n;
@@ -357,8 +361,9 @@ static int import_foreign(sae_loaded *s, const sae_st *st, const sae_cfg *cfg, c
     s->norm.kind = cfg ? cfg->norm : SAE_NORM_NONE;
     s->norm.scale = 1;
     SAE_GOTO(open_model(s, &(sae_dims){w.d, w.d, w.n, w.n}, 1, e, err));
+    SAE_GOTO(sae_cfg_form_of(s->spec.variant->saelens, s->spec.opts, &form, err));
     if (cfg)
-        normalise(&w, cfg);
+        normalise(&w, cfg, &form);
     SAE_GOTO(fill_model(s, &w, e, err));
 fail:
     free_weights(&w);

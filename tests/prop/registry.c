@@ -122,7 +122,7 @@ START_TEST(broken_tensors)
     BREAK(SAE_EINVAL, "growing axis",
           (v.caps |= SAE_CAP_GROWS, tensors[5].rows = 3, tensors[5].cols = SAE_DIM_N));
     static const sae_saelens nameless = {.threshold = "theta"};
-    static const sae_saelens wrong = {"standard", "tau", 0, NULL, NULL};
+    static const sae_saelens wrong = {.architecture = "standard", .threshold = "tau"};
     BREAK(SAE_EINVAL, "architecture", v.saelens = &nameless);
     BREAK(SAE_EINVAL, "no tensor: tau", v.saelens = &wrong);
     BREAK(SAE_EINVAL, "no loss table", v.losses = NULL);

@@ -19,12 +19,15 @@ static const char *in_dir(const char *name)
     return p;
 }
 
-/* Train a little, finalize, export to `out`. */
-static void train_and_export(rig *r, sae_learner *l, const sae_variant *v, const char *dir)
+/* Train a little, finalize, export to `out`. key: an option to set, or NULL. */
+static void train_and_export(rig *r, sae_learner *l, const sae_variant *v, const char *key,
+                             const char *value, const char *dir)
 {
     sae_spec spec;
     sae_train_config c = rig_config(12, B);
     rig_spec(r, &spec, v, N);
+    if (key)
+        ck_assert_ok(sae_opts_set(spec.opts, key, value, &r->err), r->err);
     rig_learner(r, l, &spec, &c);
     rig_train(r, l, 12);
     ck_assert_ok(sae_learner_finalize(l, &r->err), r->err);
@@ -61,7 +64,7 @@ START_TEST(exact_round_trip)
     for (const sae_variant *const *v = sae_all_variants(r.reg); *v; v++) {
         sae_learner l;
         sae_loaded s;
-        train_and_export(&r, &l, *v, in_dir("sae"));
+        train_and_export(&r, &l, *v, NULL, NULL, in_dir("sae"));
         ck_assert_ok(sae_file_import(&s, in_dir("sae"), NULL, r.reg, &r.e, &r.err), r.err);
         ck_assert_str_eq(s.canonical, l.canonical);
         ck_assert_str_eq(s.dataset_hash, r.s.hash);
@@ -164,7 +167,8 @@ static void lens_forward(const lens *s, const float *raw, double *out)
     for (int j = 0; j < N; j++) {
         pre[j] = (double)s->b_enc[j];
         for (int i = 0; i < RIG_D; i++)
-            pre[j] += (((double)raw[i] - mean) * unit - (double)s->b_dec[i]) *
+            pre[j] += (((double)raw[i] - mean) * unit -
+                       (s->cfg.subtract_b_dec ? (double)s->b_dec[i] : 0)) *
                       (double)s->W_enc[i * N + j];
     }
     lens_select(s, pre);
@@ -189,53 +193,82 @@ static void close_rows(const float *a, const double *b, const float *raw, const 
                       what, (double)a[i], b[i]);
 }
 
-/* What SAELens computes from the exported directory on raw activations is what we compute. */
+/* What SAELens computes from the exported directory on raw activations is what we compute, and so
+ * is what we make of the directory as a SAE of `back`. */
+static void check_lens(rig *r, const sae_variant *v, const char *key, const char *value,
+                       const char *back)
+{
+    sae_learner l;
+    sae_loaded s;
+    sae_tape t, u;
+    sae_batch b;
+    lens peer;
+    train_and_export(r, &l, v, key, value, in_dir("sae"));
+    lens_open(&peer, in_dir("sae"));
+    ck_assert_str_eq(peer.cfg.architecture, v->saelens->architecture);
+    ck_assert_ok(sae_file_remove(in_dir("sae/saemark.safetensors"), &r->err), r->err);
+    ck_assert_ok(sae_file_import(&s, in_dir("sae"), back, r->reg, &r->e, &r->err), r->err);
+    ck_assert_ok(sae_stream_fill(&r->s, SAE_SPLIT_EVAL, 0, B, 0, &b, &r->err), r->err);
+    evaluate(&r->e, &l.model, l.opt_now, &l.stats.view, b.x, B, &t);
+    sae_stream_denorm(&r->s, (sae_mat){t.xhat, B, RIG_D, RIG_D});
+    sae_norm_row scale[B];
+    float x[B * RIG_D];
+    sae_norm_apply(&s.norm, (sae_cmat){r->s.raw, B, RIG_D, RIG_D},
+                   (sae_mat){x, B, RIG_D, RIG_D}, scale);
+    evaluate(&r->e, &s.model, s.opt, &s.stats.view, x, B, &u);
+    sae_norm_undo(&s.norm, scale, (sae_mat){u.xhat, B, RIG_D, RIG_D});
+    for (int64_t row = 0; row < B; row++) {
+        const float *raw = r->s.raw + row * RIG_D;
+        double want[RIG_D];
+        lens_forward(&peer, raw, want);
+        close_rows(t.xhat + row * RIG_D, want, raw, v->name);
+        close_rows(u.xhat + row * RIG_D, want, raw, back);
+    }
+    lens_close(&peer);
+    sae_tape_close(&t, &r->e);
+    sae_tape_close(&u, &r->e);
+    sae_loaded_close(&s, &r->e);
+    sae_learner_close(&l);
+}
+
 START_TEST(saelens_reads_the_same)
 {
     int tried = 0;
     for (int kind = 0; sae_norm_names[kind]; kind++) {
         rig r;
-        sae_batch b;
         rig_open(&r, 1, (enum sae_norm)kind, RIG_GIVES, B);
-        for (const sae_variant *const *v = sae_all_variants(r.reg); *v; v++) {
-            sae_learner l;
-            sae_loaded s;
-            sae_tape t, u;
-            lens peer;
-            if (!(*v)->saelens)
-                continue;
-            tried++;
-            train_and_export(&r, &l, *v, in_dir("sae"));
-            lens_open(&peer, in_dir("sae"));
-            ck_assert_str_eq(peer.cfg.architecture, (*v)->saelens->architecture);
-            ck_assert_ok(sae_file_remove(in_dir("sae/saemark.safetensors"), &r.err), r.err);
-            ck_assert_ok(sae_file_import(&s, in_dir("sae"), (*v)->name, r.reg, &r.e, &r.err),
-                         r.err);
-            ck_assert_ok(sae_stream_fill(&r.s, SAE_SPLIT_EVAL, 0, B, 0, &b, &r.err), r.err);
-            evaluate(&r.e, &l.model, l.opt_now, &l.stats.view, b.x, B, &t);
-            sae_stream_denorm(&r.s, (sae_mat){t.xhat, B, RIG_D, RIG_D});
-            sae_norm_row row_norm[B];
-            float x[B * RIG_D];
-            sae_norm_apply(&s.norm, (sae_cmat){r.s.raw, B, RIG_D, RIG_D},
-                           (sae_mat){x, B, RIG_D, RIG_D}, row_norm);
-            evaluate(&r.e, &s.model, s.opt, &s.stats.view, x, B, &u);
-            sae_norm_undo(&s.norm, row_norm, (sae_mat){u.xhat, B, RIG_D, RIG_D});
-            for (int64_t row = 0; row < B; row++) {
-                const float *raw = r.s.raw + row * RIG_D;
-                double want[RIG_D];
-                lens_forward(&peer, raw, want);
-                close_rows(t.xhat + row * RIG_D, want, raw, (*v)->name);
-                close_rows(u.xhat + row * RIG_D, want, raw, "imported");
+        for (const sae_variant *const *v = sae_all_variants(r.reg); *v; v++)
+            if ((*v)->saelens) {
+                tried++;
+                check_lens(&r, *v, NULL, NULL, (*v)->name);
             }
-            lens_close(&peer);
-            sae_tape_close(&t, &r.e);
-            sae_tape_close(&u, &r.e);
-            sae_loaded_close(&s, &r.e);
-            sae_learner_close(&l);
-        }
         rig_close(&r);
     }
     ck_assert_int_gt(tried, 0);
+}
+END_TEST
+
+/* Options that change what the tensors mean, on the way out and back. */
+START_TEST(saelens_follows_options)
+{
+    static const char *const cases[][4] = {
+        {"jumprelu", "param", "log", "jumprelu"},
+        {"jumprelu", "param", "log", "jumprelu:param=log"},
+        {"jumprelu", "centre", "0", "jumprelu"},
+        {"jumprelu", "centre", "0", "jumprelu:centre=0"},
+        {"jumprelu", "centre", "1", "jumprelu:centre=0"},
+        {"relu", "shrink", "0.25", "relu"},
+        {"relu", "shrink", "0", "relu:shrink=0.25"},
+        {"relu", "decoder", "free", "relu"},
+    };
+    for (int kind = SAE_NORM_NONE; kind <= SAE_NORM_MEAN_SQ1; kind++) {
+        rig r;
+        rig_open(&r, 1, (enum sae_norm)kind, RIG_GIVES, B);
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+            check_lens(&r, sae_find_variant(r.reg, cases[i][0]), cases[i][1], cases[i][2],
+                       cases[i][3]);
+        rig_close(&r);
+    }
 }
 END_TEST
 
@@ -246,7 +279,7 @@ START_TEST(architecture_chooses_the_variant)
     sae_learner l;
     sae_loaded s;
     rig_open(&r, 1, SAE_NORM_NONE, RIG_GIVES, B);
-    train_and_export(&r, &l, sae_find_variant(r.reg, "topk"), in_dir("sae"));
+    train_and_export(&r, &l, sae_find_variant(r.reg, "topk"), NULL, NULL, in_dir("sae"));
     ck_assert_ok(sae_file_remove(in_dir("sae/saemark.safetensors"), &r.err), r.err);
     ck_assert_ok(sae_file_import(&s, in_dir("sae"), NULL, r.reg, &r.e, &r.err), r.err);
     ck_assert_str_eq(s.spec.name, "topk");
@@ -391,7 +424,7 @@ START_TEST(truncated_file)
     sae_learner l;
     sae_map m;
     rig_open(&r, 1, SAE_NORM_NONE, RIG_GIVES, B);
-    train_and_export(&r, &l, sae_all_variants(r.reg)[0], in_dir("sae"));
+    train_and_export(&r, &l, sae_all_variants(r.reg)[0], NULL, NULL, in_dir("sae"));
     sae_learner_close(&l);
     rig_close(&r);
     ck_assert_ok(sae_map_open(&m, in_dir("sae/saemark.safetensors"), &r.err), r.err);
@@ -499,6 +532,7 @@ Suite *suite_sae_file(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, exact_round_trip);
     tcase_add_test(t, saelens_reads_the_same);
+    tcase_add_test(t, saelens_follows_options);
     tcase_add_test(t, architecture_chooses_the_variant);
     tcase_add_test(t, published_figures);
     tcase_add_test(t, broken_weights_are_one_clear_line);

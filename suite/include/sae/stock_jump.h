@@ -6,9 +6,9 @@
  *     l0       L0
  *     tanh     (1 / B) sum_rj tanh(tanh_scale z_rj w_j)      scores that are pre only
  *
- * "pre_act" pulls dead features towards their threshold: (1 / B) sum_rj max(theta_j - pre_rj, 0) w_j
- * over features that were last active at least `dead` rows before this batch; scores that are pre
- * only. w_j: stock_dense.h.
+ * "pre_act" pulls dead features towards their threshold: (1 / B) sum_rj max(theta_j - pre_rj, 0)
+ * w_j over features that were last active at least `dead` rows before this batch; scores that are
+ * pre only. w_j: stock_dense.h.
  */
 #ifndef SAE_STOCK_JUMP_H
 #define SAE_STOCK_JUMP_H
@@ -218,7 +218,7 @@ static inline int stock_jump_theta_back(sae_model *m, const sae_ctx *c, const st
     }
     if (o->param == STOCK_JUMP_LOG)
         SAE_TRY(c->k->mul(c->dev, 1, cg, theta, g));
-    if (o->param == STOCK_JUMP_RELU)
+    if (o->param == STOCK_JUMP_CLAMPED)
         SAE_TRY(c->k->gate(c->dev, cg, theta, g));
     return stock_add(c, m->t[STOCK_JUMP].grad, 1, g.p, n);
 }

@@ -25,8 +25,9 @@ enum { STOCK_JUMP = STOCK_TENSOR_COUNT };
 
 enum { STOCK_JUMP_TARGET, STOCK_JUMP_L0, STOCK_JUMP_TANH };
 static const char *const stock_jump_penalties[] = {"target", "l0", "tanh", NULL};
-enum { STOCK_JUMP_RAW, STOCK_JUMP_RELU, STOCK_JUMP_LOG, STOCK_JUMP_LOG_UNSCALED };
-static const char *const stock_jump_params[] = {"raw", "relu", "log", "log_unscaled", NULL};
+enum { STOCK_JUMP_RAW, STOCK_JUMP_CLAMPED, STOCK_JUMP_LOG, STOCK_JUMP_LOG_UNSCALED };
+static const char *const stock_jump_params[] = {"raw", "clamped", "log", "log_unscaled",
+                                                NULL};
 enum { STOCK_JUMP_PRE, STOCK_JUMP_POST };
 static const char *const stock_jump_windows[] = {"pre", "post", NULL};
 
@@ -53,7 +54,7 @@ typedef struct stock_jump_opt {
          "width of the window around theta whose entries move it (epsilon)"},                      \
         {"param", SAE_OPT_ENUM, 0, offsetof(T, m.param), STOCK_JUMP_RAW, 0,                        \
          STOCK_JUMP_LOG_UNSCALED, stock_jump_params, NULL, "1",                                    \
-         "the trained number is theta, theta through a ReLU, or its logarithm"},                   \
+         "the trained number is theta (as it is or clamped at 0) or its logarithm"},                   \
         {"window", SAE_OPT_ENUM, 0, offsetof(T, m.window), STOCK_JUMP_PRE, 0, STOCK_JUMP_POST,     \
          stock_jump_windows, NULL, "1",                                                            \
          "the penalty's window is around pre-activations or around codes"},                        \
@@ -128,7 +129,7 @@ static inline int stock_jump_levels(const sae_model *m, const sae_ctx *c, const 
     if (o->param >= STOCK_JUMP_LOG)
         SAE_TRY(c->k->map(c->dev, SAE_FN_EXP, 0, 0, t, out));
     else
-        SAE_TRY(o->param == STOCK_JUMP_RELU
+        SAE_TRY(o->param == STOCK_JUMP_CLAMPED
                     ? c->k->gate(c->dev, t, t, out)
                     : c->k->scale(c->dev, t, NULL, NULL, out));
     return c->k->gate(c->dev, theta, theta, level);

@@ -161,10 +161,13 @@ typedef struct sae_train_defaults { /* data, not code; a plan overrides any of t
 typedef struct sae_saelens {
     const char *architecture; /* as its cfg.json names it: "standard", "jumprelu", ... */
     const char *threshold;    /* tensor of thresholds on pre-activations, [1 x n] or [1 x 1] */
-    int log_threshold;        /* 1: the tensor holds their logarithms */
     const char *k;            /* INT option that its cfg.json states as k, or NULL */
     const char *activation;   /* activation_fn of files older than the architecture's name, or NULL;
                                  k then stands in activation_fn_kwargs */
+    /* Options, or NULL: */
+    const char *param;  /* ENUM: a value that begins with "log" says thresholds are logarithms */
+    const char *centre; /* BOOL: 0: b_dec is not subtracted from x */
+    const char *shrink; /* REAL: what pre-activations lose besides b_enc */
 } sae_saelens;
 
 /* A recipe by name: option values as in a spec string, and training settings. The spec key

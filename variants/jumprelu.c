@@ -20,6 +20,32 @@ static const sae_option options[] = {
 static const sae_tensor_spec tensors[] = {STOCK_TENSORS(SAE_T_UNIT_ROWS), STOCK_JUMP_TENSOR, {0}};
 static const char *const losses[] = STOCK_JUMP_LOSSES;
 
+static const sae_train_defaults dl_train = {.lr = 7e-5, .beta1 = 0, .beta2 = 0.999, .eps = 1e-8,
+                                            .clip_norm = 1, .warmup = 1000, .decay = 0.2};
+static const sae_train_defaults lens_train = {
+    .lr = 3e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip_norm = 1};
+static const sae_train_defaults btk_train = {
+    .lr = 3e-4, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8};
+
+static const sae_preset presets[] = {
+    {"saebench", "window=post,centre=0,init_b_dec=zero,weight=lin(0,1,0,5000)", NULL,
+     "SAEBench's baselines: dictionary_learning_demo demo_config.py"},
+    {"dictionary_learning", "window=post,centre=0,init_b_dec=zero", &dl_train,
+     "dictionary_learning trainers/jumprelu.py"},
+    {"saelens",
+     "penalty=l0,theta=0.01,bandwidth=0.05,param=clamped,decoder=free,init_b_dec=zero", &lens_train,
+     "SAELens 6.48 saes/jumprelu_sae.py"},
+    {"saelens_log", "penalty=l0,theta=0.01,bandwidth=0.05,param=log,decoder=free,init_b_dec=zero",
+     &lens_train, "SAELens up to 6.47"},
+    {"saelens_tanh",
+     "penalty=tanh,theta=0.01,bandwidth=0.05,param=clamped,decoder=free,init_b_dec=zero,"
+     "pre_act=3e-6", &lens_train, "SAELens 6.48, jumprelu_sparsity_loss_mode=tanh"},
+    {"batchtopk_repo",
+     "penalty=l0,weight=0.004,theta=1,param=log_unscaled,window=post,centre=0,mse=element,"
+     "init_b_dec=zero", &btk_train, "bartbussmann/BatchTopK sae.py; the coefficient is AbsTopK's"},
+    {0},
+};
+
 static stock_jump rule(const void *o)
 {
     stock_jump j = {SAE_KEY_RELU, &((const opt *)o)->j};
@@ -87,4 +113,5 @@ const sae_variant sae_variant_jumprelu = {
     .saelens = &(const sae_saelens){.architecture = "jumprelu", .threshold = "theta",
                                     .param = "param", .centre = "centre"},
     .tensor_flags = tensor_flags,
+    .presets = presets,
 };

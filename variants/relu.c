@@ -26,6 +26,21 @@ static const sae_option options[] = {
 static const sae_tensor_spec tensors[] = {STOCK_TENSORS(SAE_T_UNIT_ROWS), {0}};
 static const char *const losses[] = {"mse", "l1", NULL};
 
+static const sae_train_defaults lens_train = {
+    .lr = 3e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip_norm = 1};
+static const sae_train_defaults april_train = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999,
+                                               .eps = 1e-8, .clip_norm = 1, .warmup = 1000,
+                                               .decay = 0.2};
+
+static const sae_preset presets[] = {
+    {"saebench", "l1=lin(0,0.03,0,5000),init_b_dec=zero", NULL,
+     "SAEBench's baselines: dictionary_learning_demo demo_config.py, Standard"},
+    {"saelens", "decoder=free,l1=1,init_b_dec=zero", &lens_train, "SAELens 6 saes/standard_sae.py"},
+    {"april_update", "decoder=free,l1=lin(0,5,0,5%),init_b_dec=zero", &april_train,
+     "Anthropic, April 2024 update; dictionary_learning StandardTrainerAprilUpdate"},
+    {0},
+};
+
 static stock_lp rule(const opt *o)
 {
     stock_lp l = {o->p, o->l1, o->shrink, o->root, o->mse, &o->decoder};
@@ -91,4 +106,5 @@ const sae_variant sae_variant_relu = {
     .saelens = &(const sae_saelens){.architecture = "standard", .activation = "relu",
                                     .shrink = "shrink"},
     .tensor_flags = tensor_flags,
+    .presets = presets,
 };

@@ -316,13 +316,24 @@ static int is_per_feature(const sae_variant *v, const char *tensor)
     return 0;
 }
 
-/* The variant that is native to an architecture: exports that merge many thresholds into one are
- * not read back. */
+/* A file of the layout fills every tensor of the variant. */
+static int is_filled(const sae_variant *v)
+{
+    static const char *const have[] = {"W_enc", "W_dec", "b_enc", "b_dec", NULL};
+    for (const sae_tensor_spec *t = v->tensors; t->name; t++)
+        if (index_of(have, t->name) < 0 &&
+            !(v->saelens->threshold && strcmp(t->name, v->saelens->threshold) == 0))
+            return 0;
+    return 1;
+}
+
+/* The variant that is native to an architecture: exports that merge many thresholds into one or
+ * leave tensors out are not read back. */
 static const char *native_variant(const sae_cfg *cfg, const sae_registry *reg)
 {
     for (const sae_variant *const *v = sae_all_variants(reg); *v; v++) {
         const sae_saelens *how = (*v)->saelens;
-        if (how && strcmp(how->architecture, cfg->architecture) == 0 &&
+        if (how && strcmp(how->architecture, cfg->architecture) == 0 && is_filled(*v) &&
             (!how->threshold || is_per_feature(*v, how->threshold)))
             return (*v)->name;
     }

@@ -194,7 +194,7 @@ static void close_rows(const float *a, const double *b, const float *raw, const 
 }
 
 /* What SAELens computes from the exported directory on raw activations is what we compute, and so
- * is what we make of the directory as a SAE of `back`. */
+ * is what we make of the directory as a SAE of `back`; NULL: of what cfg.json says. */
 static void check_lens(rig *r, const sae_variant *v, const char *key, const char *value,
                        const char *back)
 {
@@ -222,13 +222,23 @@ static void check_lens(rig *r, const sae_variant *v, const char *key, const char
         double want[RIG_D];
         lens_forward(&peer, raw, want);
         close_rows(t.xhat + row * RIG_D, want, raw, v->name);
-        close_rows(u.xhat + row * RIG_D, want, raw, back);
+        close_rows(u.xhat + row * RIG_D, want, raw, s.canonical);
     }
     lens_close(&peer);
     sae_tape_close(&t, &r->e);
     sae_tape_close(&u, &r->e);
     sae_loaded_close(&s, &r->e);
     sae_learner_close(&l);
+}
+
+/* Training state that SAELens' files leave out: such a variant is read back as another one. */
+static int has_state(const sae_variant *v)
+{
+    int found = 0;
+    for (const sae_tensor_spec *t = v->tensors; t->name; t++)
+        found |= t->role == SAE_STATE &&
+                 !(v->saelens->threshold && strcmp(t->name, v->saelens->threshold) == 0);
+    return found;
 }
 
 START_TEST(saelens_reads_the_same)
@@ -240,7 +250,7 @@ START_TEST(saelens_reads_the_same)
         for (const sae_variant *const *v = sae_all_variants(r.reg); *v; v++)
             if ((*v)->saelens) {
                 tried++;
-                check_lens(&r, *v, NULL, NULL, (*v)->name);
+                check_lens(&r, *v, NULL, NULL, has_state(*v) ? NULL : (*v)->name);
             }
         rig_close(&r);
     }

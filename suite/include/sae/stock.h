@@ -221,20 +221,6 @@ static inline int stock_reconstruct(const sae_model *m, const sae_ctx *c, const 
     return stock_mean(c, b->B, row, mse);
 }
 
-/* Total variance (1 / B) sum_r |x[r] - mean x|^2 in squared units of x. Scratch: mean [cols],
- * shifted [B x cols], row [B]. */
-static inline int stock_variance(const sae_ctx *c, sae_cmat x, sae_real *mean, sae_real *shifted,
-                                 double *row, double *out)
-{
-    sae_cmat s = stock_cmat(shifted, x.rows, x.cols);
-    SAE_TRY(stock_fill(c, mean, x.cols, 0));
-    if (x.rows > 0)
-        SAE_TRY(c->k->col_sum(c->dev, x, (sae_real)(1.0 / (double)x.rows), mean));
-    SAE_TRY(c->k->shift_rows(c->dev, x, -1, mean, stock_mat(shifted, x.rows, x.cols)));
-    SAE_TRY(c->k->row_dot(c->dev, s, s, row));
-    return stock_mean(c, x.rows, row, out);
-}
-
 /* ---- backward of sparse codes ---------------------------------------------------------------- */
 
 /* What the backward pass of one sparse code works in. */
@@ -278,17 +264,25 @@ static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code
     return c->k->code_col_sum(c->dev, &l->csc, l->dval, alpha, dbe);
 }
 
-/* Both biases, once per step: b_enc += dbe; b_dec has two paths, the decoder (alpha sum_r dx[r])
- * and the centring of the encoder's input (-dbe W_enc). */
-static inline int stock_bias_back(sae_model *m, const sae_ctx *c, sae_cmat dx, sae_real alpha,
-                                  const sae_real *dbe)
+/* b_dec, once per step. It has two paths: the decoder (alpha sum_r dx[r]) and the centring of the
+ * encoder's input (-dbe W_enc, dbe the gradient of the products with W_enc, summed over rows). */
+static inline int stock_b_dec_back(sae_model *m, const sae_ctx *c, sae_cmat dx, sae_real alpha,
+                                   const sae_real *dbe)
 {
-    sae_mat db_enc = stock_grad(m, STOCK_B_ENC), db_dec = stock_grad(m, STOCK_B_DEC);
-    sae_cmat old = stock_cmat(db_enc.p, 1, m->dim.n);
-    SAE_TRY(c->k->shift_rows(c->dev, old, 1, dbe, db_enc));
+    sae_mat db_dec = stock_grad(m, STOCK_B_DEC);
     SAE_TRY(c->k->col_sum(c->dev, dx, alpha, db_dec.p));
     return c->k->gemm(c->dev, 0, 0, -1, stock_cmat(dbe, 1, m->dim.n), stock_w(m, STOCK_W_ENC), 1,
                       db_dec);
+}
+
+/* Both biases, once per step: b_enc += dbe, and b_dec. */
+static inline int stock_bias_back(sae_model *m, const sae_ctx *c, sae_cmat dx, sae_real alpha,
+                                  const sae_real *dbe)
+{
+    sae_mat db_enc = stock_grad(m, STOCK_B_ENC);
+    sae_cmat old = stock_cmat(db_enc.p, 1, m->dim.n);
+    SAE_TRY(c->k->shift_rows(c->dev, old, 1, dbe, db_enc));
+    return stock_b_dec_back(m, c, dx, alpha, dbe);
 }
 
 /* 2 coef / B: the factor between tape.resid and the gradient of coef * mse; 0 for B == 0. */

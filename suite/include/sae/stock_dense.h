@@ -230,16 +230,24 @@ static inline int stock_dense_pull(sae_model *m, const sae_ctx *c, const stock_d
     return SAE_OK;
 }
 
+/* After the last slab: W_dec. */
+static inline int stock_dense_dec(sae_model *m, const sae_ctx *c, const sae_tape *t,
+                                  const stock_decoder_opt *o, const stock_dense *mem)
+{
+    sae_cmat z = stock_cmat(t->code.val, t->B, m->dim.n);
+    SAE_TRY(c->k->gemm(c->dev, 1, 0, stock_alpha(t->coef[0], t->B), z, stock_resid(m, t), 1,
+                       stock_grad(m, STOCK_W_DEC)));
+    return o->rows == STOCK_DECODER_FREE ? stock_dense_pull(m, c, mem) : SAE_OK;
+}
+
 /* After the last slab: W_dec and both biases. */
 static inline int stock_dense_close(sae_model *m, const sae_ctx *c, const sae_batch *b,
                                     const sae_tape *t, const stock_decoder_opt *o,
                                     const stock_dense *mem)
 {
-    sae_cmat dx = stock_resid(m, t), z = stock_cmat(t->code.val, t->B, m->dim.n);
+    sae_cmat dx = stock_resid(m, t);
     sae_real alpha = stock_alpha(t->coef[0], t->B);
-    SAE_TRY(c->k->gemm(c->dev, 1, 0, alpha, z, dx, 1, stock_grad(m, STOCK_W_DEC)));
-    if (o->rows == STOCK_DECODER_FREE)
-        SAE_TRY(stock_dense_pull(m, c, mem));
+    SAE_TRY(stock_dense_dec(m, c, t, o, mem));
     if (mem->in != b->x)
         return stock_bias_back(m, c, dx, alpha, mem->w.dbe);
     SAE_TRY(stock_add(c, m->t[STOCK_B_ENC].grad, 1, mem->w.dbe, m->dim.n));

@@ -43,6 +43,20 @@ static inline void stock_take_work(stock_bump *s, const sae_dims *dim, int64_t B
     w->dbe = stock_take_real(s, 1, dim->n);
 }
 
+/* Total variance (1 / B) sum_r |x[r] - mean x|^2 in squared units of x. Scratch: mean [cols],
+ * shifted [B x cols], row [B]. */
+static inline int stock_variance(const sae_ctx *c, sae_cmat x, sae_real *mean, sae_real *shifted,
+                                 double *row, double *out)
+{
+    sae_cmat s = stock_cmat(shifted, x.rows, x.cols);
+    SAE_TRY(stock_fill(c, mean, x.cols, 0));
+    if (x.rows > 0)
+        SAE_TRY(c->k->col_sum(c->dev, x, (sae_real)(1.0 / (double)x.rows), mean));
+    SAE_TRY(c->k->shift_rows(c->dev, x, -1, mean, stock_mat(shifted, x.rows, x.cols)));
+    SAE_TRY(c->k->row_dot(c->dev, s, s, row));
+    return stock_mean(c, x.rows, row, out);
+}
+
 /* tape.xhat, tape.resid, loss[0] and coef[0]. In EVAL the coefficient of fvu is 1. */
 static inline int stock_mse(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t,
                             int64_t how, const stock_work *w)

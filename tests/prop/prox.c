@@ -171,7 +171,8 @@ START_TEST(codes_minimise)
         problem q = {.of = of, .n = n, .k = 1 + n / 3};
         double u[ROWS * MOST], z[ROWS * MOST];
         for (int j = 0; j < n; j++) {
-            double theta = (double)(1 + sae_philox(5, 4096, (uint64_t)n, (uint32_t)j).v[0] % 12) / 8;
+            sae_u4 r = sae_philox(5, 4096, (uint64_t)n, (uint32_t)j);
+            double theta = (double)(1 + r.v[0] % 12) / 8;
             q.lambda[j] = of->counts ? theta * theta / 2 : 0.625;
         }
         for (int i = 0; i < ROWS * n; i++)

@@ -33,7 +33,12 @@ static double recovery(const sae_model *m)
 static const struct expected {
     const char *name, *key, *value;
     double floor;
-} table[] = {{"relu", "l1", "0.2", 0.83}, {"", NULL, NULL, 0.84}};
+} table[] = {{"relu", "l1", "0.2", 0.83},
+             {"jumprelu", "target_l0", "3", 0.84},
+             {"abs_jumprelu", "target_l0", "3", 0.82},
+             {"gated", "l1", "0.4", 0.79},
+             {"p_anneal", "l1", "0.2", 0.83},
+             {"", NULL, NULL, 0.84}};
 
 static const struct expected *expected_of(const char *name)
 {

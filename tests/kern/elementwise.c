@@ -243,6 +243,10 @@ void test_elementwise(void)
         window(rows, cols, kind, half[i % 8]);
         col_max(rows, cols, i % 3 ? SPECIAL : ZEROS);
     }
+    functions(2, 20001, 0); /* several pieces of a row */
+    mul(1, 20001, MIXTURE);
+    scale(2, 20001, NORMAL, 3);
+    window(1, 20001, MIXTURE, 1);
     functions(0, 5, 0);
     functions(5, 0, 0);
     col_max(0, 5, NORMAL);

@@ -470,6 +470,8 @@ void test_rows(void)
     }
     col_sum(70000, 3, MIXTURE); /* several waves of blocks */
     adam(40, 1000, 0, 0);       /* several pieces */
+    shift(1, 20001, 1);         /* several pieces of a row */
+    gate(2, 20001);
     shift(0, 5, 0);
     shift(5, 0, 0);
     col_sum(0, 4, NORMAL);

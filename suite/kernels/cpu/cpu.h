@@ -52,6 +52,42 @@ static inline int64_t chunks_of(int64_t n, int64_t size)
     for (int64_t i = 0; i < (n); i++)
 #define SAE_OMP(text) _Pragma(#text)
 
+/* Elementwise kernels go over pieces of rows, so that one long vector has work for every thread. */
+enum { PIECE = 8192 };
+
+typedef struct piece { /* elements [c, c + live) of row r */
+    int64_t r, c, live;
+} piece;
+
+static inline int64_t pieces_of(sae_mat m)
+{
+    return m.rows * chunks_of(m.cols, PIECE);
+}
+
+static inline piece piece_at(sae_mat m, int64_t i)
+{
+    int64_t per_row = chunks_of(m.cols, PIECE), c = i % per_row * PIECE;
+    piece p = {i / per_row, c, min_i64(PIECE, m.cols - c)};
+    return p;
+}
+
+static inline const float *piece_of(sae_cmat m, piece p)
+{
+    return row_of(m, p.r) + p.c;
+}
+
+static inline float *piece_out(sae_mat m, piece p)
+{
+    return m.p + p.r * m.ld + p.c;
+}
+
+/* for every piece p of the matrix m, over threads. */
+#define PARALLEL_PIECES(dev, p, m)                                                                 \
+    SAE_OMP(omp parallel for schedule(dynamic, (m).cols < PIECE ? CHUNK_ROWS : 1)                  \
+                num_threads((dev)->threads))                                                       \
+    for (int64_t piece_i = 0; piece_i < pieces_of(m); piece_i++)                                   \
+        for (piece p = piece_at(m, piece_i), *once = &p; once; once = NULL)
+
 /* Test hook: kernels of the device run at this level (enum sae_simd_level) or the best below it. */
 void sae_cpu_force(sae_device *dev, int level);
 

@@ -10,8 +10,8 @@ SAE_DECL_map(SAE_CPU(map))
     if (bad_mat(out) || !has_shape(x, out.rows, out.cols) || f > SAE_FN_CLAMP)
         return SAE_EINVAL;
     const sae_simd *s = simd_of(dev);
-    PARALLEL_FOR(dev, r, x.rows, CHUNK_ROWS)
-        s->map(f, p, q, row_of(x, r), out.p + r * out.ld, x.cols);
+    PARALLEL_PIECES(dev, at, out)
+        s->map(f, p, q, piece_of(x, at), piece_out(out, at), at.live);
     return SAE_OK;
 }
 
@@ -20,8 +20,8 @@ SAE_DECL_mul(SAE_CPU(mul))
     if (bad_mat(out) || !has_shape(a, out.rows, out.cols) || !has_shape(b, out.rows, out.cols))
         return SAE_EINVAL;
     const sae_simd *s = simd_of(dev);
-    PARALLEL_FOR(dev, r, a.rows, CHUNK_ROWS)
-        s->mul((double)alpha, row_of(a, r), row_of(b, r), out.p + r * out.ld, a.cols);
+    PARALLEL_PIECES(dev, at, out)
+        s->mul((double)alpha, piece_of(a, at), piece_of(b, at), piece_out(out, at), at.live);
     return SAE_OK;
 }
 
@@ -30,8 +30,9 @@ SAE_DECL_scale(SAE_CPU(scale))
     if (bad_mat(out) || !has_shape(x, out.rows, out.cols))
         return SAE_EINVAL;
     const sae_simd *s = simd_of(dev);
-    PARALLEL_FOR(dev, r, x.rows, CHUNK_ROWS)
-        s->scale_by(row_of(x, r), row ? (double)row[r] : 1, col, out.p + r * out.ld, x.cols);
+    PARALLEL_PIECES(dev, at, out)
+        s->scale_by(piece_of(x, at), row ? (double)row[at.r] : 1, col ? col + at.c : NULL,
+                    piece_out(out, at), at.live);
     return SAE_OK;
 }
 
@@ -49,8 +50,8 @@ SAE_DECL_window(SAE_CPU(window))
         return SAE_EINVAL;
     const sae_simd *s = simd_of(dev);
     float h = at_least(half);
-    PARALLEL_FOR(dev, r, out.rows, CHUNK_ROWS)
-        s->window(row_of(value, r), row_of(gate, r), h, out.p + r * out.ld, out.cols);
+    PARALLEL_PIECES(dev, at, out)
+        s->window(piece_of(value, at), piece_of(gate, at), h, piece_out(out, at), at.live);
     return SAE_OK;
 }
 

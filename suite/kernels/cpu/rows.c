@@ -10,8 +10,8 @@ SAE_DECL_shift_rows(SAE_CPU(shift_rows))
     if (bad_mat(out) || !has_shape(x, out.rows, out.cols))
         return SAE_EINVAL;
     const sae_simd *s = simd_of(dev);
-    PARALLEL_FOR(dev, r, x.rows, CHUNK_ROWS)
-        s->add_scaled(row_of(x, r), (double)alpha, v, out.p + r * out.ld, x.cols);
+    PARALLEL_PIECES(dev, at, out)
+        s->add_scaled(piece_of(x, at), (double)alpha, v + at.c, piece_out(out, at), at.live);
     return SAE_OK;
 }
 
@@ -129,7 +129,6 @@ static sae_adam_row fold(const sae_adam *a)
 
 SAE_DECL_adam_step(SAE_CPU(adam_step))
 {
-    enum { PIECE = 4096 }; /* elements per task when rows need not be seen as a whole */
     if (bad_mat(w) || w.ld != w.cols || a->t < 1)
         return SAE_EINVAL;
     const sae_simd *s = simd_of(dev);
@@ -170,7 +169,7 @@ SAE_DECL_gate(SAE_CPU(gate))
         !has_shape(gate, out.rows, out.cols))
         return SAE_EINVAL;
     const sae_simd *s = simd_of(dev);
-    PARALLEL_FOR(dev, r, out.rows, CHUNK_ROWS)
-        s->gate(row_of(value, r), row_of(gate, r), out.p + r * out.ld, out.cols);
+    PARALLEL_PIECES(dev, at, out)
+        s->gate(piece_of(value, at), piece_of(gate, at), piece_out(out, at), at.live);
     return SAE_OK;
 }

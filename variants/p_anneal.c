@@ -122,7 +122,8 @@ static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape
     return stock_lp_backward(m, c, b, &l, t);
 }
 
-/* This batch's penalty at p and at the exponent of update number `updates` into the queue. */
+/* This batch's penalty at p and at the exponent that update number `updates` sets, into the
+ * queue. */
 static int push(sae_model *m, const sae_ctx *c, const sae_tape *t, int64_t updates)
 {
     stock_lp l = rule(c->opt, updates + 1, 1);

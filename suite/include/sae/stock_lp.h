@@ -53,8 +53,8 @@ static inline int stock_lp_workspace(const sae_dims *dim, int64_t B, enum sae_mo
     return stock_dense_workspace(&s, dim, B, mode, 0, out);
 }
 
-/* S_r and what the penalty makes of it for the rows of z; p may differ from o->p (mem->wp follows
- * it). The mean over rows goes to *loss. */
+/* S_r and what the penalty makes of it for the rows of z; the mean over rows goes to *loss. Writes
+ * wp, power, penalty and a slab. */
 static inline int stock_lp_penalty(const sae_ctx *c, const stock_lp *o, sae_cmat z,
                                    const stock_lp_mem *mem, double *loss)
 {

@@ -159,6 +159,49 @@ def listing(z):
     return [[r, j, num(v).v, num(v).s] for (r, j), v in sorted(z.items())]
 
 
+ADAM = {"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "clip": 1.0}
+STEPS = 10
+
+
+def unit_row(row):
+    norm = math.sqrt(sum(v * v for v in row))
+    return [v / norm for v in row] if norm else row
+
+
+def curve(plain, total_at, unit=()):
+    """Total losses of ten steps of projected, clipped Adam from the tensors `plain`. total_at(p,
+    step) gives the total on the numbers p and moves what is not a gradient's; unit: names of the
+    tensors whose rows keep unit norm."""
+    w = {k: [unit_row(r) if k in unit else list(r) for r in m] for k, m in plain.items()}
+    m1 = {k: [[0.0] * len(r) for r in m] for k, m in w.items()}
+    m2 = {k: [[0.0] * len(r) for r in m] for k, m in w.items()}
+    out = []
+    for step in range(STEPS):
+        p = {k: numbers(m) for k, m in w.items()}
+        loss = total_at(p, step)
+        grad(loss)
+        out.append(loss.v)
+        g = {k: [[v.g for v in r] for r in m] for k, m in p.items()}
+        for k in unit:
+            for row, at in zip(g[k], w[k]):
+                along = sum(a * b for a, b in zip(at, row)) / (sum(a * a for a in at) or 1)
+                row[:] = [a - along * b for a, b in zip(row, at)]
+        norm = math.sqrt(sum(v * v for m in g.values() for r in m for v in r))
+        scale = ADAM["clip"] / norm if norm > ADAM["clip"] else 1.0
+        for k, m in w.items():
+            for r, row in enumerate(m):
+                for i in range(len(row)):
+                    v = g[k][r][i] * scale
+                    m1[k][r][i] += (1 - ADAM["beta1"]) * (v - m1[k][r][i])
+                    m2[k][r][i] += (1 - ADAM["beta2"]) * (v * v - m2[k][r][i])
+                    mean = m1[k][r][i] / (1 - ADAM["beta1"] ** (step + 1))
+                    square = m2[k][r][i] / (1 - ADAM["beta2"] ** (step + 1))
+                    row[i] -= ADAM["lr"] * mean / (math.sqrt(square) + ADAM["eps"])
+                if k in unit:
+                    row[:] = unit_row(row)
+    return out
+
+
 def write(generator, B, d, n, cases, **more):
     """Print the file that tests/golden/variants.c reads; see tests/golden/README.md."""
     out = dict({"generator": generator, "version": 1, "B": B, "d": d, "n": n}, **more, cases=cases)

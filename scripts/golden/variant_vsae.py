@@ -8,7 +8,7 @@ from Philox4x32-10 and Box-Muller as published. Needs Python 3 only.
 """
 import math
 
-from number import Inputs, Num, grad, grad_pairs, listing, matmul, num, numbers, pairs, total, write
+from number import ADAM, Inputs, Num, curve, grad, grad_pairs, listing, matmul, num, numbers, pairs, total, write
 
 B, D, N = 4, 3, 8
 SEED, STREAM_NOISE, ROW0 = 1, 3, 1000
@@ -125,6 +125,36 @@ def active(code):
     return [entry for entry in listing(code) if entry[2]]
 
 
+def step(p, c, spec):
+    """(code, xhat, losses, coefficients) of one training step."""
+    code, mu, logvar = encode(p, c, "train")
+    xhat = decode(p, code, True)
+    resid = [[xhat[r][i] - c["x"][r][i] for i in range(D)] for r in range(B)]
+    loss = [total(v * v for row in resid for v in row) / B, penalty(c, code, mu, logvar)]
+    coef = [Num(1), num(c["beta"] * min(1, c["step"] / 3))]  # kl_warmup of 30 steps: 3
+    if not spec.startswith("vsae:"):
+        extra, weight = auxk(p, c, code, mu, resid)
+        loss.append(extra)
+        coef.append(weight)
+    return code, xhat, loss, coef
+
+
+def later(c, spec):
+    """The total of step s, and the statistics that it leaves."""
+    fired = c["last_fired"] = list(c["last_fired"])
+
+    def total_at(p, s):
+        c["step"] = s
+        code, _, loss, coef = step(p, c, spec)
+        c["tokens"] += B
+        for (_, j), v in code.items():
+            if v.v != 0:
+                fired[j] = c["tokens"]
+        return total(w.detach() * v for w, v in zip(coef, loss))
+
+    return total_at
+
+
 def solve(number, spec, changes):
     rnd = Inputs(number + 100)
     c = dict({"k": 2, "relu": 1, "pre_bias": 0, "var": "off", "sigma": 1.0, "masked": 0, "sample": 0,
@@ -137,21 +167,14 @@ def solve(number, spec, changes):
         plain["W_var"], plain["b_var"] = rnd.matrix(N, D), rnd.matrix(1, N, -40, 8)
     c["x"] = rnd.matrix(B, D)
     p = {name: numbers(m) for name, m in plain.items()}
-    code, mu, logvar = encode(p, c, "train")
-    xhat = decode(p, code, True)
-    resid = [[xhat[r][i] - c["x"][r][i] for i in range(D)] for r in range(B)]
-    loss = [total(v * v for row in resid for v in row) / B, penalty(c, code, mu, logvar)]
-    coef = [Num(1), num(c["beta"] * min(1, c["step"] / 3))]  # kl_warmup of 30 steps: 3
-    if not spec.startswith("vsae:"):
-        extra, weight = auxk(p, c, code, mu, resid)
-        loss.append(extra)
-        coef.append(weight)
+    code, xhat, loss, coef = step(p, c, spec)
     grad(total(w.detach() * v for w, v in zip(coef, loss)))
+    unit = ["W_dec"] if "atom_norm=unit" in spec else []
     return {"spec": spec, "x": c["x"], "row0": ROW0, "step": c["step"], "steps": 30,
             "tensors": plain, "tokens": c["tokens"], "last_fired": c["last_fired"],
             "train": {"code": active(code), "xhat": pairs(xhat), "loss": pairs([loss]),
                       "coef": pairs([coef]), "grad": {n: grad_pairs(m) for n, m in p.items()}},
-            "after": {}, "eval": {"code": active(encode(p, c, "eval")[0])}}
+            "after": {}, "curve": curve(plain, later(dict(c), spec), unit), "eval": {"code": active(encode(p, c, "eval")[0])}}
 
 
 AUX = "auxk=0.03125,k_aux=2,dead=100"
@@ -174,4 +197,4 @@ CASES = [
 ]
 
 write("scripts/golden/variant_vsae.py", B, D, N,
-      [solve(i, spec, changes) for i, (spec, changes) in enumerate(CASES)])
+      [solve(i, spec, changes) for i, (spec, changes) in enumerate(CASES)], adam=ADAM)

@@ -1,4 +1,4 @@
-/* tests/grad/curves.c - ten training steps against scripts/golden/select_variants.py, in double.
+/* tests/grad/curves.c - ten training steps against scripts/golden, in double.
  *
  * The loop is the trainer's (project, clip, Adam, unit rows, statistics, adapt) on the kernels. Two
  * float64 computations of the same ten steps differ by rounding only: relative 1e-9 leaves a factor

@@ -7,7 +7,7 @@ typedef struct opt {
 } opt;
 
 static const sae_option options[] = {
-    STOCK_VSAE_OPTIONS(opt, vsae, 1, 0),
+    STOCK_VSAE_OPTIONS(opt, vsae, 1e-4, 0),
     STOCK_VAR_OPTIONS(opt, var),
     {0},
 };

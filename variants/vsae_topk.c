@@ -16,7 +16,7 @@ static const sae_option options[] = {
     {"k", SAE_OPT_INT, 0, offsetof(opt, k), 64, 0, 1e9, NULL, NULL, "1", "active features per row"},
     {"kl", SAE_OPT_ENUM, 0, offsetof(opt, kl), KL_ALL, 0, KL_MASKED, kinds, NULL, "1",
      "the penalty covers all features, or the selected ones"},
-    STOCK_VSAE_OPTIONS(opt, vsae, 1, 1),
+    STOCK_VSAE_OPTIONS(opt, vsae, 1e-4, 1),
     STOCK_VAR_OPTIONS(opt, var),
     STOCK_AUXK_OPTIONS(opt, auxk, 0, 1e7),
     {0},
@@ -32,7 +32,7 @@ static const sae_train_defaults class_train = {
 static const sae_preset presets[] = {
     {"restudy", "k=256,beta=0.0001,auxk=0.03125", NULL, "the authors' re-study of 2026, noise on"},
     {"masked_kl", "kl=masked,relu_mu=0,dead=10000", NULL, "the code's vsae_topk_masked_kl"},
-    {"lesswrong", "var=fixed,sigma=1", NULL, "the text of the first version: variance 1"},
+    {"lesswrong", "beta=1,var=fixed,sigma=1", NULL, "the text of the first version: variance 1"},
     {"class_defaults", "beta=500,auxk=0.03125", &class_train, "defaults of the code's class"},
     {0},
 };

@@ -215,6 +215,18 @@ static int parse(int argc, char **argv, shape *s, int *at)
     return s->rounds <= MAX_ROUNDS;
 }
 
+/* Whether a variant reads what there is none of here: a model, a target, a dictionary, a SAE. */
+static int beyond_rows(const sae_variant *v)
+{
+    sae_opts *o = NULL;
+    sae_err err = {0};
+    if (sae_opts_open(&o, v->options, v->opt_size, &err) < 0)
+        return 1;
+    uint64_t needs = v->needs(sae_opts_base(o), SAE_TRAIN);
+    sae_opts_close(&o);
+    return (needs & ~(uint64_t)(SAE_NEED_GRAD | SAE_NEED_TOKENS)) != 0;
+}
+
 int main(int argc, char **argv)
 {
     shape s = {768, 16384, 4096, 32, 0, 9};
@@ -231,7 +243,8 @@ int main(int argc, char **argv)
     for (int i = at; i < argc; i++)
         failed |= apart(run, &s, argv[i]);
     for (const sae_variant *const *v = sae_all_variants(reg); at == argc && *v; v++)
-        failed |= apart(run, &s, (*v)->name);
+        if (!beyond_rows(*v))
+            failed |= apart(run, &s, (*v)->name);
     sae_registry_close(&reg);
     return failed;
 }

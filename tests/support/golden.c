@@ -96,15 +96,119 @@ static int64_t whole(const json_t *object, const char *key)
     return (int64_t)json_integer_value(json_object_get(object, key));
 }
 
-static void open_model(golden *g, const sae_dims *dim, int64_t B)
+/* ---- what a case may hold beside rows -------------------------------------------------------- */
+
+/* A model with the W_dec and b_dec of the case's "base", and the code that it has for every
+ * batch. */
+struct golden_base {
+    sae_base base; /* first: encode finds the rest from it */
+    sae_spec spec;
+    sae_model model;
+    sae_tape tape;
+};
+
+static int base_encode(const sae_base *base, const sae_batch *b, const sae_tape **t, sae_err *err)
+{
+    (void)b, (void)err;
+    *t = &((const struct golden_base *)(const void *)base)->tape;
+    return SAE_OK;
+}
+
+static void fill_code(sae_code *z, const json_t *entries)
+{
+    size_t i;
+    const json_t *e;
+    int64_t r = 0;
+    json_array_foreach((json_t *)(uintptr_t)entries, i, e) {
+        double v[3];
+        golden_numbers(e, v, 3);
+        while (r <= (int64_t)v[0])
+            z->rowptr[r++] = (int64_t)i;
+        z->idx[i] = (int32_t)v[1];
+        z->val[i] = (sae_real)v[2];
+    }
+    z->nnz = (int64_t)json_array_size(entries);
+    while (r <= z->B)
+        z->rowptr[r++] = z->nnz;
+}
+
+static void open_base(golden *g, const sae_dims *dim)
+{
+    const json_t *c = json_object_get(g->c, "base");
+    if (!c)
+        return;
+    ck_assert_ok(sae_new(&g->base, 1, sizeof *g->base, "golden", &g->err), g->err);
+    struct golden_base *b = g->base;
+    ck_assert_ok(sae_spec_parse(&b->spec, g->reg, SAE_KIND_VARIANT, "topk:k=64", &g->err), g->err);
+    const sae_variant *v = b->spec.variant;
+    const void *opt = sae_opts_base(b->spec.opts);
+    ck_assert_ok(sae_model_open(&b->model, v, opt, dim, &g->e, 0, &g->err), g->err);
+    ck_assert_ok(sae_tape_open(&b->tape, v, opt, dim, g->batch.B, SAE_EVAL, &g->e, &g->err),
+                 g->err);
+    const char *const name[] = {"W_dec", "b_dec"};
+    for (int i = 0; i < 2; i++) {
+        const sae_tensor *t = sae_model_tensor(&b->model, name[i]);
+        fill(t->w, json_object_get(c, name[i]), t->rows, t->cols);
+    }
+    fill_code(&b->tape.code, json_object_get(c, "code"));
+    b->base = (sae_base){&b->model, base_encode};
+    g->ctx.base = &b->base;
+}
+
+static void close_base(golden *g)
+{
+    if (!g->base)
+        return;
+    sae_tape_close(&g->base->tape, &g->e);
+    sae_model_close(&g->base->model, &g->e);
+    sae_spec_free(&g->base->spec);
+    sae_free(g->base);
+}
+
+static void open_truth(golden *g, const sae_dims *dim)
+{
+    const json_t *m = json_object_get(g->c, "truth");
+    if (!m)
+        return;
+    int64_t n = (int64_t)json_array_size(m);
+    ck_assert_ok(sae_new(&g->atoms, n * dim->d_in, sizeof *g->atoms, "golden", &g->err), g->err);
+    fill(g->atoms, m, n, dim->d_in);
+    g->truth = (sae_truth){n, dim->d_in, g->atoms, NULL};
+    g->ctx.truth = &g->truth;
+}
+
+static void open_tokens(golden *g)
+{
+    size_t r;
+    const json_t *row, *all = json_object_get(g->c, "tok");
+    if (!all)
+        return;
+    ck_assert_int_eq((int64_t)json_array_size(all), g->batch.B);
+    ck_assert_ok(sae_new(&g->tok, g->batch.B, sizeof *g->tok, "golden", &g->err), g->err);
+    json_array_foreach((json_t *)(uintptr_t)all, r, row) {
+        double v[3];
+        golden_numbers(row, v, 3);
+        g->tok[r] = (sae_token){(uint64_t)v[0], (uint32_t)v[1], (uint32_t)v[2]};
+    }
+    g->batch.tok = g->tok;
+}
+
+/* ---- a case ---------------------------------------------------------------------------------- */
+
+static void open_model(golden *g, sae_dims dim, int64_t B)
 {
     const void *opt = sae_opts_base(g->spec.opts);
     const sae_variant *v = g->spec.variant;
     const json_t *tensors = json_object_get(g->c, "tensors");
-    ck_assert_ok(sae_model_open(&g->model, v, opt, dim, &g->e, 1, &g->err), g->err);
-    ck_assert_ok(sae_tape_open(&g->tape, v, opt, dim, B, SAE_TRAIN, &g->e, &g->err), g->err);
-    ck_assert_ok(sae_tape_open(&g->eval, v, opt, dim, B, SAE_EVAL, &g->e, &g->err), g->err);
+    int64_t atoms = (int64_t)json_array_size(json_object_get(tensors, "W_dec"));
+    if (v->caps & SAE_CAP_GROWS)
+        dim.n = 0;
+    ck_assert_ok(sae_model_open(&g->model, v, opt, &dim, &g->e, 1, &g->err), g->err);
+    ck_assert_ok(sae_tape_open(&g->tape, v, opt, &dim, B, SAE_TRAIN, &g->e, &g->err), g->err);
+    ck_assert_ok(sae_tape_open(&g->eval, v, opt, &dim, B, SAE_EVAL, &g->e, &g->err), g->err);
     ck_assert_ok(v->init(&g->model, &g->ctx, &g->batch), g->err);
+    if (v->caps & SAE_CAP_GROWS && atoms > g->model.dim.n)
+        ck_assert_ok(sae_model_grow(&g->model, atoms, &g->err), g->err);
     for (int i = 0; i < g->model.nt; i++) {
         const sae_tensor *t = &g->model.t[i];
         const json_t *m = json_object_get(tensors, t->spec->name);
@@ -167,7 +271,10 @@ void golden_open(golden *g, int i)
                        .opt = sae_opts_base(g->spec.opts), .k = &g->e.k, .dev = g->e.dev,
                        .be = g->e.be, .stats = &g->stats.view, .grow = sae_model_grow,
                        .err = &g->err};
-    open_model(g, &dim, B);
+    open_tokens(g);
+    open_truth(g, &dim);
+    open_base(g, &dim);
+    open_model(g, dim, B);
 }
 
 void golden_close(golden *g)
@@ -179,6 +286,9 @@ void golden_close(golden *g)
     sae_free(g->x);
     sae_free(g->y);
     sae_free(g->g);
+    sae_free(g->tok);
+    sae_free(g->atoms);
+    close_base(g);
     sae_spec_free(&g->spec);
     sae_engine_close(&g->e);
     sae_registry_close(&g->reg);

@@ -19,6 +19,10 @@ typedef struct golden {
     sae_tape tape, eval; /* TRAIN, EVAL */
     sae_stats_store stats;
     sae_real *x, *y, *g; /* [B x d]; y, g: NULL where the case has none */
+    sae_token *tok;          /* [B]; NULL likewise */
+    sae_real *atoms;         /* the true dictionary, with `truth` */
+    sae_truth truth;
+    struct golden_base *base; /* a stand-in for the SAE that the case builds on */
     sae_batch batch;
     sae_ctx ctx; /* TRAIN, step 0 */
     sae_err err;

@@ -3,7 +3,8 @@
  * Rows are sums of 3 of 24 unit vectors in 16 dimensions; 48 features, k = 3 where the variant has
  * a k. After 600 steps of 128 rows at ten times the variant's own learning rate, rows never trained
  * on are reconstructed with at least FLOOR of their variance explained. Predicting the mean gives
- * 0; the floor is where a variant counts as working, not a figure of merit.
+ * 0; the floor is where a variant counts as working, not a figure of merit. Where the optimiser
+ * does not move the dictionary, the floor is 3 / 16: what 3 coordinates chosen blindly explain.
  */
 #include "train/rig.h"
 
@@ -30,6 +31,7 @@ static double explained(rig *r, sae_learner *l)
                  .be = r->e.be,
                  .stats = &l->stats.view,
                  .err = &r->err};
+    sae_extras_give(l->extras, &c);
     uint64_t needs = l->model.v->needs(c.opt, SAE_EVAL);
     ck_assert_ok(sae_stream_fill(&r->s, SAE_SPLIT_EVAL, 0, ROWS, needs, &b, &r->err), r->err);
     ck_assert_ok(sae_tape_open(&t, l->model.v, c.opt, &dim, ROWS, SAE_EVAL, &r->e, &r->err),
@@ -64,9 +66,9 @@ START_TEST(every_variant)
     rig_learner(&r, &l, &spec, &c);
     rig_train(&r, &l, STEPS);
     ck_assert_ok(sae_learner_finalize(&l, &r.err), r.err);
-    double got = explained(&r, &l);
-    ck_assert_msg(got >= FLOOR, "%s explains %.3f of the variance, expected %.2f", v->name, got,
-                  FLOOR);
+    double got = explained(&r, &l), floor = rig_trains_atoms(&l.model) ? FLOOR : 3.0 / RIG_D;
+    ck_assert_msg(got >= floor, "%s explains %.3f of the variance, expected %.2f", v->name, got,
+                  floor);
     sae_learner_close(&l);
     rig_close(&r);
 }

@@ -1,4 +1,5 @@
-/* tests/train/recovery.c - training finds the atoms that the data is made of. */
+/* tests/train/recovery.c - training finds the atoms that the data is made of, in every variant
+ * whose dictionary the optimiser moves. */
 #include "train/rig.h"
 
 enum { N = 2 * RIG_ATOMS, B = 256, STEPS = 1500 };
@@ -64,6 +65,10 @@ START_TEST(atoms_are_found)
         if (e->key)
             ck_assert_ok(sae_opts_set(spec.opts, e->key, e->value, &r.err), r.err);
         rig_learner(&r, &l, &spec, &c);
+        if (!rig_trains_atoms(&l.model)) {
+            sae_learner_close(&l);
+            continue;
+        }
         rig_train(&r, &l, 1);
         double start = recovery(&l.model);
         rig_train(&r, &l, STEPS);

@@ -82,6 +82,17 @@ static inline int rig_fill(sae_source *s, enum sae_split split, uint64_t row0, i
     return SAE_OK;
 }
 
+static inline int rig_truth(sae_source *s, enum sae_split split, uint64_t row0, int64_t B,
+                            sae_truth *t, sae_err *err)
+{
+    static sae_real dict[RIG_ATOMS * RIG_D];
+    (void)s, (void)split, (void)row0, (void)B, (void)err;
+    for (int64_t i = 0; i < RIG_ATOMS * RIG_D; i++)
+        dict[i] = (sae_real)rig_atom((uint64_t)(i / RIG_D))[i % RIG_D];
+    *t = (sae_truth){RIG_ATOMS, RIG_D, dict, NULL};
+    return SAE_OK;
+}
+
 static inline void rig_close_source(sae_source **s)
 {
     *s = NULL;
@@ -110,7 +121,8 @@ static inline sae_dataset rig_dataset(uint64_t gives)
                          .rows = rig_rows,
                          .fill = rig_fill,
                          .close = rig_close_source,
-                         .hash = rig_hash};
+                         .hash = rig_hash,
+                         .truth = gives & SAE_GIVES_TRUTH ? rig_truth : NULL};
 }
 
 /* ---- the rig --------------------------------------------------------------------------------- */
@@ -145,7 +157,7 @@ static inline void rig_close(rig *r)
     sae_registry_close(&r->reg);
 }
 
-enum { RIG_GIVES = SAE_GIVES_TOKENS | SAE_GIVES_GRAD };
+enum { RIG_GIVES = SAE_GIVES_TOKENS | SAE_GIVES_GRAD | SAE_GIVES_TRUTH };
 
 static inline sae_train_config rig_config(int64_t steps, int64_t B)
 {
@@ -157,16 +169,23 @@ static inline sae_train_config rig_config(int64_t steps, int64_t B)
     return c;
 }
 
-/* A registered variant with n features and, where it has that option, k = 3. */
+static inline uint64_t rig_needs(const sae_spec *spec)
+{
+    const void *opt = sae_opts_base(spec->opts);
+    return spec->variant->needs(opt, SAE_TRAIN) | spec->variant->needs(opt, SAE_EVAL);
+}
+
+/* A registered variant with n features and, where it has that option, k = 3. One that reads the
+ * true dictionary has as many features as that. */
 static inline void rig_spec(const rig *r, sae_spec *spec, const sae_variant *v, int64_t n)
 {
     sae_err err = {0};
     ck_assert_ok(sae_spec_parse(spec, r->reg, SAE_KIND_VARIANT, v->name, &err), err);
-    spec->n = n;
-    spec->n_per_d = 0;
     for (const sae_option *o = v->options; o->name; o++)
         if (strcmp(o->name, "k") == 0)
             ck_assert_ok(sae_opts_set(spec->opts, "k", "3", &err), err);
+    spec->n = rig_needs(spec) & SAE_NEED_TRUTH ? RIG_ATOMS : n;
+    spec->n_per_d = 0;
 }
 
 /* A variant of the test itself; *admitted must outlive the spec. */
@@ -177,11 +196,6 @@ static inline void rig_own_spec(sae_spec *spec, const sae_variant *v, sae_varian
     ck_assert_ok(sae_admit_variant(v, admitted, &err), err);
     *spec = (sae_spec){.name = admitted->name, .variant = admitted, .n = n};
     ck_assert_ok(sae_opts_open(&spec->opts, admitted->options, admitted->opt_size, &err), err);
-}
-
-static inline void rig_learner(rig *r, sae_learner *l, sae_spec *spec, const sae_train_config *c)
-{
-    ck_assert_ok(sae_learner_open(l, spec, 5, c, &r->s.dim, &r->e, &r->err), r->err);
 }
 
 /* Steps [l->step, to), with init before the first. */
@@ -195,6 +209,45 @@ static inline void rig_train(rig *r, sae_learner *l, int64_t to)
             ck_assert_ok(sae_learner_init(l, &b, &r->err), r->err);
         ck_assert_ok(sae_learner_step(l, &b, &r->err), r->err);
     }
+}
+
+/* Option "base" of a variant that needs one: a SAE of the same n after a step of training, of the
+ * first variant that reads rows alone. */
+static inline void rig_base(rig *r, sae_spec *spec)
+{
+    char path[512];
+    sae_spec own;
+    sae_learner l;
+    sae_train_config c = rig_config(1, 8);
+    if (!(rig_needs(spec) & SAE_NEED_BASE))
+        return;
+    for (const sae_variant *const *v = sae_all_variants(r->reg);; v++) {
+        ck_assert_ptr_nonnull(*v);
+        rig_spec(r, &own, *v, spec->n);
+        if (!rig_needs(&own) && (*v)->caps & SAE_CAP_LINEAR_DEC && !((*v)->caps & SAE_CAP_GROWS))
+            break;
+        sae_spec_free(&own);
+    }
+    snprintf(path, sizeof path, "%s/base", test_dir());
+    ck_assert_ok(sae_learner_open(&l, &own, 5, &c, &r->s.dim, &r->e, &r->err), r->err);
+    rig_train(r, &l, 1);
+    ck_assert_ok(sae_file_export(path, &l, &r->s, &r->err), r->err);
+    sae_learner_close(&l);
+    ck_assert_ok(sae_opts_set(spec->opts, "base", path, &r->err), r->err);
+}
+
+/* Opens the learner of a spec and what it reads beside rows. */
+static inline void rig_learner(rig *r, sae_learner *l, sae_spec *spec, const sae_train_config *c)
+{
+    rig_base(r, spec);
+    ck_assert_ok(sae_learner_open(l, spec, 5, c, &r->s.dim, &r->e, &r->err), r->err);
+    ck_assert_ok(sae_learner_extras(l, r->reg, &r->s, &r->err), r->err);
+}
+
+static inline int rig_trains_atoms(const sae_model *m)
+{
+    const sae_tensor *w = sae_model_tensor(m, "W_dec");
+    return w && w->spec->role == SAE_PARAM;
 }
 
 /* Every tensor, moment and counter of two learners, bit for bit. */

@@ -215,7 +215,7 @@ static inline int stock_reconstruct(const sae_model *m, const sae_ctx *c, const 
 {
     int64_t d = m->dim.d_out;
     sae_mat xhat = stock_mat(t->xhat, b->B, d);
-    SAE_TRY(stock_decode(m, c, &t->code, xhat));
+    SAE_TRY(m->v->decode(m, c, &t->code, xhat));
     SAE_TRY(c->k->residual(c->dev, stock_cmat(t->xhat, b->B, d), stock_cmat(b->y, b->B, d),
                            stock_mat(t->resid, b->B, d), row));
     return stock_mean(c, b->B, row, mse);
@@ -246,11 +246,10 @@ static inline void stock_take_links(stock_bump *s, int64_t n, int64_t cap, stock
 }
 
 /* With alpha * dx the gradient of the loss with respect to z W_dec, add the gradients that flow
- * through the listed entries of z to W_dec and W_enc, and their sum over rows to dbe [n], the
- * gradient of the encoder's output (alpha folded in). xc = x - b_dec, [B x d_in].
- *
- * The centred copy xc is used for W_enc rather than x with a rank-one correction: when the mean of
- * x dominates, the correction cancels and loses the digits that matter; the copy costs B d. */
+ * through the listed entries of z to W_dec (unless it is STATE) and W_enc, and their sum over rows
+ * to dbe [n], the gradient of the encoder's output (alpha folded in). xc = x - b_dec, [B x d_in]: a
+ * centred copy rather than x with a rank-one correction, which cancels and loses the digits that
+ * matter when the mean of x dominates; the copy costs B d. */
 static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code *z, stock_links *l,
                                   sae_cmat dx, sae_real alpha, sae_cmat xc, sae_real *dbe)
 {
@@ -259,7 +258,8 @@ static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code
                           (long long)z->nnz, (long long)l->csc.cap);
     SAE_TRY(c->k->code_grad(c->dev, z, dx, stock_w(m, STOCK_W_DEC), l->dval));
     SAE_TRY(c->k->code_transpose(c->dev, z, &l->csc));
-    SAE_TRY(c->k->code_outer(c->dev, &l->csc, z->val, alpha, dx, stock_grad(m, STOCK_W_DEC)));
+    if (m->t[STOCK_W_DEC].spec->role == SAE_PARAM)
+        SAE_TRY(c->k->code_outer(c->dev, &l->csc, z->val, alpha, dx, stock_grad(m, STOCK_W_DEC)));
     SAE_TRY(c->k->code_outer(c->dev, &l->csc, l->dval, alpha, xc, stock_grad(m, STOCK_W_ENC)));
     return c->k->code_col_sum(c->dev, &l->csc, l->dval, alpha, dbe);
 }

@@ -2,7 +2,7 @@
 #include <sae/stock_dictionary.h>
 
 typedef struct opt {
-    stock_project_opt p; /* first: see stock_dictionary.h */
+    stock_project_opt p; /* first, as stock_dictionary.h expects */
     int64_t centre;
 } opt;
 

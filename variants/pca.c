@@ -2,7 +2,7 @@
 #include <sae/stock_dictionary.h>
 
 typedef struct opt {
-    stock_project_opt p; /* first: see stock_dictionary.h */
+    stock_project_opt p; /* first, as stock_dictionary.h expects */
 } opt;
 
 static const sae_option options[] = {STOCK_PROJECT_OPTIONS(opt, p), {0}};

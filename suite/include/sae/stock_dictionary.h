@@ -157,7 +157,7 @@ typedef struct stock_project_opt {
             "only positive projections take part"                                                  \
     }
 
-/* The options are the whole option struct in the methods below. */
+/* Methods of variants whose option struct begins with a stock_project_opt. */
 static inline uint64_t stock_project_caps(const void *opt)
 {
     const stock_project_opt *o = (const stock_project_opt *)opt;

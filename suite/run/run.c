@@ -72,6 +72,7 @@ static int begin_state(sae_session *s, const char *memory, const char *path, con
     size_t bytes = sae_memory_available() / 4 * 3;
     SAE_TRY(sae_grid_waves(&s->grid, bytes, err));
     SAE_TRY(sae_dir_make(s->state, err));
+    s->began = 1;
     SAE_TRY(save_memory(memory, bytes, err));
     return sae_file_write(path, identity, strlen(identity), err);
 }
@@ -103,6 +104,24 @@ static int open_dir(sae_session *s, const char *identity, sae_err *err)
     sae_free(memory);
     sae_free(finished);
     return rc;
+}
+
+/* A run that failed before its first checkpoint has nothing to continue: it leaves nothing, so that
+ * the mended plan can have the same directory. */
+static void forget(const sae_session *s)
+{
+    char **names = NULL;
+    int started = 0;
+    sae_err none = {0};
+    if (!s->began || sae_dir_list(s->state, &names, &none) < 0)
+        return;
+    for (int i = 0; names[i]; i++)
+        started |= strcmp(names[i], "identity") && strcmp(names[i], "memory") &&
+                   strcmp(names[i], "wave-0000.loss.csv");
+    sae_names_free(&names);
+    if (started || sae_dir_remove(s->state, &none) < 0)
+        return;
+    remove(s->dir); /* if nothing else is in it */
 }
 
 /* ---- one wave ------------------------------------------------------------------------------- */
@@ -272,6 +291,8 @@ int sae_run(const sae_run_options *o, const sae_registry *reg, char **dir, sae_e
     int rc = run_open(&s, err);
     if (rc == SAE_EINTR)
         sae_fail_prefix(err, rc, "stopped; continue with --resume --out %s", s.dir);
+    else if (rc < 0)
+        forget(&s);
     sae_session_close(&s);
     return rc;
 }

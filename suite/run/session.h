@@ -12,6 +12,7 @@ typedef struct sae_session {
     const sae_registry *reg;
     sae_plan *plan;
     char *dir, *state; /* run directory and its state/ */
+    int began;         /* this process began the state */
     sae_engine e;
     sae_host host;
     sae_spec train_spec, eval_spec;

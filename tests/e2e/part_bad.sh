@@ -26,6 +26,13 @@ one_error "no such hook or model" "no-model" \
     "$saemark" run lm --set model=no-model --set text=no-text --out "$tmp/bad"
 one_error "required variable" "needs --set model" "$saemark" run lm --out "$tmp/bad"
 [ -e "$tmp/bad" ] && bad "a refused plan left files" || ok
+one_error "a dictionary that is not the true one" "128" \
+    "$saemark" run recovery --set saes=oracle:n=64 --set steps=2 --out "$tmp/bad"
+one_error "no base SAE" "base" \
+    "$saemark" run recovery --set saes=itgp:n=64 --set steps=2 --out "$tmp/bad"
+one_error "a base that is not there" "no-sae" \
+    "$saemark" run recovery --set saes=itgp:n=64,base=no-sae --set steps=2 --out "$tmp/bad"
+[ -e "$tmp/bad" ] && bad "a plan refused at its first step left files" || ok
 
 : >"$tmp/file"
 one_error "unwritable directory" "$tmp/file" \

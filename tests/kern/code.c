@@ -263,6 +263,39 @@ static void col_sum(int64_t B, int64_t n, int64_t k, enum data kind)
     kern_run(&q);
 }
 
+static int run_col_min(const impl *im, void *ctx)
+{
+    const code_case *c = ctx;
+    return im->k.code_col_min(im->dev, &c->index, c->z.val, c->vals);
+}
+
+static void check_col_min(const impl *im, void *ctx)
+{
+    const code_case *c = ctx;
+    (void)im;
+    for (int64_t j = 0; j < c->z.n; j++)
+        if ((double)c->vals[j] != c->want[j])
+            kern_fail("column %lld: %.9g instead of %.9g", (long long)j, (double)c->vals[j],
+                      c->want[j]);
+}
+
+static void col_min(int64_t B, int64_t n, int64_t k, enum data kind)
+{
+    if (!kern_case("code_col_min %lldx%lld k %lld data %d", (long long)B, (long long)n,
+                   (long long)k, (int)kind))
+        return;
+    code_case c = {.z = kern_random_code(B, n, k, kind)};
+    c.index = index_room(n, c.z.nnz, kern_in);
+    index_by_hand(&c.z, &c.index);
+    c.vals = kern_out((size_t)n * sizeof *c.vals);
+    kern_fill(c.vals, 1, n, n, kind);
+    c.want = kern_widen(c.vals, 1, n, n);
+    for (int64_t i = 0; i < c.z.nnz; i++)
+        c.want[c.z.idx[i]] = fmin(c.want[c.z.idx[i]], (double)c.z.val[i]);
+    kcase q = {run_col_min, check_col_min, &c, 0, 4.0 * (double)c.z.nnz, SAE_OK};
+    kern_run(&q);
+}
+
 /* ---- code_to_dense, code_norms, fire_update: by definition ---- */
 
 static int run_to_dense(const impl *im, void *ctx)
@@ -475,6 +508,7 @@ void test_code(void)
         grad(B, n, d, k, kind, i % 4 == 1);
         outer(B, n, d, k, kind);
         col_sum(B, d, k, kind);
+        col_min(B, d, k, kind);
         transpose(B, d, k, 0);
         counts(B, d, k, i % 3 == 0);
         int64_t from = kern_pick((uint32_t)d + 1);

@@ -252,6 +252,9 @@ typedef struct sae_pursuit {
 #define SAE_DECL_code_scale(name)                                                                  \
     int name(sae_device *dev, const sae_code *z, const sae_real *val, const sae_real *row,        \
              const sae_real *col, sae_real *out)
+/* out[j] = min(out[j], smallest val[i] over the entries i of column j). Sparse. */
+#define SAE_DECL_code_col_min(name)                                                                \
+    int name(sae_device *dev, const sae_csc *t, const sae_real *val, sae_real *out)
 /* z = codes of the rows of x over the atoms w; a coefficient that ends as 0 is not listed. */
 #define SAE_DECL_pursuit(name)                                                                     \
     int name(sae_device *dev, const sae_pursuit *p, sae_cmat x, sae_cmat w, sae_code *z)
@@ -267,7 +270,7 @@ typedef struct sae_pursuit {
     X(fire_update) X(normal_fill)                                                                  \
     X(gate)                                                                                        \
     X(map) X(mul) X(scale) X(window) X(col_max) X(cross) X(eigh) X(solve_spd)                      \
-    X(row_prefix) X(code_slice) X(code_scale) X(pursuit)
+    X(row_prefix) X(code_slice) X(code_scale) X(pursuit) X(code_col_min)
 
 /* The table: one pointer per kernel, in the order of the list. Append only. */
 typedef struct sae_kernels {

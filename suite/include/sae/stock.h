@@ -226,7 +226,8 @@ static inline int stock_reconstruct(const sae_model *m, const sae_ctx *c, const 
 /* What the backward pass of one sparse code works in. */
 typedef struct stock_links {
     sae_csc csc;
-    sae_real *dval; /* [cap] gradient of the listed values */
+    sae_real *dval;         /* [cap] gradient of the listed values */
+    const sae_real *weight; /* [n] listed value = weight[j] * encoder's output; NULL: 1 */
 } stock_links;
 
 static inline void stock_take_csc(stock_bump *s, int64_t n, int64_t cap, sae_csc *out)
@@ -243,6 +244,7 @@ static inline void stock_take_links(stock_bump *s, int64_t n, int64_t cap, stock
 {
     stock_take_csc(s, n, cap, &out->csc);
     out->dval = stock_take_real(s, cap, 1);
+    out->weight = NULL;
 }
 
 /* With alpha * dx the gradient of the loss with respect to z W_dec, add the gradients that flow
@@ -260,6 +262,8 @@ static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code
     SAE_TRY(c->k->code_transpose(c->dev, z, &l->csc));
     if (m->t[STOCK_W_DEC].spec->role == SAE_PARAM)
         SAE_TRY(c->k->code_outer(c->dev, &l->csc, z->val, alpha, dx, stock_grad(m, STOCK_W_DEC)));
+    if (l->weight)
+        SAE_TRY(c->k->code_scale(c->dev, z, l->dval, NULL, l->weight, l->dval));
     SAE_TRY(c->k->code_outer(c->dev, &l->csc, l->dval, alpha, xc, stock_grad(m, STOCK_W_ENC)));
     return c->k->code_col_sum(c->dev, &l->csc, l->dval, alpha, dbe);
 }

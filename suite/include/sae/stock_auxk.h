@@ -12,6 +12,9 @@
  * scale = min(|D| / k_aux, 1) (auxk_scale) or 1. e is a constant of the derivative unless
  * auxk_detach=0. D, the support of z_aux and e follow ctx->hold.
  *
+ * A variant with a STATE "need" [1 x n] (stock_zipf.h) lets features with need > 0 join D; z_aux is
+ * multiplied by w [n], 1 for dead features and need for others, a constant of the derivative.
+ *
  * Only the rows of W_enc in D are multiplied (sae_encoder.subset): cost |D| / n of the encoder.
  */
 #ifndef SAE_STOCK_AUXK_H
@@ -60,6 +63,7 @@ typedef struct stock_auxk { /* the loss in one step: its rule and its part of th
     stock_auxk_head *head;   /* [1] */
     int32_t *dead;           /* [n] dead features, ascending */
     uint64_t *fired, *count; /* [n] statistics with this batch */
+    sae_real *weight;        /* [n] w */
     sae_code z;              /* z_aux */
     stock_links links;
     sae_real *err; /* [B x d_out] ehat - e */
@@ -80,6 +84,7 @@ static inline void stock_take_auxk(stock_bump *s, const sae_dims *dim, int64_t B
     a->dead = (int32_t *)stock_take(s, dim->n, sizeof(int32_t));
     a->fired = (uint64_t *)stock_take(s, dim->n, sizeof(uint64_t));
     a->count = (uint64_t *)stock_take(s, dim->n, sizeof(uint64_t));
+    a->weight = stock_take_real(s, 1, dim->n);
     a->z.B = B;
     a->z.n = dim->n;
     a->z.nnz = a->z.nan = 0;
@@ -93,12 +98,20 @@ static inline void stock_take_auxk(stock_bump *s, const sae_dims *dim, int64_t B
     a->dx = a->o->detach ? NULL : stock_take_real(s, B, dim->d_out);
 }
 
-/* dead[0..*count): features whose last activity lies at least `after` rows back, counting this
- * batch and its code z. */
-static inline int stock_dead_list(const sae_ctx *c, const sae_code *z, int64_t after,
+/* The STATE "need", or NULL where the variant has none. */
+static inline const sae_real *stock_auxk_need(const sae_model *m)
+{
+    const sae_tensor *t = sae_model_tensor(m, "need");
+    return t ? (const sae_real *)t->w : NULL;
+}
+
+/* D: a->dead[0..*count) and a->weight. A feature is dead when its last activity lies at least
+ * a->o->dead rows back, counting this batch and its code z. */
+static inline int stock_dead_list(const sae_ctx *c, const sae_code *z, const sae_real *need,
                                   stock_auxk *a, int64_t *count)
 {
     uint64_t fired[STOCK_CHUNK], now = c->stats->tokens + (uint64_t)z->B;
+    sae_real weight[STOCK_CHUNK] = {0};
     int32_t found[STOCK_CHUNK];
     size_t bytes = (size_t)z->n * sizeof(uint64_t);
     *count = 0;
@@ -108,10 +121,16 @@ static inline int stock_dead_list(const sae_ctx *c, const sae_code *z, int64_t a
     for (int64_t j = 0; j < z->n; j += STOCK_CHUNK) {
         int64_t some = stock_some(z->n - j), k = 0;
         SAE_TRY(stock_get(c, fired, a->fired + j, (size_t)some * sizeof *fired));
-        for (int64_t i = 0; i < some; i++)
-            if (now - fired[i] >= (uint64_t)after)
+        if (need)
+            SAE_TRY(stock_get(c, weight, need + j, (size_t)some * sizeof *weight));
+        for (int64_t i = 0; i < some; i++) {
+            int dead = now - fired[i] >= (uint64_t)a->o->dead;
+            weight[i] = dead ? 1 : need ? weight[i] : 0;
+            if (weight[i] > 0)
                 found[k++] = (int32_t)(j + i);
+        }
         SAE_TRY(stock_put(c, a->dead + *count, found, (size_t)k * sizeof *found));
+        SAE_TRY(stock_put(c, a->weight + j, weight, (size_t)some * sizeof *weight));
         *count += k;
     }
     return SAE_OK;
@@ -134,7 +153,8 @@ static inline int stock_auxk_coef(const sae_model *m, const sae_ctx *c, const sa
     return SAE_OK;
 }
 
-/* Which dead features code each row: a->dead, a->z. held: the same of the held tape, or NULL. */
+/* Which features of D code each row: a->dead, a->z as the encoder gives it. held: the same of the
+ * held tape, or NULL. */
 static inline int stock_auxk_select(const sae_model *m, const sae_ctx *c, const sae_batch *b,
                                     const sae_tape *t, stock_auxk *a, const stock_auxk *held,
                                     stock_auxk_head *head)
@@ -144,9 +164,11 @@ static inline int stock_auxk_select(const sae_model *m, const sae_ctx *c, const 
         sae_code support = held->z;
         *head = *held->head;
         support.nnz = head->nnz;
+        SAE_TRY(c->be->copy(c->dev, a->weight, held->weight,
+                            (size_t)m->dim.n * sizeof(sae_real), SAE_COPY_D2D));
         return stock_hold_code(&e, &support, &a->z);
     }
-    SAE_TRY(stock_dead_list(c, &t->code, a->o->dead, a, &head->dead));
+    SAE_TRY(stock_dead_list(c, &t->code, stock_auxk_need(m), a, &head->dead));
     e.subset = a->dead;
     e.m = head->dead;
     SAE_TRY(c->k->encode_topk(c->dev, &e, a->key, stock_auxk_k(a->o, &m->dim), &a->z));
@@ -168,6 +190,8 @@ static inline int stock_auxk_loss(const sae_model *m, const sae_ctx *c, const sa
     SAE_TRY(stock_put(c, a->head, &head, sizeof head));
     if (head.dead == 0)
         return SAE_OK;
+    if (stock_auxk_need(m))
+        SAE_TRY(c->k->code_scale(c->dev, &a->z, a->z.val, NULL, a->weight, a->z.val));
     sae_cmat err = stock_cmat(a->err, b->B, d);
     SAE_TRY(c->k->code_decode(c->dev, &a->z, stock_w(m, STOCK_W_DEC), a->bias,
                               stock_mat(a->err, b->B, d)));
@@ -189,6 +213,7 @@ static inline int stock_auxk_back(sae_model *m, const sae_ctx *c, const sae_tape
         return SAE_OK;
     SAE_TRY(stock_get(c, &head, a->head, sizeof head));
     a->z.nnz = head.nnz;
+    a->links.weight = stock_auxk_need(m) ? a->weight : NULL;
     if (a->dx) {
         SAE_TRY(c->k->shift_rows(c->dev, stock_cmat(t->resid, 1, all),
                                  (sae_real)(t->coef[a->loss] / t->coef[0]), a->err,

@@ -122,6 +122,18 @@ SAE_DECL_code_col_sum(SAE_REF(code_col_sum))
     return SAE_OK;
 }
 
+SAE_DECL_code_col_min(SAE_REF(code_col_min))
+{
+    (void)dev;
+    if (t->n < 0)
+        return SAE_EINVAL;
+    for (int64_t j = 0; j < t->n; j++)
+        for (int64_t o = t->colptr[j]; o < t->colptr[j + 1]; o++)
+            if (val[t->pos[o]] < out[j])
+                out[j] = val[t->pos[o]];
+    return SAE_OK;
+}
+
 SAE_DECL_code_norms(SAE_REF(code_norms))
 {
     (void)dev;

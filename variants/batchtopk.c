@@ -24,6 +24,22 @@ static const sae_option options[] = {
 static const sae_tensor_spec tensors[] = {STOCK_TENSORS(SAE_T_UNIT_ROWS), STOCK_THETA_TENSOR, {0}};
 static const char *const losses[] = {"mse", "auxk", NULL};
 
+static const sae_train_defaults saelens_train = {
+    .lr = 3e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip_norm = 1};
+static const sae_train_defaults repo_train = {
+    .lr = 3e-4, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8};
+
+static const sae_preset presets[] = {
+    {"saelens", "init_b_dec=zero,auxk=1,auxk_norm=mse,auxk_scale=1,dead=4096000,theta_first=zero",
+     &saelens_train, "SAELens 6 saes/batchtopk_sae.py"},
+    {"dictionary_learning", "init_b_dec=median,theta_rate=0.001,theta_start=1001", NULL,
+     "dictionary_learning trainers/batch_top_k.py"},
+    {"batchtopk_repo",
+     "mse=element,init_b_dec=zero,auxk_norm=mse,auxk_detach=0,k_aux=512,dead=20480,infer=batch",
+     &repo_train, "bartbussmann/BatchTopK sae.py"},
+    {0},
+};
+
 static stock_sparse rule(const opt *o, enum sae_mode mode)
 {
     enum stock_how how = stock_theta_how(&o->theta, mode);
@@ -99,5 +115,6 @@ const sae_variant sae_variant_batchtopk = {
     .backward = backward,
     .adapt = adapt,
     .flops = flops,
+    .presets = presets,
     .saelens = &(const sae_saelens){.architecture = "jumprelu", .threshold = "theta"},
 };

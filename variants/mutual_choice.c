@@ -122,6 +122,6 @@ const sae_variant sae_variant_mutual_choice = {
     .backward = backward,
     .adapt = adapt,
     .flops = flops,
-    .saelens = &(const sae_saelens){"jumprelu", "theta", 0, NULL, NULL},
+    .saelens = &(const sae_saelens){.architecture = "jumprelu", .threshold = "theta"},
     .presets = presets,
 };

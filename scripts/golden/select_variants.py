@@ -281,10 +281,10 @@ CASES = [
     ("batchtopk:k={k},theta_first={theta_first}" + SHARED,
      dict(AUX, **BATCH, variant="batchtopk", key="relu", mse="row") | dict(theta_first="zero", k=2.75,
                                                                        alpha=0)),
-    ("abstopk:k={k},scope=row" + SHARED,
+    ("abstopk:k={k}" + SHARED,
      dict(AUX, variant="abstopk", how="rows", key="abs", k=2, mse="row")),
-    ("abstopk:k={k},scope=batch,theta_first={theta_first}" + SHARED,
-     dict(AUX, **BATCH, variant="abstopk", key="abs", mse="element", auxk_detach=0, k_aux=1)),
+    ("batch_abstopk:k={k},theta_first={theta_first}" + SHARED,
+     dict(AUX, **BATCH, variant="batch_abstopk", key="abs", mse="element", auxk_detach=0, k_aux=1)),
 ]
 
 

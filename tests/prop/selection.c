@@ -101,7 +101,7 @@ static const struct {
              {"topk:k=5", 1},
              {"batchtopk:k=3.5", 0},
              {"abstopk:k=5", 1},
-             {"abstopk:k=3.5,scope=batch", 0}};
+             {"batch_abstopk:k=3.5", 0}};
 enum { CASES = sizeof cases / sizeof cases[0] };
 
 /* ---- symmetries ------------------------------------------------------------------------------ */
@@ -248,7 +248,7 @@ END_TEST
 
 START_TEST(counts_of_batches)
 {
-    static const char *const specs[] = {"batchtopk:k=3.5", "abstopk:k=3.5,scope=batch"};
+    static const char *const specs[] = {"batchtopk:k=3.5", "batch_abstopk:k=3.5"};
     for (int c = 0; c < 2; c++) {
         subject s;
         int64_t total = 0;
@@ -284,7 +284,7 @@ static void check_vector(const char *spec, const double *expected)
 START_TEST(batch_selection_at_inference)
 {
     static const char *const specs[] = {"batchtopk:k=3.5,infer=batch",
-                                        "abstopk:k=3.5,scope=batch,infer=batch"};
+                                        "batch_abstopk:k=3.5,infer=batch"};
     for (size_t i = 0; i < 2; i++) {
         subject s;
         sae_real train[B][N];

@@ -14,6 +14,8 @@
 
 #include "stock.h"
 
+#include <math.h>
+
 typedef struct stock_quota {
     const double *weight; /* [n] backend memory, positive; NULL: all 1 */
     int64_t n, M, B;

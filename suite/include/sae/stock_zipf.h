@@ -17,6 +17,7 @@
 
 #include "stock_sparse.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum {
@@ -55,7 +56,7 @@ typedef struct stock_zipf_opt {
          "share of the steps before features can be dying"},                                       \
         {"half_life", SAE_OPT_REAL, 0, offsetof(T, m.half_life), 1e6, 1, 1e15, NULL, NULL,         \
          "tokens", "half-life of the densities' moving average"},                                  \
-        {"rerank", SAE_OPT_INT, 0, offsetof(T, m.rerank), 1000, 10, 1e15, NULL, NULL, "steps",      \
+        {"rerank", SAE_OPT_INT, 0, offsetof(T, m.rerank), 1000, 10, 1e15, NULL, NULL, "steps",     \
          "steps between rankings"},                                                                \
         {"hysteresis", SAE_OPT_REAL, 0, offsetof(T, m.hysteresis), 0.05, 0, 1e6, NULL, NULL, "1",  \
          "relative change of a density that its rank does not follow"},                            \
@@ -124,7 +125,8 @@ static inline int stock_curve_fit(const double *density, int64_t n, stock_curve 
             best = i;
         }
     }
-    double lo = best > 1 ? ldexp(1, best - 2) : 0, hi = ldexp(1, best < BETAS - 1 ? best : best - 1);
+    double lo = best > 1 ? ldexp(1, best - 2) : 0;
+    double hi = ldexp(1, best < BETAS - 1 ? best : best - 1);
     for (int i = 0; i < SECTIONS; i++) {
         stock_curve a = stock_curve_line(density, rank, count, hi - golden * (hi - lo));
         stock_curve b = stock_curve_line(density, rank, count, lo + golden * (hi - lo));
@@ -189,7 +191,8 @@ static inline int stock_zipf_place(sae_model *m, const sae_ctx *c, const stock_z
     return stock_put(c, m->t[STOCK_EXPECTED].w, ranked, bytes);
 }
 
-static inline int stock_zipf_rank(sae_model *m, const sae_ctx *c, const stock_zipf_opt *o, int refit)
+static inline int stock_zipf_rank(sae_model *m, const sae_ctx *c, const stock_zipf_opt *o,
+                                  int refit)
 {
     size_t n = (size_t)m->dim.n + 1;
     double *number = (double *)malloc(2 * n * sizeof *number);
@@ -201,7 +204,8 @@ static inline int stock_zipf_rank(sae_model *m, const sae_ctx *c, const stock_zi
 }
 
 /* No densities yet: ranks by index on the fixed curve, whose densities add up to k. */
-static inline int stock_zipf_init(sae_model *m, const sae_ctx *c, const stock_zipf_opt *o, double k)
+static inline int stock_zipf_init(sae_model *m, const sae_ctx *c, const stock_zipf_opt *o,
+                                  double k)
 {
     double zero[STOCK_CHUNK] = {0}, sum = 0;
     int64_t n = m->dim.n;

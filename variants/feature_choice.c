@@ -47,8 +47,11 @@ static const sae_tensor_spec tensors[] = {
     STOCK_TENSORS(SAE_T_UNIT_ROWS),
     {"theta", SAE_STATE, SAE_F64, 0, SAE_DIM_1, SAE_DIM_N},
     STOCK_ZIPF_TENSORS,
+    {"cut", SAE_STATE, SAE_F64, 0, SAE_DIM_1, SAE_DIM_N},
+    {"gain", SAE_STATE, SAE_F64, 0, SAE_DIM_1, SAE_DIM_1},
     {0},
 };
+enum { CUT = STOCK_ZIPF_END, GAIN };
 static const char *const losses[] = {"mse", "auxk", NULL};
 
 static const sae_preset presets[] = {
@@ -95,6 +98,7 @@ typedef struct memory {
     stock_sparse_mem sparse;
     int64_t *quota;    /* [n] */
     sae_real *col_min; /* [n] */
+    int64_t *rowptr;   /* [B + 1] of a code that is only counted */
 } memory;
 
 static stock_bump layout(const stock_sparse *s, const sae_dims *dim, int64_t B, enum sae_mode mode,
@@ -103,6 +107,7 @@ static stock_bump layout(const stock_sparse *s, const sae_dims *dim, int64_t B, 
     stock_bump at = stock_sparse_layout(s, dim, B, mode, scratch, &mem->sparse);
     mem->quota = (int64_t *)stock_take(&at, dim->n, sizeof(int64_t));
     mem->col_min = stock_take_real(&at, 1, dim->n);
+    mem->rowptr = (int64_t *)stock_take(&at, B + 1, sizeof(int64_t));
     return at;
 }
 
@@ -129,9 +134,12 @@ static uint64_t caps_for(const void *opt_)
 static int init(sae_model *m, const sae_ctx *c, const sae_batch *sample)
 {
     const opt *o = c->opt;
-    double unset = -1;
-    for (int64_t j = 0; j < m->dim.n; j++)
+    double unset = -1, gain = 1;
+    for (int64_t j = 0; j < m->dim.n; j++) {
         SAE_TRY(stock_put(c, (double *)m->t[STOCK_THETA].w + j, &unset, sizeof unset));
+        SAE_TRY(stock_put(c, (double *)m->t[CUT].w + j, &unset, sizeof unset));
+    }
+    SAE_TRY(stock_put(c, m->t[GAIN].w, &gain, sizeof gain));
     SAE_TRY(stock_zipf_init(m, c, &o->zipf, o->k));
     return stock_init(m, c, sample, &o->init, 1);
 }
@@ -202,22 +210,44 @@ static double moved(double theta, double target, const stock_theta_opt *o, int f
     return theta + o->rate * (target - theta);
 }
 
-/* In phases without quotas every feature has the same target. */
+/* gain *= (L0 / k)^rate, L0 what the thresholds would list in this batch. Counting needs no room
+ * for the entries: the selection answers with the room it would take. */
+static int correct_gain(sae_model *m, const sae_ctx *c, const sae_tape *t, const memory *mem,
+                        double *gain)
+{
+    const opt *o = c->opt;
+    stock_sparse s = rule(o);
+    int64_t n = m->dim.n, M = stock_sparse_cap(&s, &m->dim, t->B);
+    sae_scores pre = {stock_cmat(t->pre, t->B, n), {NULL, t->B, n, n}, SAE_KEY_RELU};
+    sae_code count = {.B = t->B, .n = n, .rowptr = mem->rowptr};
+    int rc = c->k->threshold(c->dev, &pre, 0, (const double *)m->t[STOCK_THETA].w, &count);
+    if (rc != SAE_ECAPACITY)
+        SAE_TRY(rc);
+    if (M > 0 && count.nnz > 0)
+        *gain *= pow((double)count.nnz / (double)M, o->theta.rate);
+    return stock_put(c, m->t[GAIN].w, gain, sizeof *gain);
+}
+
+/* cut follows the targets, the same for every feature in phases without quotas; theta = gain cut.
+ */
 static int move_thresholds(sae_model *m, const sae_ctx *c, const sae_tape *t, const memory *mem)
 {
     const opt *o = c->opt;
     const sae_csc *csc = &mem->sparse.links.csc;
     int64_t n = m->dim.n, colptr[STOCK_CHUNK + 1], quota[STOCK_CHUNK];
-    double theta[STOCK_CHUNK], *at = (double *)m->t[STOCK_THETA].w, common;
+    double cut[STOCK_CHUNK], theta[STOCK_CHUNK], common, gain;
     sae_real smallest[STOCK_CHUNK];
     int columns = by_column(c), fresh = columns && c->step == first_column_step(c);
     SAE_TRY(stock_fill(c, mem->col_min, n, (sae_real)INFINITY));
     SAE_TRY(c->k->code_col_min(c->dev, csc, t->code.val, mem->col_min));
     SAE_TRY(stock_smallest_active(c, &t->code, &common));
+    SAE_TRY(stock_get(c, &gain, m->t[GAIN].w, sizeof gain));
+    if (columns && !fresh)
+        SAE_TRY(correct_gain(m, c, t, mem, &gain));
     for (int64_t j = 0; j < n; j += STOCK_CHUNK) {
         int64_t some = stock_some(n - j);
-        size_t bytes = (size_t)some * sizeof *theta;
-        SAE_TRY(stock_get(c, theta, at + j, bytes));
+        size_t bytes = (size_t)some * sizeof *cut;
+        SAE_TRY(stock_get(c, cut, (double *)m->t[CUT].w + j, bytes));
         if (columns) {
             SAE_TRY(stock_get(c, quota, mem->quota + j, bytes));
             SAE_TRY(stock_get(c, colptr, csc->colptr + j, bytes + sizeof *colptr));
@@ -227,9 +257,11 @@ static int move_thresholds(sae_model *m, const sae_ctx *c, const sae_tape *t, co
             double target = columns ? column_target(quota[i], colptr[i + 1] - colptr[i],
                                                     (double)smallest[i])
                                     : common;
-            theta[i] = moved(theta[i], target, &o->theta, fresh);
+            cut[i] = moved(cut[i], target, &o->theta, fresh);
+            theta[i] = cut[i] > 0 ? gain * cut[i] : cut[i];
         }
-        SAE_TRY(stock_put(c, at + j, theta, bytes));
+        SAE_TRY(stock_put(c, (double *)m->t[CUT].w + j, cut, bytes));
+        SAE_TRY(stock_put(c, (double *)m->t[STOCK_THETA].w + j, theta, bytes));
     }
     return SAE_OK;
 }

@@ -75,7 +75,17 @@ def densities(case, z):
     return density, ranked, expected, need
 
 
-def thresholds(case, pre, z, quota):
+def thresholds(case, pre, z, quota, M):
+    """(theta, cut, gain) after a step."""
+    gain = 1.0
+    if quota is not None and case["step"] > case["switch"]:
+        listed = len(s.above(pre, case["theta"]))
+        gain *= (listed / M) ** case["theta_rate"] if listed else 1.0
+    cut = cuts(case, z, quota)
+    return [gain * v if v > 0 else v for v in cut], cut, gain
+
+
+def cuts(case, z, quota):
     if quota is None:
         common = min((v.v for v in z.values()), default=-1.0)
         targets = [common] * s.N
@@ -85,7 +95,7 @@ def thresholds(case, pre, z, quota):
             column = sorted(v.v for c, v in z.items() if c[1] == j)
             targets.append(-1.0 if quota[j] == 0 else 0.0 if len(column) < quota[j] else column[0])
     out = []
-    for theta, target in zip(case["theta"], targets):
+    for theta, target in zip(case["cut"], targets):
         if target < 0:
             out.append(theta)
         elif quota is not None and case["step"] == case["switch"]:
@@ -101,6 +111,7 @@ def solve(seed, case):
     tensors, x = s.tensors(seed)
     features = case["variant"] == "feature_choice"
     case.setdefault("theta", [0.25 * (j + 1) for j in range(s.N)] if features else [0.5])
+    case.setdefault("cut", [v * 1.5 if v > 0 else v for v in case["theta"]])
     case.setdefault("density", [0.5, 0.25, 0.0, 0.5, 0.75, 0.125, 0.25, 1.0])
     case.setdefault("ranked", [0.5, 0.5, 0.0, 0.25, 0.75, 0.125, 0.25, 1.0])
     case.setdefault("expected", [0.5, 0.75, 0.25, 1.0, 0.5, 0.25, 1.5, 2.0])
@@ -123,23 +134,26 @@ def solve(seed, case):
     aux, aux_coef = s.auxk(p, case, pre, z, resid, scale, case["need"])
     density, ranked, expected, need = densities(case, z)
     if features:
-        theta = thresholds(case, pre, z, quota)
+        theta, cut, gain = thresholds(case, pre, z, quota, M)
     else:
         theta = [s.theta_after(case, z, case["theta"][0])]
     names = ["k", "theta_first"] + sorted(ZIPF) + [n for n in ("topk_share", "mutual_share",
                                                                "budget", "rounding") if n in case]
     state = {n: [case[n]] for n in ("theta", "density", "ranked", "expected", "need")}
-    C = curve(case)[0]
+    C, after = curve(case)[0], {}
+    if features:
+        state["cut"] = [case["cut"]]
+        after = {"cut": s.double(cut), "gain": s.double([gain])}
     at = theta if features else theta[0]
     train = s.trained(p, z, xhat, [s.mean_square(resid), aux], [scale, aux_coef])
     return {"spec": "%s:%s,%s" % (case["variant"], s.options(case, names), s.aux_options(case)),
             "x": x, "tensors": dict(tensors, **state), "step": case["step"],
             "steps": case["steps"], "row0": case["row0"], "tokens": case["tokens"],
             "last_fired": case["last_fired"], "train": train,
-            "after": {"theta": s.double(theta), "density": s.double(density),
+            "after": dict(after, **{"theta": s.double(theta), "density": s.double(density),
                       "ranked": s.double(ranked), "expected": s.double(expected),
                       "curve": s.double([case["zipf_alpha"], case["zipf_beta"], C, 0.0]),
-                      "need": [need, [2 * v + 1 for v in need]]},
+                      "need": [need, [2 * v + 1 for v in need]]}),
             "eval": {"code": listing(s.above(pre, at))}}
 
 

@@ -1,4 +1,4 @@
-"""scripts/golden/sparse.py - the family "select entries of pre, decode, revive" on number.py's numbers.
+"""scripts/golden/sparse.py - "select entries of pre, decode, revive" on the numbers of number.py.
 
     pre = (x - b_dec) W_enc^T + b_enc    z = selected entries    xhat = z W_dec + b_dec
 

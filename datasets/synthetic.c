@@ -20,13 +20,13 @@ enum { /* streams of this source; 16..63 belong to datasets */
     STREAM_OFFSET
 };
 enum firing { FIRE_BERNOULLI, FIRE_EXACT };
-enum coef { COEF_CONST, COEF_UNIFORM, COEF_EXPONENTIAL, COEF_GAUSSIAN, COEF_TAIL };
+enum coef { COEF_CONST, COEF_UNIFORM, COEF_EXPONENTIAL, COEF_GAUSSIAN, COEF_TAIL, COEF_NEAR };
 enum unit { UNIT_NONE, UNIT_CODE, UNIT_ROW };
 enum { CHUNKS = 64 }; /* of a batch; each has its own scratch */
 
 typedef struct options {
     int64_t d, features, rows, firing, coef, symmetric, unit;
-    double l0, zipf, pairs, noise, offset;
+    double l0, l0_alt, alt, zipf, pairs, noise, offset;
 } options;
 
 /* Features [begin, end) with probabilities in [max / 2, max]. */
@@ -92,6 +92,8 @@ static double coefficient(const sae_source *s, uint64_t row, int32_t i)
     double v = sae_u01_wide(u.v[0], u.v[1]), c = 1.0;
     if (s->o.coef == COEF_UNIFORM)
         c = v;
+    else if (s->o.coef == COEF_NEAR)
+        c = 0.5 + v;
     else if (s->o.coef == COEF_EXPONENTIAL)
         c = -log(v);
     else if (s->o.coef == COEF_GAUSSIAN)
@@ -148,10 +150,12 @@ static void fire_bernoulli(const sae_source *s, uint64_t row, scratch *w)
     }
 }
 
-/* l0 different features, drawn one after another. */
+/* l0 different features, drawn one after another; l0_alt of them with probability alt. */
 static void fire_exact(const sae_source *s, uint64_t row, scratch *w)
 {
-    for (uint32_t draw = 0; w->count < (int64_t)s->o.l0; draw++) {
+    sae_u4 first = sae_philox(s->seed, STREAM_SUPPORT, row, 0);
+    double l0 = (double)sae_u01(first.v[2]) < s->o.alt ? s->o.l0_alt : s->o.l0;
+    for (uint32_t draw = 0; w->count < (int64_t)l0; draw++) {
         sae_u4 u = sae_philox(s->seed, STREAM_SUPPORT, row, draw);
         double v = sae_u01_wide(u.v[0], u.v[1]);
         int64_t lo = 0, hi = s->o.features - 1;
@@ -403,11 +407,15 @@ static int take_memory(sae_source *s)
 static int check(const options *o, sae_err *err)
 {
     double most = (double)o->features / (o->firing == FIRE_EXACT ? 2.0 : 1.0);
-    if (o->l0 > most)
-        return SAE_RECORD(err, SAE_EINVAL, "l0 is %g, expected at most %g of %lld features", o->l0,
+    double l0 = fmax(o->l0, o->l0_alt);
+    if (l0 > most)
+        return SAE_RECORD(err, SAE_EINVAL, "l0 is %g, expected at most %g of %lld features", l0,
                           most, (long long)o->features);
-    if (o->firing == FIRE_EXACT && (o->l0 != floor(o->l0) || o->pairs > 0.0))
+    int whole = o->l0 == floor(o->l0) && o->l0_alt == floor(o->l0_alt);
+    if (o->firing == FIRE_EXACT && (!whole || o->pairs > 0.0))
         return SAE_RECORD(err, SAE_EINVAL, "firing=exact expects a whole l0 and pairs=0");
+    if (o->firing != FIRE_EXACT && o->alt > 0.0)
+        return SAE_RECORD(err, SAE_EINVAL, "alt expects firing=exact");
     return SAE_OK;
 }
 
@@ -434,11 +442,12 @@ static int open_source(sae_source **source, const void *opt, const sae_host *hos
     char text[480];
     int len = snprintf(text, sizeof text,
                        "synthetic 1 seed %llu d %lld features %lld rows %lld firing %lld coef %lld "
-                       "symmetric %lld unit %lld l0 %a zipf %a pairs %a noise %a offset %a",
+                       "symmetric %lld unit %lld l0 %a l0_alt %a alt %a zipf %a pairs %a noise %a "
+                       "offset %a",
                        (unsigned long long)s->seed, (long long)o->d, (long long)o->features,
                        (long long)o->rows, (long long)o->firing, (long long)o->coef,
-                       (long long)o->symmetric, (long long)o->unit, o->l0, o->zipf, o->pairs,
-                       o->noise, o->offset);
+                       (long long)o->symmetric, (long long)o->unit, o->l0, o->l0_alt, o->alt,
+                       o->zipf, o->pairs, o->noise, o->offset);
     host->hash(text, (size_t)len, s->hash);
     *dim = (sae_dims){.d_in = o->d, .d_out = o->d};
     *source = s;
@@ -460,7 +469,7 @@ static int hash(const sae_source *s, char out[36])
 
 static const char *const firing_names[] = {"bernoulli", "exact", NULL};
 static const char *const coef_names[] = {"const", "uniform", "exponential", "gaussian", "tail",
-                                         NULL};
+                                         "near", NULL};
 static const char *const unit_names[] = {"none", "code", "row", NULL};
 
 static const sae_option table[] = {
@@ -472,12 +481,17 @@ static const sae_option table[] = {
      "mean number of active features"},
     {"firing", SAE_OPT_ENUM, 0, offsetof(options, firing), FIRE_BERNOULLI, 0, FIRE_EXACT,
      firing_names, NULL, "1", "independent features, or exactly l0 of them"},
+    {"alt", SAE_OPT_REAL, 0, offsetof(options, alt), 0, 0, 1, NULL, NULL, "1",
+     "with firing=exact: probability that a row has l0_alt features"},
+    {"l0_alt", SAE_OPT_REAL, 0, offsetof(options, l0_alt), 0, 0, 1 << 24, NULL, NULL, "features",
+     "active features of such a row"},
     {"zipf", SAE_OPT_REAL, 0, offsetof(options, zipf), 0, 0, 2, NULL, NULL, "1",
      "feature i fires proportionally to (i + 1)^-zipf"},
     {"pairs", SAE_OPT_REAL, 0, offsetof(options, pairs), 0, 0, 1, NULL, NULL, "1",
      "probability q that feature i brings its partner i xor 1"},
-    {"coef", SAE_OPT_ENUM, 0, offsetof(options, coef), COEF_UNIFORM, 0, COEF_TAIL, coef_names,
-     NULL, "1", "law of the magnitude: 1, U(0,1), Exp(1), |N(0,1)|, or its largest l0 / features"},
+    {"coef", SAE_OPT_ENUM, 0, offsetof(options, coef), COEF_UNIFORM, 0, COEF_NEAR, coef_names,
+     NULL, "1",
+     "law of the magnitude: 1, U(0,1), Exp(1), |N(0,1)|, its largest l0 / features, U(0.5,1.5)"},
     {"symmetric", SAE_OPT_BOOL, 0, offsetof(options, symmetric), 0, 0, 1, NULL, NULL, "1",
      "random signs: signed codes are the truth"},
     {"unit", SAE_OPT_ENUM, 0, offsetof(options, unit), UNIT_NONE, 0, UNIT_ROW, unit_names,

@@ -255,6 +255,8 @@ typedef struct sae_pursuit {
 /* out[j] = min(out[j], smallest val[i] over the entries i of column j). Sparse. */
 #define SAE_DECL_code_col_min(name)                                                                \
     int name(sae_device *dev, const sae_csc *t, const sae_real *val, sae_real *out)
+/* out[j] = max(out[j], largest val listed for feature j); NaN is passed over. */
+#define SAE_DECL_code_max(name) int name(sae_device *dev, const sae_code *z, sae_real *out)
 /* z = codes of the rows of x over the atoms w; a coefficient that ends as 0 is not listed. */
 #define SAE_DECL_pursuit(name)                                                                     \
     int name(sae_device *dev, const sae_pursuit *p, sae_cmat x, sae_cmat w, sae_code *z)
@@ -270,7 +272,7 @@ typedef struct sae_pursuit {
     X(fire_update) X(normal_fill)                                                                  \
     X(gate)                                                                                        \
     X(map) X(mul) X(scale) X(window) X(col_max) X(cross) X(eigh) X(solve_spd)                      \
-    X(row_prefix) X(code_slice) X(code_scale) X(pursuit) X(code_col_min)
+    X(row_prefix) X(code_slice) X(code_scale) X(pursuit) X(code_col_min) X(code_max)
 
 /* The table: one pointer per kernel, in the order of the list. Append only. */
 typedef struct sae_kernels {

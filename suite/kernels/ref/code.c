@@ -173,6 +173,18 @@ SAE_DECL_fire_update(SAE_REF(fire_update))
     return SAE_OK;
 }
 
+SAE_DECL_code_max(SAE_REF(code_max))
+{
+    (void)dev;
+    if (bad_code(z))
+        return SAE_EINVAL;
+    for (int64_t r = 0; r < z->B; r++)
+        for (int64_t i = first_of(z, r); i < end_of(z, r); i++)
+            if (z->val[i] > out[feature(z, r, i)])
+                out[feature(z, r, i)] = z->val[i];
+    return SAE_OK;
+}
+
 SAE_DECL_code_slice(SAE_REF(code_slice))
 {
     (void)dev;

@@ -1,0 +1,66 @@
+/* sae/stock_slab.h - backward of sparse codes of any length, in runs of rows.
+ *
+ * A selection without a bound on its entries (a threshold, a prefix) may list half of all B n
+ * entries early in training and few of them later. Its backward pass takes as many rows at a time
+ * as fit in a scratch of fixed size: all of them once the code is sparse.
+ */
+#ifndef SAE_STOCK_SLAB_H
+#define SAE_STOCK_SLAB_H
+
+#include "stock.h"
+
+enum { STOCK_SLAB = 1 << 20 }; /* entries of a run; more where one row may have more */
+
+typedef struct stock_slab {
+    int64_t cap;
+    int64_t *rowptr;   /* [B + 1] */
+    stock_links links; /* [cap] */
+    sae_real *val;     /* [cap] any use */
+    /* the run */
+    sae_code part;  /* its rows as a code of their own */
+    sae_cmat xc, dx; /* its rows of x - b_dec and of the gradient of xhat */
+} stock_slab;
+
+static inline void stock_take_slab(stock_bump *s, const sae_dims *dim, int64_t B, stock_slab *out)
+{
+    int64_t n = dim->n, all = n > 0 && B > STOCK_SLAB / n ? STOCK_SLAB : B * n;
+    out->cap = all > n ? all : n;
+    out->rowptr = (int64_t *)stock_take(s, B < INT64_MAX ? B + 1 : -1, sizeof(int64_t));
+    stock_take_links(s, n, out->cap, &out->links);
+    out->val = stock_take_real(s, out->cap, 1);
+}
+
+/* The run that starts at row r0 < z.B, of at least one row: its part of z, and of the whole batch's
+ * xc and dx. O(rows) host work. */
+static inline int stock_slab_at(const sae_ctx *c, const sae_code *z, int64_t r0, sae_cmat xc,
+                                sae_cmat dx, stock_slab *s)
+{
+    int64_t chunk[STOCK_CHUNK], first, ends = 0, nnz = 0;
+    int full = 0;
+    SAE_TRY(stock_get(c, &first, z->rowptr + r0, sizeof first));
+    for (int64_t r = r0; r <= z->B && !full; r += STOCK_CHUNK) {
+        int64_t some = stock_some(z->B + 1 - r), kept = 0;
+        SAE_TRY(stock_get(c, chunk, z->rowptr + r, (size_t)some * sizeof *chunk));
+        while (kept < some && chunk[kept] - first <= s->cap) {
+            nnz = chunk[kept] - first;
+            chunk[kept++] = nnz;
+        }
+        SAE_TRY(stock_put(c, s->rowptr + ends, chunk, (size_t)kept * sizeof *chunk));
+        ends += kept;
+        full = kept < some;
+    }
+    if (ends < 2)
+        return SAE_RECORD(c->err, SAE_ECAPACITY, "row %lld of a code has more entries than features",
+                          (long long)r0);
+    s->part = *z;
+    s->part.B = ends - 1;
+    s->part.nnz = s->part.cap = nnz;
+    s->part.rowptr = s->rowptr;
+    s->part.idx = z->idx + first;
+    s->part.val = z->val + first;
+    s->xc = stock_cmat(xc.p + r0 * xc.ld, ends - 1, xc.cols);
+    s->dx = stock_cmat(dx.p + r0 * dx.ld, ends - 1, dx.cols);
+    return SAE_OK;
+}
+
+#endif

@@ -46,6 +46,17 @@ static const sae_option options[] = {
     {0},
 };
 
+#define V1 "Chen et al. 2025, arXiv v1"
+#define ICLR "Chen et al., ICLR 2026 version"
+static const sae_preset presets[] = {
+    {"v1", "", NULL, V1 ": TAF 0.1 to 1e-3 in 10 groups"},
+    {"iclr_a", "ltf=1e-4", NULL, ICLR ": 10 % to 0.01 %"},
+    {"iclr_b", "htf=0.5", NULL, ICLR ": highest target 0.5, lowest 1e-3"},
+    {"imp", "act=relu,period=80", NULL, "GBATrainer of a JSALT 2025 project, 80 batches of 512"},
+    {"ba", "groups=1,htf=0.02", NULL, V1 ": one group; the target is measured, see gba.md"},
+    {0},
+};
+
 /* Indices as stock parts expect them, with the scale in the place of W_enc. theta = -b: with
  * act=gate the threshold on u and b_enc is 0, with act=relu b_enc = -theta. */
 enum { SCALE = STOCK_W_ENC, THETA = STOCK_TENSOR_COUNT, PEAK, COUNT, ROWS };
@@ -238,6 +249,13 @@ static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape
 
 /* ---- the controller -------------------------------------------------------------------------- */
 
+/* Of group k = 0 .. K - 1: htf (ltf / htf)^(k / (K - 1)). */
+static double target_of(const opt *o, int64_t k)
+{
+    double share = o->groups > 1 ? (double)k / (double)(o->groups - 1) : 0;
+    return o->htf * pow(o->ltf / o->htf, share);
+}
+
 typedef struct neurons { /* some of them on the host */
     int64_t j, count;    /* the first, how many */
     double theta[STOCK_CHUNK];
@@ -317,7 +335,7 @@ static int adapt_group(sae_model *m, const sae_ctx *c, int64_t j, int64_t end, d
     return SAE_OK;
 }
 
-/* p_k = htf (ltf / htf)^((k - 1) / (K - 1)); the first n mod K groups have a neuron more. */
+/* The first n mod K groups have a neuron more. */
 static int adapt_biases(sae_model *m, const sae_ctx *c, double rows)
 {
     const opt *o = c->opt;
@@ -325,9 +343,8 @@ static int adapt_biases(sae_model *m, const sae_ctx *c, double rows)
     double mean;
     SAE_TRY(mean_peak(m, c, 0, n, 0, &mean));
     for (int64_t k = 0; k < o->groups && j < n; k++) {
-        double share = o->groups > 1 ? (double)k / (double)(o->groups - 1) : 0;
         int64_t end = j + size + (k < more);
-        SAE_TRY(adapt_group(m, c, j, end, o->htf * pow(o->ltf / o->htf, share), rows, mean));
+        SAE_TRY(adapt_group(m, c, j, end, target_of(o, k), rows, mean));
         j = end;
     }
     return clear_statistics(m, c);
@@ -341,7 +358,7 @@ static int adapt(sae_model *m, const sae_ctx *c, const sae_batch *b, const sae_t
     size_t n = (size_t)m->dim.n;
     sae_cmat a = stock_w(m, SCALE);
     layout(&m->dim, b->B, c->mode, t->scratch, &mem);
-    SAE_TRY(c->k->gate(c->dev, a, a, stock_w_out(m, SCALE))); /* a neuron never subtracts its atom */
+    SAE_TRY(c->k->gate(c->dev, a, a, stock_w_out(m, SCALE))); /* a >= 0 */
     SAE_TRY(c->be->copy(c->dev, m->t[PEAK].w, mem.peak, n * sizeof *mem.peak, SAE_COPY_D2D));
     SAE_TRY(c->be->copy(c->dev, m->t[COUNT].w, mem.count, n * sizeof *mem.count, SAE_COPY_D2D));
     SAE_TRY(stock_get(c, &rows, m->t[ROWS].w, sizeof rows));
@@ -355,9 +372,9 @@ static int adapt(sae_model *m, const sae_ctx *c, const sae_batch *b, const sae_t
 static double flops(const void *opts, const sae_dims *dim, int64_t B, enum sae_mode mode)
 {
     const opt *o = opts;
-    double ratio = o->groups > 1 ? pow(o->ltf / o->htf, 1.0 / (double)(o->groups - 1)) : 1, mean = 0;
+    double mean = 0;
     for (int64_t k = 0; k < o->groups; k++)
-        mean += o->htf * pow(ratio, (double)k) / (double)o->groups;
+        mean += target_of(o, k) / (double)o->groups;
     return 2 * (double)dim->d_in * (double)B * (double)dim->n *
            (1 + mean * (mode == SAE_TRAIN ? 6 : 1));
 }
@@ -383,4 +400,5 @@ const sae_variant sae_variant_gba = {
     .backward = backward,
     .adapt = adapt,
     .flops = flops,
+    .presets = presets,
 };

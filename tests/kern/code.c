@@ -11,7 +11,7 @@ typedef struct code_case {
     sae_mat out;
     const float *bias;
     float *vals;
-    double *want, *bound, *reals, *exact;
+    double *want, *bound, *reals, *exact, *peaks;
     int64_t *counts, *want_counts;
     uint64_t *fired, *fires, *want_fired, *want_fires;
     sae_csc t, index;
@@ -335,6 +335,22 @@ static void check_fire(const impl *im, void *ctx)
     kern_same("fire_count", c->fires, c->want_fires, (size_t)c->z.n * sizeof *c->fires);
 }
 
+static int run_max(const impl *im, void *ctx)
+{
+    const code_case *c = ctx;
+    return im->k.code_max(im->dev, &c->z, c->vals);
+}
+
+static void check_max(const impl *im, void *ctx)
+{
+    const code_case *c = ctx;
+    (void)im;
+    for (int64_t j = 0; j < c->z.n; j++)
+        if ((double)c->vals[j] != c->peaks[j])
+            kern_fail("max[%lld] %.9g, expected %.9g", (long long)j, (double)c->vals[j],
+                      c->peaks[j]);
+}
+
 /* Dense values, counts and statistics of a code, entry by entry. */
 static void by_hand(code_case *c)
 {
@@ -351,6 +367,7 @@ static void by_hand(code_case *c)
                 c->want_fired[j] = 77;
                 c->want_fires[j]++;
             }
+            c->peaks[j] = fmax(c->peaks[j], v);
         }
 }
 
@@ -362,8 +379,9 @@ static void counts(int64_t B, int64_t n, int64_t k, int is_dense)
         void (*check)(const impl *, void *);
     } kernel[] = {{"code_to_dense", run_to_dense, check_out},
                   {"code_norms", run_norms, check_norms},
-                  {"fire_update", run_fire, check_fire}};
-    for (int i = 0; i < 3; i++) {
+                  {"fire_update", run_fire, check_fire},
+                  {"code_max", run_max, check_max}};
+    for (int i = 0; i < 4; i++) {
         if (!kern_case("%s %lldx%lld k %lld%s", kernel[i].name, (long long)B, (long long)n,
                        (long long)k, is_dense ? " dense" : ""))
             continue;
@@ -374,6 +392,11 @@ static void counts(int64_t B, int64_t n, int64_t k, int is_dense)
         c.want_counts = kern_temp((size_t)B * sizeof *c.want_counts);
         c.want_fired = kern_temp((size_t)n * sizeof *c.want_fired);
         c.want_fires = kern_temp((size_t)n * sizeof *c.want_fires);
+        c.peaks = temp(n);
+        c.vals = kern_out((size_t)n * sizeof *c.vals);
+        kern_fill(c.vals, 1, n, n, INTEGERS);
+        for (int64_t j = 0; j < n; j++)
+            c.peaks[j] = (double)c.vals[j];
         c.fired = kern_out((size_t)n * sizeof *c.fired);
         c.fires = kern_out((size_t)n * sizeof *c.fires);
         for (int64_t j = 0; j < n; j++) {

@@ -141,6 +141,26 @@ START_TEST(exactly_l0)
 }
 END_TEST
 
+/* A quarter of the rows has 12 features, the others 3. */
+START_TEST(two_sparsities)
+{
+    sample a = draw("synthetic:d=4,features=30,l0=3,alt=0.25,l0_alt=12,firing=exact",
+                    SAE_SPLIT_TRAIN);
+    double many = 0.0, count[30] = {0}, p = (0.75 * 3 + 0.25 * 12) / 30;
+    for (int64_t r = 0; r < ROWS; r++) {
+        int64_t l0 = a.t.code->rowptr[r + 1] - a.t.code->rowptr[r];
+        ck_assert(l0 == 3 || l0 == 12);
+        many += l0 == 12;
+    }
+    assert_mean(many, ROWS, 0.25, sqrt(0.25 * 0.75), "rows of l0_alt");
+    for (int64_t e = 0; e < a.t.code->nnz; e++)
+        count[a.t.code->idx[e]]++;
+    for (int i = 0; i < 30; i++)
+        assert_mean(count[i], ROWS, p, sqrt(p * (1.0 - p)), "frequency");
+    done(&a);
+}
+END_TEST
+
 START_TEST(pairs)
 {
     /* Base rate b = 0.1 / 1.5; each of a pair brings the other with probability q = 0.5. */
@@ -171,6 +191,7 @@ static const struct {
     /* |N| above t = 2.2414027276, where 2 P(N > t) = 1 / 40: mean m = 80 phi(t), variance
      * 1 + t m - m^2 */
     {"tail", 2.5886720127100, 0.3178580198373, 2.2414027},
+    {"near", 1.0, 0.28867513459481287, 0.5},
 };
 
 START_TEST(coefficients)
@@ -241,6 +262,7 @@ Suite *suite_synthetic(void)
     tcase_add_test(tc, frequencies);
     tcase_add_loop_test(tc, number_active, 0, 2);
     tcase_add_test(tc, exactly_l0);
+    tcase_add_test(tc, two_sparsities);
     tcase_add_test(tc, pairs);
     tcase_add_loop_test(tc, coefficients, 0, (int)(sizeof laws / sizeof laws[0]));
     tcase_add_test(tc, noise_and_offset);

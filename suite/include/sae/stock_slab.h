@@ -23,8 +23,10 @@ typedef struct stock_slab {
 
 static inline void stock_take_slab(stock_bump *s, const sae_dims *dim, int64_t B, stock_slab *out)
 {
-    int64_t n = dim->n, all = n > 0 && B > STOCK_SLAB / n ? STOCK_SLAB : B * n;
-    out->cap = all > n ? all : n;
+    int64_t n = dim->n, most = STOCK_SLAB;
+    if (n == 0 || B <= most / n)
+        most = B * n;
+    out->cap = most > n ? most : n;
     out->rowptr = (int64_t *)stock_take(s, B < INT64_MAX ? B + 1 : -1, sizeof(int64_t));
     stock_take_links(s, n, out->cap, &out->links);
     out->val = stock_take_real(s, out->cap, 1);
@@ -50,7 +52,7 @@ static inline int stock_slab_at(const sae_ctx *c, const sae_code *z, int64_t r0,
         full = kept < some;
     }
     if (ends < 2)
-        return SAE_RECORD(c->err, SAE_ECAPACITY, "row %lld of a code has more entries than features",
+        return SAE_RECORD(c->err, SAE_ECAPACITY, "row %lld of a code: more entries than features",
                           (long long)r0);
     s->part = *z;
     s->part.B = ends - 1;

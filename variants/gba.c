@@ -190,26 +190,31 @@ static int forward(const sae_model *model, const sae_ctx *c, const sae_batch *b,
 
 /* One run of rows. With g = <resid, w> of an entry, its value a z has the gradient alpha g, so
  *     dw += alpha (a z resid + a g xc)     da += alpha (u + b_enc) g     dbe += alpha g. */
-static int slab_back(sae_model *m, const sae_ctx *c, stock_slab *s, sae_real alpha, sae_real *dbe)
+static int slab_back(sae_model *m, const sae_ctx *c, const memory *mem, sae_cmat resid,
+                     sae_real alpha)
 {
     const opt *o = c->opt;
+    const stock_slab *s = &mem->slab;
+    sae_csc csc = s->links.csc;
+    sae_cmat dx = stock_slab_rows(s, resid);
+    sae_cmat xc = stock_slab_rows(s, stock_cmat(mem->w.xc, resid.rows, m->dim.d_in));
     const sae_kernels *k = c->k;
     sae_cmat w = stock_w(m, STOCK_W_DEC);
     sae_mat dw = stock_grad(m, STOCK_W_DEC);
     sae_real *g = s->links.dval;
     int64_t nnz = s->part.nnz;
-    SAE_TRY(k->code_grad(c->dev, &s->part, s->dx, w, g));
-    SAE_TRY(k->code_transpose(c->dev, &s->part, &s->links.csc));
-    SAE_TRY(k->code_outer(c->dev, &s->links.csc, s->part.val, alpha, s->dx, dw));
-    SAE_TRY(k->code_col_sum(c->dev, &s->links.csc, g, alpha, dbe));
+    SAE_TRY(k->code_grad(c->dev, &s->part, dx, w, g));
+    SAE_TRY(k->code_transpose(c->dev, &s->part, &csc));
+    SAE_TRY(k->code_outer(c->dev, &csc, s->part.val, alpha, dx, dw));
+    SAE_TRY(k->code_col_sum(c->dev, &csc, g, alpha, mem->w.dbe));
     if (o->scale == SCALE_TRAIN) {
-        SAE_TRY(k->code_grad(c->dev, &s->part, s->xc, w, s->val));
+        SAE_TRY(k->code_grad(c->dev, &s->part, xc, w, s->val));
         SAE_TRY(k->mul(c->dev, 1, stock_cmat(s->val, 1, nnz), stock_cmat(g, 1, nnz),
                        stock_mat(s->val, 1, nnz)));
-        SAE_TRY(k->code_col_sum(c->dev, &s->links.csc, s->val, alpha, m->t[SCALE].grad));
+        SAE_TRY(k->code_col_sum(c->dev, &csc, s->val, alpha, m->t[SCALE].grad));
     }
     SAE_TRY(k->code_scale(c->dev, &s->part, g, NULL, m->t[SCALE].w, g));
-    return k->code_outer(c->dev, &s->links.csc, g, alpha, s->xc, dw);
+    return k->code_outer(c->dev, &csc, g, alpha, xc, dw);
 }
 
 /* What is summed over rows: da += b_enc dbe, and with a trained b_dec both of its paths. */
@@ -239,10 +244,9 @@ static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape
     sae_real alpha = stock_alpha(t->coef[0], b->B);
     layout(&m->dim, b->B, c->mode, t->scratch, &mem);
     SAE_TRY(stock_begin_back(m, c, b, &mem.w));
-    sae_cmat xc = stock_cmat(mem.w.xc, b->B, m->dim.d_in);
     for (int64_t r = 0; r < b->B; r += mem.slab.part.B) {
-        SAE_TRY(stock_slab_at(c, &t->code, r, xc, dx, &mem.slab));
-        SAE_TRY(slab_back(m, c, &mem.slab, alpha, mem.w.dbe));
+        SAE_TRY(stock_slab_at(c, &t->code, r, &mem.slab));
+        SAE_TRY(slab_back(m, c, &mem, dx, alpha));
     }
     return vectors_back(m, c, dx, alpha, &mem);
 }

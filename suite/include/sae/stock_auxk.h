@@ -30,24 +30,26 @@ typedef struct stock_auxk_opt {
     int64_t k, dead, norm, scale, detach;
 } stock_auxk_opt;
 
-/* Rows of an option table; T is the option struct, m its stock_auxk_opt member; alpha, dead: the
+/* Rows of an option table; T is the option struct, m its stock_auxk_opt member; the others are the
  * variant's defaults. */
-#define STOCK_AUXK_OPTIONS(T, m, def_alpha, def_dead)                                              \
-    {"auxk", SAE_OPT_REAL, 0, offsetof(T, m.alpha), (def_alpha), 0, 1e6, NULL, NULL,   \
+#define STOCK_AUXK_OPTIONS_AS(T, m, def_alpha, def_k, def_dead, def_norm, def_detach)              \
+    {"auxk", SAE_OPT_REAL, 0, offsetof(T, m.alpha), (def_alpha), 0, 1e6, NULL, NULL,               \
      "1", "weight of the dead-feature loss (alpha); 0 switches it off"},                           \
-        {"k_aux", SAE_OPT_INT, 0, offsetof(T, m.k), 0, 0, 1e9, NULL, NULL, "1",                    \
+        {"k_aux", SAE_OPT_INT, 0, offsetof(T, m.k), (def_k), 0, 1e9, NULL, NULL, "1",              \
          "dead features per row in the dead-feature loss; 0: d / 2"},                              \
         {"dead", SAE_OPT_INT, 0, offsetof(T, m.dead), (def_dead), 1, 1e15, NULL, NULL, "tokens",   \
          "rows without activity after which a feature is dead"},                                   \
-        {"auxk_norm", SAE_OPT_ENUM, 0, offsetof(T, m.norm), STOCK_AUXK_RESIDUAL, 0,                \
+        {"auxk_norm", SAE_OPT_ENUM, 0, offsetof(T, m.norm), (def_norm), 0,                         \
          STOCK_AUXK_RESIDUAL, stock_auxk_norm_names, NULL, "1",                                    \
          "divide the dead-feature loss by the residual's variance or as mse is"},                  \
         {"auxk_scale", SAE_OPT_BOOL, 0, offsetof(T, m.scale), 0, 0, 1, NULL, NULL, "1",            \
          "multiply the dead-feature loss by min(dead features / k_aux, 1)"},                       \
     {                                                                                              \
-        "auxk_detach", SAE_OPT_BOOL, 0, offsetof(T, m.detach), 1, 0, 1, NULL, NULL, "1",           \
-            "the residual is a constant of the dead-feature loss's derivative"                     \
+        "auxk_detach", SAE_OPT_BOOL, 0, offsetof(T, m.detach), (def_detach), 0, 1, NULL, NULL,     \
+            "1", "the residual is a constant of the dead-feature loss's derivative"                \
     }
+#define STOCK_AUXK_OPTIONS(T, m, def_alpha, def_dead)                                              \
+    STOCK_AUXK_OPTIONS_AS(T, m, def_alpha, 0, def_dead, STOCK_AUXK_RESIDUAL, 1)
 
 /* What the host must know in backward; kept at the head of the scratch. */
 typedef struct stock_auxk_head {

@@ -16,9 +16,8 @@ typedef struct stock_slab {
     int64_t *rowptr;   /* [B + 1] */
     stock_links links; /* [cap] */
     sae_real *val;     /* [cap] any use */
-    /* the run */
-    sae_code part;  /* its rows as a code of their own */
-    sae_cmat xc, dx; /* its rows of x - b_dec and of the gradient of xhat */
+    int64_t row0;      /* the run's first row */
+    sae_code part;     /* its rows as a code of their own */
 } stock_slab;
 
 static inline void stock_take_slab(stock_bump *s, const sae_dims *dim, int64_t B, stock_slab *out)
@@ -32,10 +31,15 @@ static inline void stock_take_slab(stock_bump *s, const sae_dims *dim, int64_t B
     out->val = stock_take_real(s, out->cap, 1);
 }
 
-/* The run that starts at row r0 < z.B, of at least one row: its part of z, and of the whole batch's
- * xc and dx. O(rows) host work. */
-static inline int stock_slab_at(const sae_ctx *c, const sae_code *z, int64_t r0, sae_cmat xc,
-                                sae_cmat dx, stock_slab *s)
+/* The run's rows of a matrix with a row per row of the batch. */
+static inline sae_cmat stock_slab_rows(const stock_slab *s, sae_cmat x)
+{
+    sae_cmat part = {x.p + s->row0 * x.ld, s->part.B, x.cols, x.ld};
+    return part;
+}
+
+/* The run that starts at row r0 < z.B, of at least one row. O(rows) host work. */
+static inline int stock_slab_at(const sae_ctx *c, const sae_code *z, int64_t r0, stock_slab *s)
 {
     int64_t chunk[STOCK_CHUNK], first, ends = 0, nnz = 0;
     int full = 0;
@@ -54,14 +58,13 @@ static inline int stock_slab_at(const sae_ctx *c, const sae_code *z, int64_t r0,
     if (ends < 2)
         return SAE_RECORD(c->err, SAE_ECAPACITY, "row %lld of a code: more entries than features",
                           (long long)r0);
+    s->row0 = r0;
     s->part = *z;
     s->part.B = ends - 1;
     s->part.nnz = s->part.cap = nnz;
     s->part.rowptr = s->rowptr;
     s->part.idx = z->idx + first;
     s->part.val = z->val + first;
-    s->xc = stock_cmat(xc.p + r0 * xc.ld, ends - 1, xc.cols);
-    s->dx = stock_cmat(dx.p + r0 * dx.ld, ends - 1, dx.cols);
     return SAE_OK;
 }
 

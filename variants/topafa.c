@@ -62,9 +62,7 @@ static stock_bump layout(const opt *o, const sae_dims *dim, int64_t B, enum sae_
                          void *scratch, memory *mem)
 {
     stock_bump s = stock_bump_at(scratch);
-    mem->a.o = &o->auxk;
-    mem->a.key = SAE_KEY_RELU;
-    mem->a.loss = LOSS_AUXK;
+    mem->a = (stock_auxk){.o = &o->auxk, .key = SAE_KEY_RELU, .loss = LOSS_AUXK};
     stock_take_work(&s, dim, B, mode, &mem->w);
     mem->target = (double *)stock_take(&s, B, sizeof(double));
     mem->norm2 = (double *)stock_take(&s, dim->n, sizeof(double));

@@ -14,7 +14,7 @@
 enum exclude { EXCLUDE_NONE, EXCLUDE_BOS, EXCLUDE_SPECIAL };
 
 typedef struct options {
-    const char *model, *tokenizer, *text, *separator, *hook;
+    const char *model, *tokenizer, *text, *separator, *hook, *target;
     int64_t docs, exclude, buffer, batch;
     double eval;
 } options;
@@ -219,6 +219,8 @@ static void make_hash(sae_source *s)
                        "buffer %lld", (unsigned long long)s->v.host.seed, s->v.lm->weights_hash,
                        tokens, starts, s->v.hook, (long long)s->o.exclude, s->o.eval,
                        (long long)s->o.buffer);
+    if (s->v.target[0])
+        len += snprintf(text + len, sizeof text - (size_t)len, " target %s", s->v.target);
     s->v.host.hash(text, (size_t)len, s->hash);
 }
 
@@ -246,8 +248,7 @@ static int open_parts(sae_source *s, sae_err *err)
 {
     const options *o = &s->o;
     live *v = &s->v;
-    SAE_TRY(live_open_lm(v, o->model, o->tokenizer, o->hook, err));
-    SAE_TRY(v->lm->hook(v->lm->self, v->hook, &v->d, err));
+    SAE_TRY(live_open_lm(v, o->model, o->tokenizer, o->hook, o->target, err));
     SAE_TRY(v->host.docs_open(v->lm, o->text, o->separator, o->docs, &s->docs, err));
     int64_t tokens = s->docs->c.start[s->docs->c.N];
     s->o.buffer = s->o.buffer < tokens ? s->o.buffer : tokens;
@@ -274,7 +275,7 @@ static int open_source(sae_source **source, const void *opt, const sae_host *hos
     memcpy(&s->o, opt, sizeof s->o);
     s->v.host = *host;
     int rc = open_parts(s, err);
-    *dim = (sae_dims){.d_in = s->v.d, .d_out = s->v.d};
+    *dim = (sae_dims){.d_in = s->v.d, .d_out = s->v.d_out};
     if (rc < 0)
         close_source(source);
     return rc;
@@ -288,8 +289,15 @@ static int hash(const sae_source *s, char out[36])
 
 static int lm(const sae_source *s, sae_lm_view *out)
 {
-    *out = (sae_lm_view){s->v.lm, s->v.hook, &s->eval, s->v.excluded};
+    *out = (sae_lm_view){.lm = s->v.lm, .hook = s->v.hook, .docs = &s->eval,
+                         .target = s->v.target[0] ? s->v.target : NULL, .exclude = s->v.excluded};
     return SAE_OK;
+}
+
+static uint64_t supplies(const sae_source *s)
+{
+    return SAE_GIVES_TOKENS | SAE_GIVES_GRAD | SAE_GIVES_LM |
+           (s->v.target[0] ? SAE_GIVES_TARGET : 0);
 }
 
 /* ---- descriptor ------------------------------------------------------------------------------ */
@@ -305,6 +313,8 @@ static const sae_option table[] = {
     {"separator", SAE_OPT_STR, 0, offsetof(options, separator), 0, 0, 0, NULL, "<|endoftext|>",
      "1", "line between documents; empty: one document"},
     {"hook", SAE_OPT_STR, 0, offsetof(options, hook), 0, 0, 0, NULL, NULL, "1", SAE_LM_HOOKS},
+    {"target", SAE_OPT_STR, 0, offsetof(options, target), 0, 0, 0, NULL, "", "1",
+     LIVE_TARGET_HELP},
     {"docs", SAE_OPT_INT, 0, offsetof(options, docs), 0, 0, 1e12, NULL, NULL, "documents",
      "documents to read, 0 for all"},
     {"exclude", SAE_OPT_ENUM, 0, offsetof(options, exclude), EXCLUDE_BOS, 0, EXCLUDE_SPECIAL,
@@ -325,7 +335,7 @@ const sae_dataset sae_dataset_lm = {
     .summary = "activations of a language model, computed on demand",
     .source = "datasets/lm.md",
     .licence = "that of the model and the text",
-    .gives = SAE_GIVES_TOKENS | SAE_GIVES_GRAD | SAE_GIVES_LM,
+    .gives = SAE_GIVES_TOKENS | SAE_GIVES_GRAD | SAE_GIVES_LM | SAE_GIVES_TARGET,
     .opt_size = sizeof(options),
     .options = table,
     .open = open_source,
@@ -334,4 +344,5 @@ const sae_dataset sae_dataset_lm = {
     .close = close_source,
     .hash = hash,
     .lm = lm,
+    .supplies = supplies,
 };

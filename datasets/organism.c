@@ -17,7 +17,7 @@ static const uint64_t EVAL_BIT = UINT64_C(1) << 63;
 enum exclude { EXCLUDE_NONE, EXCLUDE_BOS };
 
 typedef struct options {
-    const char *model, *hook;
+    const char *model, *hook, *target;
     int64_t length, eval, exclude, buffer, batch;
     double spurious, zipf, purity;
 } options;
@@ -167,25 +167,27 @@ static int fill(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, c
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static int open_model(sae_source *s, const char *model, const char *hook, sae_err *err)
+static int open_model(sae_source *s, const options *o, sae_err *err)
 {
     live *v = &s->v;
-    v->d = s->g->labels_width;
+    v->d = v->d_out = s->g->labels_width;
     v->vocab = s->g->lex.vocab;
-    if (!strcmp(model, "none"))
+    if (!strcmp(o->model, "none") && o->target[0])
+        return SAE_RECORD(err, SAE_EINVAL, "target: expected a model, found model=none");
+    if (!strcmp(o->model, "none"))
         return SAE_OK;
-    SAE_TRY(live_open_lm(v, model, "", hook, err));
+    SAE_TRY(live_open_lm(v, o->model, "", o->hook, o->target, err));
     if (v->lm->vocab < v->vocab)
         return SAE_RECORD(err, SAE_EINVAL,
                           "model %s has %lld tokens, the language %d: it was not trained on it",
-                          model, (long long)v->lm->vocab, (int)v->vocab);
+                          o->model, (long long)v->lm->vocab, (int)v->vocab);
     if (v->lm->ctx < 2)
         return SAE_RECORD(err, SAE_EINVAL, "model %s: a context of one token shows nothing behind "
-                          "BOS", model);
+                          "BOS", o->model);
     if (s->o.length > v->lm->ctx)
         s->o.length = v->lm->ctx;
     v->vocab = v->lm->vocab;
-    return v->lm->hook(v->lm->self, v->hook, &v->d, err);
+    return SAE_OK;
 }
 
 static int open_live(sae_source *s, sae_err *err)
@@ -217,6 +219,8 @@ static void make_hash(sae_source *s)
                        (unsigned long long)s->v.host.seed, s->v.lm ? s->v.lm->weights_hash : "none",
                        s->v.hook, (long long)s->o.length, tokens, labels, (long long)s->o.exclude,
                        (long long)s->o.buffer, s->o.spurious, s->o.zipf, s->o.purity);
+    if (s->v.target[0])
+        len += snprintf(text + len, sizeof text - (size_t)len, " target %s", s->v.target);
     s->v.host.hash(text, (size_t)len, s->hash);
 }
 
@@ -240,7 +244,7 @@ static int open_parts(sae_source *s, const options *o, sae_err *err)
     if (!s->g)
         return SAE_RECORD(err, SAE_ENOMEM, "out of memory");
     org_language_make(s->g, &(org_options){o->spurious, o->zipf, o->purity});
-    SAE_TRY(open_model(s, o->model, o->hook, err));
+    SAE_TRY(open_model(s, o, err));
     SAE_TRY(open_live(s, err));
     SAE_TRY(generate(s, &s->eval, SAE_SPLIT_EVAL, 0, o->eval, &s->eval_docs, err));
     make_hash(s);
@@ -256,7 +260,7 @@ static int open_source(sae_source **source, const void *opt, const sae_host *hos
     memcpy(&s->o, opt, sizeof s->o);
     s->v.host = *host;
     int rc = open_parts(s, opt, err);
-    *dim = (sae_dims){.d_in = s->v.d, .d_out = s->v.d};
+    *dim = (sae_dims){.d_in = s->v.d, .d_out = s->v.d_out};
     if (rc < 0)
         close_source(source);
     return rc;
@@ -270,7 +274,8 @@ static int hash(const sae_source *s, char out[36])
 
 static int lm(const sae_source *s, sae_lm_view *out)
 {
-    *out = (sae_lm_view){s->v.lm, s->v.hook, &s->eval_docs, s->v.excluded};
+    *out = (sae_lm_view){.lm = s->v.lm, .hook = s->v.hook, .docs = &s->eval_docs,
+                         .target = s->v.target[0] ? s->v.target : NULL, .exclude = s->v.excluded};
     return s->v.lm ? SAE_OK : SAE_ENEEDS;
 }
 
@@ -284,7 +289,8 @@ static int labels(const sae_source *s, const sae_label **table, int64_t *count)
 static uint64_t supplies(const sae_source *s)
 {
     uint64_t model = s->v.lm ? SAE_GIVES_GRAD | SAE_GIVES_LM : 0;
-    return SAE_GIVES_TOKENS | SAE_GIVES_LABELS | model;
+    uint64_t target = s->v.target[0] ? SAE_GIVES_TARGET : 0;
+    return SAE_GIVES_TOKENS | SAE_GIVES_LABELS | model | target;
 }
 
 /* ---- descriptor ------------------------------------------------------------------------------ */
@@ -296,6 +302,8 @@ static const sae_option table[] = {
      "model trained on the language; none: rows are the latent state itself"},
     {"hook", SAE_OPT_STR, 0, offsetof(options, hook), 0, 0, 0, NULL, "resid_post.2", "1",
      SAE_LM_HOOKS},
+    {"target", SAE_OPT_STR, 0, offsetof(options, target), 0, 0, 0, NULL, "", "1",
+     LIVE_TARGET_HELP},
     {"length", SAE_OPT_INT, 0, offsetof(options, length), 128, 2, 4096, NULL, NULL, "tokens",
      "tokens of a document, BOS included"},
     {"eval", SAE_OPT_INT, 0, offsetof(options, eval), 512, 1, 1e5, NULL, NULL, "documents",
@@ -322,7 +330,8 @@ const sae_dataset sae_dataset_organism = {
     .summary = "a synthetic language with known latent state and exact entropy",
     .source = "datasets/organism.md",
     .licence = "none needed: generated",
-    .gives = SAE_GIVES_TOKENS | SAE_GIVES_GRAD | SAE_GIVES_LM | SAE_GIVES_LABELS,
+    .gives = SAE_GIVES_TOKENS | SAE_GIVES_GRAD | SAE_GIVES_LM | SAE_GIVES_LABELS |
+             SAE_GIVES_TARGET,
     .opt_size = sizeof(options),
     .options = table,
     .open = open_source,

@@ -14,7 +14,7 @@
 enum { CHUNKS = 64 }; /* of a batch: the grain of parallel work */
 
 typedef struct options {
-    const char *dir;
+    const char *dir, *target;
     double eval;
 } options;
 
@@ -29,7 +29,7 @@ typedef struct split_index {
 } split_index;
 
 struct sae_source {
-    sae_shards *shards;
+    sae_shards *shards, *target; /* of the same tokens; target may be NULL */
     void (*shards_close)(sae_shards **shards);
     void (*parallel)(void (*body)(void *arg, int64_t i), void *arg, int64_t n);
     uint64_t seed;
@@ -120,6 +120,9 @@ static void fill_chunk(void *arg, int64_t c)
         int64_t i = u->first + (int64_t)row - u->at;
         if (q->out->x)
             copy_row(h->acts, h->dtype, i, d, q->out->x + r * d);
+        if (q->out->y && s->target)
+            copy_row(s->target->shard[u->shard].acts, s->target->shard[u->shard].dtype, i,
+                     s->target->d, q->out->y + r * s->target->d);
         if (q->out->g && h->grads)
             copy_row(h->grads, h->grads_dtype, i, d, q->out->g + r * d);
         if (q->out->tok)
@@ -146,10 +149,30 @@ static void close_source(sae_source **source)
     if (!s)
         return;
     s->shards_close(&s->shards);
+    s->shards_close(&s->target);
     free(s->split[0].run);
     free(s->split[1].run);
     free(s);
     *source = NULL;
+}
+
+/* Row i of a target stands beside row i of x: both are of one token, shard by shard. */
+static int check_target(const sae_shards *x, const sae_shards *y, const char *dir, sae_err *err)
+{
+    if (x->count != y->count)
+        return SAE_RECORD(err, SAE_EINVAL, "target %s: expected %lld shards of the same tokens, "
+                          "found %lld", dir, (long long)x->count, (long long)y->count);
+    for (int64_t k = 0; k < x->count; k++) {
+        const sae_shard *a = &x->shard[k], *b = &y->shard[k];
+        size_t rows = (size_t)a->rows;
+        if (a->rows != b->rows || memcmp(a->doc, b->doc, rows * sizeof *a->doc) ||
+            memcmp(a->pos, b->pos, rows * sizeof *a->pos) ||
+            memcmp(a->tokens, b->tokens, rows * sizeof *a->tokens))
+            return SAE_RECORD(err, SAE_EINVAL, "target %s: its shard %lld is of other tokens; "
+                              "capture both from one text with the same options", dir,
+                              (long long)k);
+    }
+    return SAE_OK;
 }
 
 static int open_source(sae_source **source, const void *opt, const sae_host *host, sae_dims *dim,
@@ -167,15 +190,21 @@ static int open_source(sae_source **source, const void *opt, const sae_host *hos
     int rc = host->shards_open(o->dir, &s->shards, err);
     for (int64_t k = 0; rc >= 0 && k < s->shards->count; k++)
         rc = index_shard(s, k, err);
+    if (rc >= 0 && o->target[0])
+        rc = host->shards_open(o->target, &s->target, err);
+    if (rc >= 0 && s->target)
+        rc = check_target(s->shards, s->target, o->target, err);
     if (rc < 0) {
         close_source(&s);
         return rc;
     }
-    char text[160];
+    char text[240];
     int len = snprintf(text, sizeof text, "shards 1 seed %llu eval %a rows %s",
                        (unsigned long long)s->seed, s->eval, s->shards->hash);
+    if (s->target)
+        len += snprintf(text + len, sizeof text - (size_t)len, " target %s", s->target->hash);
     host->hash(text, (size_t)len, s->hash);
-    *dim = (sae_dims){.d_in = s->shards->d, .d_out = s->shards->d};
+    *dim = (sae_dims){.d_in = s->shards->d, .d_out = s->target ? s->target->d : s->shards->d};
     *source = s;
     return SAE_OK;
 }
@@ -194,12 +223,15 @@ static int hash(const sae_source *s, char out[36])
 static uint64_t supplies(const sae_source *s)
 {
     int grads = s->shards->count > 0 && s->shards->shard[0].grads; /* all shards or none */
-    return SAE_GIVES_TOKENS | (grads ? SAE_GIVES_GRAD : 0);
+    return SAE_GIVES_TOKENS | (grads ? SAE_GIVES_GRAD : 0) |
+           (s->target ? SAE_GIVES_TARGET : 0);
 }
 
 static const sae_option table[] = {
     {"dir", SAE_OPT_STR, 0, offsetof(options, dir), 0, 0, 0, NULL, NULL, "path",
      "directory written by saemark capture"},
+    {"target", SAE_OPT_STR, 0, offsetof(options, target), 0, 0, 0, NULL, "", "path",
+     "directory with the targets, captured from the same tokens; empty: no targets"},
     {"eval", SAE_OPT_REAL, 0, offsetof(options, eval), 0.1, 0, 1, NULL, NULL, "1",
      "share of the documents held out for evaluation"},
     {0},
@@ -212,7 +244,7 @@ const sae_dataset sae_dataset_shards = {
     .summary = "activations captured to disk",
     .source = "datasets/shards.md",
     .licence = "that of the captured model and text",
-    .gives = SAE_GIVES_TOKENS | SAE_GIVES_GRAD,
+    .gives = SAE_GIVES_TOKENS | SAE_GIVES_GRAD | SAE_GIVES_TARGET,
     .opt_size = sizeof(options),
     .options = table,
     .open = open_source,

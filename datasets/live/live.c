@@ -17,11 +17,11 @@ static void one_hot(const live *v, const int32_t *label, sae_real *x)
             x[column + label[i]] = 1.0f;
 }
 
-/* Copy the shown rows of a context that lie in the block; acts and grad are its activations. */
-static void keep_rows(live *v, int64_t turn, const sae_real *acts, const sae_real *grad)
+/* Tokens and labels of the shown rows of a context that lie in the block; without a model the
+ * labels are the rows. */
+static void keep_facts(live *v, int64_t turn)
 {
     live_block *b = &v->b;
-    size_t bytes = (size_t)v->d * sizeof(sae_real);
     enum sae_split split = (enum sae_split)b->split;
     int64_t at = v->owner.at(v->owner.self, split, turn);
     live_context c;
@@ -33,17 +33,47 @@ static void keep_rows(live *v, int64_t turn, const sae_real *acts, const sae_rea
         int64_t r = at++ - b->first;
         if (r < 0 || r >= b->rows)
             continue;
-        if (acts)
-            memcpy(b->x + r * v->d, acts + pos * v->d, bytes);
-        else
+        if (!v->lm)
             one_hot(v, c.label + pos * v->labels, b->x + r * v->d);
-        if (grad)
-            memcpy(b->g + r * v->d, grad + pos * v->d, bytes);
         if (v->labels)
             memcpy(b->label + r * v->labels, c.label + pos * v->labels,
                    (size_t)v->labels * sizeof *b->label);
         b->tok[r] = (sae_token){c.doc, (uint32_t)pos, (uint32_t)id};
     }
+}
+
+/* Copy the shown rows of a pass over turns [first, first + N) that lie in the block: those of `all`
+ * [rows x d] into `to` [buffer x d]. */
+static void keep_rows(const live *v, int64_t first, int64_t N, const sae_real *all, int64_t d,
+                      sae_real *to)
+{
+    const live_block *b = &v->b;
+    for (int64_t i = 0; i < N; i++) {
+        int64_t r = v->owner.at(v->owner.self, (enum sae_split)b->split, first + i) - b->first;
+        for (int64_t k = v->start[i]; k < v->start[i + 1]; k++) {
+            if (v->excluded[v->tok[k]])
+                continue;
+            if (r >= 0 && r < b->rows)
+                memcpy(to + r * d, all + k * d, (size_t)d * sizeof *to);
+            r++;
+        }
+    }
+}
+
+/* Everything the block wants of a pass that is halted at the hook. */
+static int keep_pass(live *v, int64_t first, int64_t N, sae_lm_pass *pass, sae_real *grad,
+                     sae_err *err)
+{
+    keep_rows(v, first, N, v->lm->acts(pass), v->d, v->b.x);
+    if (grad) {
+        SAE_TRY(v->lm->finish(pass, NULL, &(sae_lm_out){.grad = grad}, err));
+        keep_rows(v, first, N, grad, v->d, v->b.g);
+    }
+    if (v->target[0]) {
+        SAE_TRY(v->lm->advance(pass, v->target, err));
+        keep_rows(v, first, N, v->lm->acts(pass), v->d_out, v->b.y);
+    }
+    return SAE_OK;
 }
 
 /* One forward pass over turns [first, last) of the order, and backward when grad is not NULL. */
@@ -62,11 +92,8 @@ static int run_pass(live *v, int64_t first, int64_t last, sae_real *grad, sae_er
     v->start[N] = used;
     sae_contexts batch = {N, v->start, v->tok};
     int rc = v->lm->begin(v->lm->self, v->hook, &batch, &pass, err);
-    if (rc >= 0 && grad)
-        rc = v->lm->finish(pass, NULL, &(sae_lm_out){.grad = grad}, err);
-    for (int64_t i = 0; rc >= 0 && i < N; i++)
-        keep_rows(v, first + i, v->lm->acts(pass) + v->start[i] * v->d,
-                  grad ? grad + v->start[i] * v->d : NULL);
+    if (rc >= 0)
+        rc = keep_pass(v, first, N, pass, grad, err);
     v->lm->end(&pass);
     return rc;
 }
@@ -101,11 +128,11 @@ static int compute_block(live *v, int want_grad, sae_err *err)
     int64_t last = v->owner.turn(v->owner.self, split, b->first + b->rows - 1) + 1;
     for (int64_t i = v->owner.turn(v->owner.self, split, b->first), end; rc >= 0 && i < last;
          i = end) {
-        end = v->lm ? pass_end(v, i, last) : i + 1;
+        end = pass_end(v, i, last);
+        for (int64_t turn = i; turn < end; turn++)
+            keep_facts(v, turn);
         if (v->lm)
             rc = run_pass(v, i, end, grad, err);
-        else
-            keep_rows(v, i, NULL, NULL);
     }
     free(grad);
     b->valid = rc >= 0;
@@ -151,6 +178,8 @@ int live_fill(live *v, enum sae_split split, uint64_t row0, int64_t B, const sae
                                      epoch, (uint64_t)b->rows, (uint64_t)i);
         for (int64_t j = 0; out->x && j < v->d; j++)
             out->x[r * v->d + j] = (sae_real)b->x[i * v->d + j];
+        for (int64_t j = 0; out->y && v->target[0] && j < v->d_out; j++)
+            out->y[r * v->d_out + j] = (sae_real)b->y[i * v->d_out + j];
         for (int64_t j = 0; out->g && v->lm && j < v->d; j++)
             out->g[r * v->d + j] = (sae_real)b->g[i * v->d + j];
         if (out->tok)
@@ -162,12 +191,40 @@ int live_fill(live *v, enum sae_split split, uint64_t row0, int64_t B, const sae
     return SAE_OK;
 }
 
-int live_open_lm(live *v, const char *model, const char *tokenizer, const char *hook, sae_err *err)
+static int copy_name(char *to, size_t room, const char *name, const char *what, sae_err *err)
 {
-    if (strlen(hook) >= sizeof v->hook)
-        return SAE_RECORD(err, SAE_EINVAL, "hook: expected fewer than %zu bytes", sizeof v->hook);
-    memcpy(v->hook, hook, strlen(hook) + 1);
-    return v->host.lm_open(&v->host, model, tokenizer, &v->lm, err);
+    if (strlen(name) >= room)
+        return SAE_RECORD(err, SAE_EINVAL, "%s: expected fewer than %zu bytes", what, room);
+    memcpy(to, name, strlen(name) + 1);
+    return SAE_OK;
+}
+
+/* That the target lies behind the hook, which the model knows: go there with one token. */
+static int check_order(live *v, sae_err *err)
+{
+    const sae_lm *m = v->lm;
+    sae_lm_pass *pass = NULL;
+    sae_contexts one = {1, (int64_t[]){0, 1}, (int32_t[]){m->bos < 0 ? 0 : m->bos}};
+    int rc = m->begin(m->self, v->hook, &one, &pass, err);
+    if (rc >= 0)
+        rc = m->advance(pass, v->target, err);
+    m->end(&pass);
+    return rc;
+}
+
+int live_open_lm(live *v, const char *model, const char *tokenizer, const char *hook,
+                 const char *target, sae_err *err)
+{
+    SAE_TRY(copy_name(v->hook, sizeof v->hook, hook, "hook", err));
+    SAE_TRY(copy_name(v->target, sizeof v->target, target, "target", err));
+    SAE_TRY(v->host.lm_open(&v->host, model, tokenizer, &v->lm, err));
+    const sae_lm *m = v->lm;
+    SAE_TRY(m->hook(m->self, v->hook, &v->d, err));
+    v->d_out = v->d;
+    if (!v->target[0])
+        return SAE_OK;
+    SAE_TRY(m->hook(m->self, v->target, &v->d_out, err));
+    return check_order(v, err);
 }
 
 int live_open(live *v, sae_err *err)
@@ -177,9 +234,11 @@ int live_open(live *v, sae_err *err)
     v->start = calloc(longest + 1, sizeof *v->start);
     v->tok = calloc(longest + 1, sizeof *v->tok);
     v->b.x = calloc(buffer, d * sizeof *v->b.x);
+    v->b.y = v->target[0] ? calloc(buffer, (size_t)v->d_out * sizeof *v->b.y) : NULL;
     v->b.tok = calloc(buffer, sizeof *v->b.tok);
     v->b.label = calloc(buffer, ((size_t)v->labels + 1) * sizeof *v->b.label);
-    if (!v->excluded || !v->start || !v->tok || !v->b.x || !v->b.tok || !v->b.label)
+    if (!v->excluded || !v->start || !v->tok || !v->b.x || (v->target[0] && !v->b.y) || !v->b.tok ||
+        !v->b.label)
         return SAE_RECORD(err, SAE_ENOMEM, "out of memory for a buffer of %lld rows of width %lld",
                           (long long)v->buffer, (long long)v->d);
     return SAE_OK;
@@ -192,6 +251,7 @@ void live_close(live *v)
     free(v->start);
     free(v->tok);
     free(v->b.x);
+    free(v->b.y);
     free(v->b.g);
     free(v->b.tok);
     free(v->b.label);

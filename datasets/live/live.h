@@ -33,6 +33,7 @@ typedef struct live_block { /* rows [first, first + rows) of an epoch of a split
     uint64_t epoch;
     int64_t first, rows;
     sae_real *x, *g;    /* [buffer x d]; g is made when first asked for */
+    sae_real *y;        /* [buffer x d_out] with a target */
     sae_token *tok;  /* [buffer] */
     int32_t *label;  /* [buffer x labels] */
 } live_block;
@@ -42,8 +43,9 @@ typedef struct live {
     live_owner owner;
     sae_host host;         /* a copy */
     sae_lm *lm;            /* owned; NULL: a row is its labels, one column per class */
-    char hook[64];
-    int64_t d, buffer;     /* width; rows of a block */
+    char hook[64], target[64]; /* target "": none */
+    int64_t d, d_out;      /* widths of rows and targets */
+    int64_t buffer;        /* rows of a block */
     int64_t batch;         /* tokens of a forward pass, if more than one context */
     int64_t longest;       /* tokens of the longest pass */
     int64_t vocab;
@@ -55,8 +57,11 @@ typedef struct live {
     int32_t *tok;          /* [longest] */
 } live;
 
-/* Sets lm and hook; needs host. */
-int live_open_lm(live *v, const char *model, const char *tokenizer, const char *hook, sae_err *err);
+/* Sets lm, hook, target and their widths; needs host. */
+int live_open_lm(live *v, const char *model, const char *tokenizer, const char *hook,
+                 const char *target, sae_err *err);
+/* Option `target` in words. */
+#define LIVE_TARGET_HELP "hook of the targets, behind `hook`; empty: no targets"
 /* Memory for the block, a pass and excluded; live_close also after a failure. */
 int live_open(live *v, sae_err *err);
 void live_close(live *v);

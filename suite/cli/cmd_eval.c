@@ -59,6 +59,7 @@ static int open_saes(bench *b, const cli_args *a, sae_err *err)
                                             .opt = s->opt,
                                             .stats = s->stats.view.tokens ? &s->stats.view : NULL,
                                             .norm = &s->norm,
+                                            .target = &s->target,
                                             .spec = s->canonical,
                                             .seed = s->seed};
     }

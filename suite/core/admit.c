@@ -325,7 +325,7 @@ int sae_admit_variant(const sae_variant *v, sae_variant *out, sae_err *err)
     subject s = {"variant", NULL, err};
     const uint64_t caps = SAE_CAP_SIGNED | SAE_CAP_BATCH_TRAIN | SAE_CAP_BATCH_EVAL |
                           SAE_CAP_STOCHASTIC | SAE_CAP_GROWS | SAE_CAP_LINEAR_DEC |
-                          SAE_CAP_HOST_ONLY;
+                          SAE_CAP_HOST_ONLY | SAE_CAP_SKIP;
     SAE_TRY(check_head(&s, v->abi, SAE_VARIANT_ABI, v->size, sizeof *out, v->name));
     memset(out, 0, sizeof *out);
     memcpy(out, v, v->size);
@@ -391,7 +391,7 @@ int sae_admit_dataset(const sae_dataset *d, sae_dataset *out, sae_err *err)
 {
     subject s = {"dataset", NULL, err};
     const uint64_t gives = SAE_GIVES_TOKENS | SAE_GIVES_GRAD | SAE_GIVES_TRUTH | SAE_GIVES_LM |
-                           SAE_GIVES_LABELS;
+                           SAE_GIVES_LABELS | SAE_GIVES_TARGET;
     SAE_TRY(check_head(&s, d->abi, SAE_DATASET_ABI, d->size, sizeof *out, d->name));
     memset(out, 0, sizeof *out);
     memcpy(out, d, d->size);

@@ -68,12 +68,12 @@ static double normal(uint64_t seed, uint32_t stream, int64_t r, int64_t i)
     return sae_normal(seed, stream, (uint64_t)r, (uint32_t)i);
 }
 
-/* rows x cols numbers from fn into backend memory, one row at a time through the stack. */
-static int upload(const sae_probe *p, sae_real *dst, int64_t count, uint32_t stream, uint64_t seed,
+/* B x d numbers into backend memory, through the stack. */
+static int upload(const sae_probe *p, sae_real *dst, int64_t d, uint32_t stream, uint64_t seed,
                   enum sae_probe_rows what)
 {
     sae_real chunk[256];
-    int64_t d = p->model.dim.d_in;
+    int64_t count = p->batch.B * d;
     for (int64_t i = 0; i < count; i += 256) {
         int64_t some = count - i < 256 ? count - i : 256;
         for (int64_t k = 0; k < some; k++) {
@@ -92,10 +92,10 @@ static int upload(const sae_probe *p, sae_real *dst, int64_t count, uint32_t str
 
 int sae_probe_fill(sae_probe *p, enum sae_probe_rows what, uint64_t seed)
 {
-    int64_t count = p->batch.B * p->model.dim.d_in;
-    SAE_TRY(upload(p, p->x, count, STREAM_X, seed, what));
-    SAE_TRY(upload(p, p->y, count, STREAM_Y, seed, what));
-    return upload(p, p->g, count, STREAM_G, seed, what);
+    const sae_dims *dim = &p->model.dim;
+    SAE_TRY(upload(p, p->x, dim->d_in, STREAM_X, seed, what));
+    SAE_TRY(upload(p, p->y, dim->d_out, STREAM_Y, seed, what));
+    return upload(p, p->g, dim->d_in, STREAM_G, seed, what);
 }
 
 /* Noise on every PARAM tensor. */
@@ -128,10 +128,10 @@ static int age_statistics(sae_probe *p)
 
 static int open_memory(sae_probe *p, int64_t B, sae_err *err)
 {
-    int64_t d = p->model.dim.d_in;
+    int64_t d = p->model.dim.d_in, d_out = p->model.dim.d_out;
     size_t bytes = (size_t)(B * d + 1) * sizeof(sae_real);
     p->x = p->e->be->alloc(p->e->dev, bytes);
-    p->y = p->e->be->alloc(p->e->dev, bytes);
+    p->y = p->e->be->alloc(p->e->dev, (size_t)(B * d_out + 1) * sizeof(sae_real));
     p->g = p->e->be->alloc(p->e->dev, bytes);
     if (!p->x || !p->y || !p->g)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory for %lld rows of width %lld", (long long)B,
@@ -171,11 +171,13 @@ int sae_probe_open(sae_probe *p, const sae_variant *v, const sae_opts *o, sae_pr
 {
     int rc = SAE_OK;
     const void *opt = sae_opts_base(o);
-    sae_dims dim = {shape.d, shape.d, v->caps & SAE_CAP_GROWS ? 0 : shape.n, shape.n};
+    uint64_t need = v->needs(opt, SAE_TRAIN) | v->needs(opt, SAE_EVAL);
+    sae_dims dim = {shape.d, need & SAE_NEED_TARGET ? shape.d + 3 : shape.d,
+                    v->caps & SAE_CAP_GROWS ? 0 : shape.n, shape.n};
     memset(p, 0, sizeof *p);
     p->v = v;
     p->e = e;
-    if ((v->needs(opt, SAE_TRAIN) | v->needs(opt, SAE_EVAL)) & SAE_NEED_LM)
+    if (need & SAE_NEED_LM)
         SAE_FAIL(err, SAE_ENEEDS, "%s needs a language model", v->name);
     SAE_GOTO(sae_model_open(&p->model, v, opt, &dim, e, 1, err));
     SAE_GOTO(sae_tape_open(&p->tape, v, opt, &dim, shape.B, SAE_TRAIN, e, err));
@@ -184,8 +186,7 @@ int sae_probe_open(sae_probe *p, const sae_variant *v, const sae_opts *o, sae_pr
     SAE_GOTO(open_memory(p, shape.B, err));
     set_context(p, o, shape.B, seed);
     SAE_GOTO(sae_probe_fill(p, SAE_ROWS_NORMAL, seed));
-    SAE_GOTO(sae_probe_extras_open(p, v->needs(opt, SAE_TRAIN) | v->needs(opt, SAE_EVAL), shape,
-                                   seed, err));
+    SAE_GOTO(sae_probe_extras_open(p, need, shape, seed, err));
     SAE_GOTO(v->init(&p->model, &p->ctx, &p->batch));
     SAE_GOTO(perturb(p, seed));
     SAE_GOTO(age_statistics(p));

@@ -17,7 +17,7 @@ enum sae_probe_rows { /* what the rows of x are */
 };
 
 typedef struct sae_probe_shape {
-    int64_t B, d, n;
+    int64_t B, d, n; /* a variant that needs a target writes rows of d + 3 */
 } sae_probe_shape;
 
 typedef struct sae_probe_extras sae_probe_extras; /* what ctx.truth and ctx.base point to */
@@ -29,7 +29,7 @@ typedef struct sae_probe {
     sae_tape tape;
     sae_stats_store stats;
     sae_probe_extras *extras; /* NULL when the variant needs none */
-    sae_real *x, *y, *g; /* backend memory, [B x d] */
+    sae_real *x, *y, *g; /* backend memory, [B x d_in], [B x d_out], [B x d_in] */
     sae_token *tok;      /* host memory, [B] */
     sae_batch batch;     /* inputs that needs() does not name are NULL */
     sae_ctx ctx;

@@ -113,13 +113,14 @@ static int run_clause(sae_check *k, int (*run)(sae_check *k))
     return rc;
 }
 
-/* Every clause on one shape; a variant that refuses these options is skipped. */
-static int check_shape(sae_check *k, const sae_variant *v, const sae_engine *e)
+/* Every clause on one shape; a variant that refuses these options is skipped, unless it must not
+ * refuse them. */
+static int check_shape(sae_check *k, const sae_variant *v, const sae_engine *e, int must)
 {
     sae_err why = {0};
     k->seed = 1;
     int rc = sae_probe_open(&k->p, v, k->opts, k->r.shape, k->seed, e, &why);
-    if (rc == SAE_EINVAL || rc == SAE_ENEEDS) {
+    if ((rc == SAE_EINVAL && !must) || rc == SAE_ENEEDS) {
         report(k, "C12", "options", sae_say(k, SAE_VERDICT_SKIP, "%s", why.msg));
         return SAE_OK;
     }
@@ -153,7 +154,7 @@ static int check_options(sae_check *k, const sae_variant *v, const sae_engine *e
     size_t count = k->r.options[0] ? 1 : sizeof shapes / sizeof shapes[0];
     for (size_t s = 0; s < count; s++) {
         k->r.shape = shapes[s];
-        SAE_TRY(check_shape(k, v, e));
+        SAE_TRY(check_shape(k, v, e, s == 0 && !k->r.options[0]));
     }
     return SAE_OK;
 }

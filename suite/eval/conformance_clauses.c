@@ -96,13 +96,13 @@ int sae_c11_losses(sae_check *k)
 /* ---- C2, C7: rows by themselves -------------------------------------------------------------- */
 
 /* The batch restricted to rows [r0, r0 + rows). */
-static sae_batch part_of(const sae_batch *b, int64_t d, int64_t r0, int64_t rows)
+static sae_batch part_of(const sae_batch *b, const sae_dims *dim, int64_t r0, int64_t rows)
 {
     sae_batch out = *b;
     out.B = rows;
-    out.x += r0 * d;
-    out.y += r0 * d;
-    out.g = b->g ? b->g + r0 * d : NULL;
+    out.x += r0 * dim->d_in;
+    out.y += r0 * dim->d_out;
+    out.g = b->g ? b->g + r0 * dim->d_in : NULL;
     out.tok = b->tok ? b->tok + r0 : NULL;
     out.row0 += (uint64_t)r0;
     return out;
@@ -123,7 +123,7 @@ static int compare_pieces(sae_check *k, enum sae_mode mode, int64_t step, int64_
     SAE_GOTO(sae_check_forward(k, &whole));
     for (int64_t r = 0; r < B && *differs < 0; r += step) {
         int64_t rows = B - r < step ? B - r : step;
-        sae_batch part = part_of(&k->p.batch, d, r, rows);
+        sae_batch part = part_of(&k->p.batch, &k->p.model.dim, r, rows);
         SAE_GOTO(sae_forward(&k->p.model, &k->p.ctx, &part, &piece, k->p.e));
         a.bytes = b.bytes = 0;
         SAE_GOTO(sae_snap_rows(&a, k->p.e, &whole, d, r, rows, k->err));
@@ -254,6 +254,9 @@ int sae_c6_needs(sae_check *k)
         if (first & ~known)
             return sae_say(k, SAE_VERDICT_FAIL, "needs() answers with unknown bits");
     }
+    if ((k->p.v->needs(k->p.ctx.opt, SAE_TRAIN) ^ k->p.v->needs(k->p.ctx.opt, SAE_EVAL)) &
+        SAE_NEED_TARGET)
+        return sae_say(k, SAE_VERDICT_FAIL, "a target is needed in one mode only");
     /* Undeclared inputs of the probe are NULL, so a variant that reads them has crashed by now. */
     return SAE_VERDICT_PASS;
 }

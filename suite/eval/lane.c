@@ -48,29 +48,30 @@ static int open_stats(sae_lane *l, sae_err *err)
     return SAE_OK;
 }
 
+static int reads_target(const sae_lane *l)
+{
+    return (l->needs & SAE_NEED_TARGET) != 0;
+}
+
 static int open_rows(sae_lane *l, int64_t B, sae_err *err)
 {
     const sae_engine *e = l->e;
-    int64_t d = l->s->model->dim.d_in;
+    const sae_dims *dim = &l->s->model->dim;
     int grad = (l->needs & SAE_NEED_GRAD) != 0;
-    size_t cells;
-    SAE_TRY(sae_size_mul(&cells, B, d, err));
-    int64_t count = (int64_t)cells;
-    SAE_TRY(sae_new(&l->row, B, sizeof *l->row, "row norms", err));
-    SAE_TRY(sae_new(&l->x, count, sizeof *l->x, "evaluation rows", err));
+    SAE_TRY(sae_side_open(&l->in, l->s->norm, dim->d_in, B, e, err));
+    if (reads_target(l))
+        SAE_TRY(sae_side_open(&l->out, l->s->target, dim->d_out, B, e, err));
     if (grad)
-        SAE_TRY(sae_new(&l->g, count, sizeof *l->g, "evaluation gradients", err));
-    l->dev_x = l->x;
+        SAE_TRY(sae_new(&l->g, B * dim->d_in, sizeof *l->g, "evaluation gradients", err));
     l->dev_g = l->g;
     if (e->props.shares_host) {
         l->xhat = l->tape.xhat;
         return SAE_OK;
     }
-    l->dev_x = l->dev_g = NULL;
-    SAE_TRY(device_new(e, &l->dev_x, count, sizeof *l->x, "evaluation rows", err));
+    l->dev_g = NULL;
     if (grad)
-        SAE_TRY(device_new(e, &l->dev_g, count, sizeof *l->g, "evaluation gradients", err));
-    SAE_TRY(sae_new(&l->xhat, count, sizeof *l->xhat, "decoded rows", err));
+        SAE_TRY(device_new(e, &l->dev_g, B * dim->d_in, sizeof *l->g, "evaluation gradients", err));
+    SAE_TRY(sae_new(&l->xhat, B * dim->d_out, sizeof *l->xhat, "decoded rows", err));
     return sae_new(&l->code.rowptr, B + 1, sizeof *l->code.rowptr, "code rows", err);
 }
 
@@ -80,7 +81,6 @@ static int check_needs(const sae_lane *l, uint64_t have, sae_err *err)
         uint64_t bit;
         const char *name;
     } need[] = {{SAE_NEED_GRAD, "gradients"},
-                {SAE_NEED_TARGET, "a separate target"},
                 {SAE_NEED_LM, "a language model"},
                 {SAE_NEED_TRUTH, "the true dictionary"}};
     for (size_t i = 0; i < sizeof need / sizeof need[0]; i++)
@@ -131,8 +131,6 @@ void sae_lane_close(sae_lane *l)
         return;
     const sae_engine *e = l->e;
     if (!e->props.shares_host) {
-        if (l->dev_x)
-            e->be->release(e->dev, l->dev_x);
         if (l->dev_g)
             e->be->release(e->dev, l->dev_g);
         sae_free(l->xhat);
@@ -141,9 +139,9 @@ void sae_lane_close(sae_lane *l)
         sae_free(l->code.val);
         sae_free(l->host_stats);
     }
-    sae_free(l->x);
     sae_free(l->g);
-    sae_free(l->row);
+    sae_side_close(&l->in);
+    sae_side_close(&l->out);
     sae_extras_close(&l->extras);
     sae_tape_close(&l->tape, e);
     sae_stats_close(&l->blank, e);
@@ -188,25 +186,27 @@ static int fetch_code(sae_lane *l)
 int sae_lane_run(sae_lane *l, const sae_rows *in)
 {
     const sae_engine *e = l->e;
-    int64_t d = l->s->model->dim.d_in;
-    size_t bytes = (size_t)(in->B * d) * sizeof(sae_real);
-    sae_cmat raw = {in->x, in->B, d, d};
-    sae_mat x = {l->x, in->B, d, d}, g = {l->g, in->B, d, d}, xhat = {l->xhat, in->B, d, d};
-    sae_norm_apply(l->s->norm, raw, x, l->row);
+    const sae_dims *dim = &l->s->model->dim;
+    sae_err *err = l->ctx.err;
+    size_t size = sizeof(sae_real), grads = (size_t)(in->B * dim->d_in) * size;
+    const sae_norm_row *row = reads_target(l) ? l->out.row : l->in.row;
+    const sae_norm_const *norm = reads_target(l) ? l->s->target : l->s->norm;
+    sae_batch b = {.B = in->B, .g = l->dev_g, .row0 = in->row0};
+    b.tok = l->needs & SAE_NEED_TOKENS ? in->tok : NULL;
+    SAE_TRY(sae_side_load(&l->in, in->x, in->B, &b.x, err));
+    b.y = b.x;
+    if (reads_target(l))
+        SAE_TRY(sae_side_load(&l->out, in->y, in->B, &b.y, err));
     if (l->g) {
-        memcpy(l->g, in->g, bytes);
-        sae_norm_gradient(l->s->norm, l->row, g);
+        memcpy(l->g, in->g, grads);
+        sae_norm_gradient(l->s->norm, l->in.row, (sae_mat){l->g, in->B, dim->d_in, dim->d_in});
+        if (!e->props.shares_host)
+            SAE_TRY(copy(e, l->dev_g, l->g, grads, SAE_COPY_H2D, err));
     }
-    if (!e->props.shares_host) {
-        SAE_TRY(copy(e, l->dev_x, l->x, bytes, SAE_COPY_H2D, l->ctx.err));
-        if (l->g)
-            SAE_TRY(copy(e, l->dev_g, l->g, bytes, SAE_COPY_H2D, l->ctx.err));
-    }
-    const sae_token *tok = l->needs & SAE_NEED_TOKENS ? in->tok : NULL;
-    sae_batch b = {in->B, l->dev_x, l->dev_x, l->dev_g, tok, in->row0};
     SAE_TRY(sae_forward(l->s->model, &l->ctx, &b, &l->tape, e));
     if (!e->props.shares_host)
-        SAE_TRY(copy(e, l->xhat, l->tape.xhat, bytes, SAE_COPY_D2H, l->ctx.err));
-    sae_norm_undo(l->s->norm, l->row, xhat);
+        SAE_TRY(copy(e, l->xhat, l->tape.xhat, (size_t)(in->B * dim->d_out) * size, SAE_COPY_D2H,
+                     err));
+    sae_norm_undo(norm, row, (sae_mat){l->xhat, in->B, dim->d_out, dim->d_out});
     return fetch_code(l);
 }

@@ -8,8 +8,9 @@
 
 typedef struct sae_rows { /* rows of one batch, host memory, borrowed */
     int64_t B;
-    const sae_real *x; /* [B x d] raw */
-    const sae_real *g; /* [B x d] dCE/dx, or NULL */
+    const sae_real *x; /* [B x d_in] raw */
+    const sae_real *y; /* [B x d_out] raw, what is to be reconstructed */
+    const sae_real *g; /* [B x d_in] dCE/dx, or NULL */
     const sae_token *tok;
     uint64_t row0;
 } sae_rows;
@@ -25,12 +26,11 @@ typedef struct sae_lane {
     uint64_t needs;        /* SAE_NEED_* of the variant in EVAL */
     sae_extras *extras;    /* NULL when the variant needs none */
     sae_tape tape;
-    sae_norm_row *row;     /* [B] normalisation of each row */
-    sae_real *x, *g;       /* [B x d] normalised, host */
-    sae_real *dev_x, *dev_g; /* the same in backend memory; x, g where memory is shared */
-    int warned;              /* that its decoded rows break the language model */
+    sae_side in, out;      /* x, and y of a variant with a separate target */
+    sae_real *g, *dev_g;   /* [B x d_in] normalised: host, backend (g where memory is shared) */
+    int warned;            /* that its decoded rows break the language model */
     /* results of the batch run last, raw units, host */
-    sae_real *xhat;        /* [B x d] */
+    sae_real *xhat;        /* [B x d_out] */
     sae_code code;
 } sae_lane;
 

@@ -26,18 +26,22 @@ typedef struct cell {
 typedef struct runner {
     const sae_evaluation *ev;
     sae_err *err;
-    int64_t d, B, rows; /* width, most rows of a batch, rows to measure */
+    int target;         /* the SAEs of this pass reconstruct a separate target */
+    const sae_subject **subject; /* [count] */
+    int64_t count;
+    int64_t d_in, d;    /* widths of what they read and of what they reconstruct */
+    int64_t B, rows;    /* most rows of a batch, rows to measure */
     uint32_t needs;     /* union of SAE_MNEED_* of the metrics that run */
     int64_t metrics;    /* that run, per subject */
     sae_spec **metric;  /* [metrics] */
     sae_lane *lane;     /* [count] */
     cell *cell;         /* [count x metrics] */
-    sae_real *x, *g;    /* [B x d] */
+    sae_real *x, *y, *g; /* [B x d_in]; [B x d], x itself without targets; [B x d_in] */
     sae_token *tok;     /* [B] */
     int32_t *label;     /* [B x labels] or NULL */
     const sae_label *labels_of;
     int64_t labels;
-    sae_arena memory;   /* of x, g, tok, label */
+    sae_arena memory;   /* of x, y, g, tok, label */
     sae_truth truth;
     sae_lm_view lm;
     sae_splicer splice;
@@ -52,8 +56,10 @@ static uint32_t supplied(const runner *q)
     uint64_t gives = sae_source_gives(ds, q->ev->stream->src);
     uint32_t have = SAE_MNEED_CODE | SAE_MNEED_XHAT;
     have |= gives & SAE_GIVES_LM && ds->lm ? SAE_MNEED_LM : 0u;
-    have |= gives & SAE_GIVES_TRUTH && ds->truth ? SAE_MNEED_TRUTH : 0u;
     have |= gives & SAE_GIVES_LABELS && ds->labels ? SAE_MNEED_LABELS : 0u;
+    if (q->target) /* the truth and the gradients of a source are those of x */
+        return have;
+    have |= gives & SAE_GIVES_TRUTH && ds->truth ? SAE_MNEED_TRUTH : 0u;
     have |= gives & SAE_GIVES_GRAD ? SAE_MNEED_GRAD : 0u;
     return have;
 }
@@ -140,13 +146,19 @@ static int point(void *sink, const sae_series *p)
 
 static int check_subjects(const runner *q)
 {
-    for (int64_t i = 0; i < q->ev->count; i++) {
-        const sae_dims *dim = &q->ev->subject[i].model->dim;
-        if (dim->d_in != q->d || dim->d_out != q->d)
+    const sae_stream *s = q->ev->stream;
+    for (int64_t i = 0; i < q->count; i++) {
+        const sae_dims *dim = &q->subject[i]->model->dim;
+        if (q->target && !s->target.mean)
+            SAE_FAIL(
+                q->err, SAE_ENEEDS,
+                "%s needs a separate target for evaluation, which the dataset %s does not give",
+                q->subject[i]->spec, s->ds->name);
+        if (dim->d_in != q->d_in || dim->d_out != q->d)
             SAE_FAIL(q->err, SAE_EINVAL,
-                     "%s reads width %lld and writes %lld, the dataset has width %lld",
-                     q->ev->subject[i].spec, (long long)dim->d_in, (long long)dim->d_out,
-                     (long long)q->d);
+                     "%s reads width %lld and writes %lld, the dataset has %lld and %lld",
+                     q->subject[i]->spec, (long long)dim->d_in, (long long)dim->d_out,
+                     (long long)q->d_in, (long long)q->d);
     }
     return SAE_OK;
 }
@@ -160,12 +172,15 @@ static int open_labels(runner *q)
 static int open_splicer(runner *q)
 {
     const sae_stream *s = q->ev->stream;
+    const double *mean = q->target ? s->target.mean : s->norm.mean;
     SAE_TRY(s->ds->lm(s->src, &q->lm));
+    if (!q->target)
+        q->lm.target = NULL;
     if (q->lm.docs->labels != q->labels && q->needs & SAE_MNEED_LABELS)
         SAE_FAIL(q->err, SAE_EINVAL, "dataset %s: its documents have no labels", s->ds->name);
-    if (!s->norm.mean)
+    if (!mean)
         SAE_FAIL(q->err, SAE_ENEEDS, "mean ablation needs the mean row of the training stream");
-    SAE_TRY(sae_splicer_open(&q->splice, &q->lm, s->norm.mean, q->d, q->B, q->err));
+    SAE_TRY(sae_splicer_open(&q->splice, &q->lm, mean, q->d_in, q->d, q->B, q->err));
     q->B = q->splice.cap;
     return SAE_OK;
 }
@@ -173,8 +188,8 @@ static int open_splicer(runner *q)
 static int wants_gradients(const runner *q)
 {
     int grad = (q->needs & SAE_MNEED_GRAD) != 0;
-    for (int64_t i = 0; i < q->ev->count; i++) {
-        const sae_model *m = q->ev->subject[i].model;
+    for (int64_t i = 0; i < q->count; i++) {
+        const sae_model *m = q->subject[i]->model;
         grad |= (m->v->needs(m->opt, SAE_EVAL) & SAE_NEED_GRAD) != 0;
     }
     return grad && sae_source_gives(q->ev->stream->ds, q->ev->stream->src) & SAE_GIVES_GRAD;
@@ -183,8 +198,9 @@ static int wants_gradients(const runner *q)
 static void lay_out_rows(sae_arena *a, void *arg)
 {
     runner *q = arg;
-    size_t row = (size_t)q->d * sizeof *q->x;
+    size_t row = (size_t)q->d_in * sizeof *q->x;
     q->x = sae_arena_take(a, q->B, row);
+    q->y = q->target ? sae_arena_take(a, q->B, (size_t)q->d * sizeof *q->y) : q->x;
     q->tok = sae_arena_take(a, q->B, sizeof *q->tok);
     if (q->needs & SAE_MNEED_LABELS)
         q->label = sae_arena_take(a, q->B, (size_t)q->labels * sizeof *q->label);
@@ -195,13 +211,13 @@ static void lay_out_rows(sae_arena *a, void *arg)
 static int open_lanes(runner *q)
 {
     const sae_evaluation *ev = q->ev;
-    uint64_t have = SAE_NEED_TOKENS | SAE_NEED_BASE;
+    uint64_t have = SAE_NEED_TOKENS | SAE_NEED_BASE | SAE_NEED_TARGET;
     have |= supplied(q) & SAE_MNEED_TRUTH ? SAE_NEED_TRUTH : 0u;
     have |= q->g ? SAE_NEED_GRAD : 0u;
     have |= q->lm.lm ? SAE_NEED_LM : 0u;
-    SAE_TRY(sae_new(&q->lane, ev->count, sizeof *q->lane, "subjects", q->err));
-    for (int64_t i = 0; i < ev->count; i++)
-        SAE_TRY(sae_lane_open(&q->lane[i], ev, &ev->subject[i], q->B, have, q->lm.lm, q->err));
+    SAE_TRY(sae_new(&q->lane, q->count, sizeof *q->lane, "subjects", q->err));
+    for (int64_t i = 0; i < q->count; i++)
+        SAE_TRY(sae_lane_open(&q->lane[i], ev, q->subject[i], q->B, have, q->lm.lm, q->err));
     return SAE_OK;
 }
 
@@ -216,8 +232,8 @@ static int open_cells(runner *q)
 {
     const sae_evaluation *ev = q->ev;
     SAE_TRY(load_truth(q, 0, 1));
-    SAE_TRY(sae_new(&q->cell, ev->count * q->metrics, sizeof *q->cell, "measurements", q->err));
-    for (int64_t i = 0; i < ev->count * q->metrics; i++) {
+    SAE_TRY(sae_new(&q->cell, q->count * q->metrics, sizeof *q->cell, "measurements", q->err));
+    for (int64_t i = 0; i < q->count * q->metrics; i++) {
         cell *c = &q->cell[i];
         const sae_spec *spec = q->metric[i % q->metrics];
         const sae_lane *l = &q->lane[i / q->metrics];
@@ -232,7 +248,7 @@ static int open_cells(runner *q)
                              .truth = spec->metric->needs & SAE_MNEED_TRUTH ? &q->truth : NULL,
                              .label = spec->metric->needs & SAE_MNEED_LABELS ? q->labels_of : NULL,
                              .labels = spec->metric->needs & SAE_MNEED_LABELS ? q->labels : 0,
-                             .scale = l->s->norm->scale,
+                             .scale = q->target ? l->s->target->scale : l->s->norm->scale,
                              .emit = emit,
                              .point = point,
                              .sink = c};
@@ -247,15 +263,16 @@ static int open_cells(runner *q)
 
 static void close_all(runner *q)
 {
-    for (int64_t i = 0; q->cell && i < q->ev->count * q->metrics; i++)
+    for (int64_t i = 0; q->cell && i < q->count * q->metrics; i++)
         sae_free(q->cell[i].state);
-    for (int64_t i = 0; q->lane && i < q->ev->count; i++)
+    for (int64_t i = 0; q->lane && i < q->count; i++)
         sae_lane_close(&q->lane[i]);
     if (q->splice.v.lm)
         sae_splicer_close(&q->splice);
     sae_free(q->cell);
     sae_free(q->lane);
     sae_free(q->metric);
+    sae_free(q->subject);
     sae_arena_close(&q->memory);
 }
 
@@ -304,19 +321,19 @@ static int splice_lane(runner *q, sae_lane *l)
     return SAE_OK;
 }
 
-/* Run every SAE on the batch in q->x. */
+/* Run every SAE on the batch in q->x and q->y. */
 static int run_batch(runner *q, int64_t B, uint64_t row0)
 {
     int splice = (q->needs & SAE_MNEED_LM) != 0;
-    sae_rows rows = {B, q->x, q->g, q->tok, row0};
-    for (int64_t i = 0; i < q->ev->count; i++) {
+    sae_rows rows = {B, q->x, q->y, q->g, q->tok, row0};
+    for (int64_t i = 0; i < q->count; i++) {
         sae_lane *l = &q->lane[i];
         SAE_TRY(sae_lane_run(l, &rows));
         if (splice)
             SAE_TRY(splice_lane(q, l));
         sae_eval e = {.B = B,
                       .d = q->d,
-                      .x = q->x,
+                      .x = q->y,
                       .xhat = l->xhat,
                       .g = q->g,
                       .code = &l->code,
@@ -332,12 +349,17 @@ static int run_batch(runner *q, int64_t B, uint64_t row0)
     return SAE_OK;
 }
 
+static sae_fill batch_memory(const runner *q)
+{
+    return (sae_fill){q->x, q->target ? q->y : NULL, q->g, q->tok, q->label};
+}
+
 static int pass_over_rows(runner *q)
 {
     const sae_stream *s = q->ev->stream;
     for (int64_t row0 = 0; row0 < q->rows; row0 += q->B) {
         int64_t B = q->rows - row0 < q->B ? q->rows - row0 : q->B;
-        sae_fill f = {q->x, q->g, q->tok, q->label};
+        sae_fill f = batch_memory(q);
         for (int64_t i = 0; i < B; i++) /* sources without documents: every row is its own */
             q->tok[i] = (sae_token){(uint64_t)(row0 + i), 0, 0};
         SAE_TRY(s->ds->fill(s->src, SAE_SPLIT_EVAL, (uint64_t)row0, B, &f, q->err));
@@ -351,7 +373,7 @@ static int pass_over_documents(runner *q)
 {
     q->splice.next = 0;
     for (int64_t row0 = 0; row0 < q->rows; row0 += q->splice.kept) {
-        sae_fill f = {q->x, q->g, q->tok, q->label};
+        sae_fill f = batch_memory(q);
         int rc = sae_splicer_next(&q->splice, &f, q->err);
         if (rc != SAE_OK)
             return rc;
@@ -365,7 +387,7 @@ static int end_pass(runner *q, int64_t *again)
 {
     *again = 0;
     SAE_TRY(load_truth(q, 0, 1));
-    for (int64_t i = 0; i < q->ev->count * q->metrics; i++) {
+    for (int64_t i = 0; i < q->count * q->metrics; i++) {
         cell *c = &q->cell[i];
         if (!c->active)
             continue;
@@ -378,11 +400,33 @@ static int end_pass(runner *q, int64_t *again)
     return SAE_OK;
 }
 
-int sae_evaluate(const sae_evaluation *ev, sae_err *err)
+/* The SAEs with a separate target (1) or without (0). */
+static int choose_subjects(runner *q)
 {
-    runner q = {.ev = ev, .err = err, .d = ev->stream->dim.d_in, .B = ev->stream->B};
+    const sae_evaluation *ev = q->ev;
+    SAE_TRY(sae_new(&q->subject, ev->count, sizeof *q->subject, "subjects", q->err));
+    for (int64_t i = 0; i < ev->count; i++) {
+        const sae_model *m = ev->subject[i].model;
+        if (q->target == ((m->v->needs(m->opt, SAE_EVAL) & SAE_NEED_TARGET) != 0))
+            q->subject[q->count++] = &ev->subject[i];
+    }
+    return SAE_OK;
+}
+
+static int evaluate(const sae_evaluation *ev, int target, sae_err *err)
+{
+    const sae_dims *dim = &ev->stream->dim;
+    runner q = {.ev = ev,
+                .err = err,
+                .target = target,
+                .d_in = dim->d_in,
+                .d = target ? dim->d_out : dim->d_in,
+                .B = ev->stream->B};
     int64_t again = 0;
     int rc = SAE_OK;
+    SAE_GOTO(choose_subjects(&q));
+    if (q.count == 0)
+        goto fail;
     SAE_GOTO(choose_metrics(&q));
     if (q.metrics == 0)
         goto fail;
@@ -406,4 +450,10 @@ int sae_evaluate(const sae_evaluation *ev, sae_err *err)
 fail:
     close_all(&q);
     return rc < 0 ? rc : SAE_OK;
+}
+
+int sae_evaluate(const sae_evaluation *ev, sae_err *err)
+{
+    SAE_TRY(evaluate(ev, 0, err));
+    return evaluate(ev, 1, err);
 }

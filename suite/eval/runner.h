@@ -4,7 +4,8 @@
  * to every metric. When a metric splices into a language model, batches are whole documents: one
  * clean pass, one zero- and one mean-ablated pass are shared by all SAEs, and one spliced pass is
  * run per SAE; metrics over rows see the rows of the clean pass. Rows come in the same order either
- * way.
+ * way. SAEs that reconstruct a separate target (SAE_NEED_TARGET) get a pass of their own, after the
+ * others: their metrics compare with the target, and the language model goes on from its hook.
  */
 #ifndef SAE_EVAL_RUNNER_H
 #define SAE_EVAL_RUNNER_H
@@ -16,6 +17,7 @@ typedef struct sae_subject { /* one SAE under measurement; all borrowed */
     const void *opt;            /* options at the end of training; NULL: model->opt */
     const sae_stats *stats;     /* training statistics (backend memory), NULL when unknown */
     const sae_norm_const *norm; /* of its training stream */
+    const sae_norm_const *target; /* of its targets there; NULL where it has none */
     const char *spec;           /* canonical */
     uint64_t seed;
 } sae_subject;

@@ -36,18 +36,19 @@ static void lay_out(sae_arena *a, void *arg)
     s->kept_row = sae_arena_take(a, s->cap, sizeof *s->kept_row);
     s->scored_row = sae_arena_take(a, s->cap, sizeof *s->scored_row);
     s->scored = sae_arena_take(a, s->cap, sizeof *s->scored);
-    s->mix = sae_arena_take(a, s->cap, (size_t)s->d * sizeof *s->mix);
+    s->mix = sae_arena_take(a, s->cap, (size_t)(s->d > s->d_in ? s->d : s->d_in) * sizeof *s->mix);
     s->logprob = sae_arena_take(a, s->cap, (size_t)s->vocab * sizeof *s->logprob);
     for (int i = 0; i < 6; i++)
         s->loss[i] = sae_arena_take(a, s->cap, sizeof *s->loss[i]);
 }
 
-int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, int64_t d,
-                     int64_t budget, sae_err *err)
+int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, int64_t d_in,
+                     int64_t d, int64_t budget, sae_err *err)
 {
     memset(s, 0, sizeof *s);
     s->v = *v;
     s->mean = mean;
+    s->d_in = d_in;
     s->d = d;
     s->vocab = v->lm->vocab;
     s->cap = least(budget, least(SAE_SPLICE_CELLS / s->vocab, rows_of(s, 0, v->docs->c.N)));
@@ -112,11 +113,17 @@ static int finish_mix(sae_splicer *s, int ce, int kl, sae_err *err)
     return SAE_OK;
 }
 
+/* Kept rows of a matrix over the group's rows. */
+static void keep(const sae_splicer *s, const float *all, int64_t d, sae_real *kept)
+{
+    for (int64_t i = 0; i < s->kept; i++)
+        for (int64_t c = 0; c < d; c++)
+            kept[i * d + c] = all[s->kept_row[i] * d + c];
+}
+
 /* The unchanged model: rows for the SAEs, reference log-probabilities, gradient if wanted. */
 static int finish_clean(sae_splicer *s, sae_real *x, sae_real *g, sae_err *err)
 {
-    int64_t d = s->d;
-    const float *acts = s->v.lm->acts(s->pass);
     sae_lm_out out = {.ce = s->loss[CLEAN], .logprob = s->logprob, .grad = g ? s->mix : NULL};
     SAE_TRY(s->v.lm->finish(s->pass, NULL, &out, err));
     gather(s, s->loss[CLEAN]);
@@ -125,13 +132,21 @@ static int finish_clean(sae_splicer *s, sae_real *x, sae_real *g, sae_err *err)
             SAE_FAIL(err, SAE_ENONFINITE,
                      "the language model's own loss is %g at a token of the evaluation documents",
                      s->loss[CLEAN][t]);
-    for (int64_t i = 0; i < s->kept; i++)
-        for (int64_t c = 0; c < d; c++) {
-            x[i * d + c] = acts[s->kept_row[i] * d + c];
-            if (g)
-                g[i * d + c] = s->mix[s->kept_row[i] * d + c];
-        }
-    memcpy(s->mix, acts, (size_t)(s->rows * d) * sizeof *acts);
+    keep(s, s->v.lm->acts(s->pass), s->d_in, x);
+    if (g)
+        keep(s, s->mix, s->d_in, g);
+    return SAE_OK;
+}
+
+/* To the place where rows are replaced; mix becomes what the model has there. */
+static int reach_target(sae_splicer *s, sae_real *y, sae_err *err)
+{
+    if (s->v.target)
+        SAE_TRY(s->v.lm->advance(s->pass, s->v.target, err));
+    const float *acts = s->v.lm->acts(s->pass);
+    if (s->v.target)
+        keep(s, acts, s->d, y);
+    memcpy(s->mix, acts, (size_t)(s->rows * s->d) * sizeof *acts);
     return SAE_OK;
 }
 
@@ -158,6 +173,7 @@ int sae_splicer_next(sae_splicer *s, const sae_fill *to, sae_err *err)
     sae_contexts group = {count, s->start, c->tok + c->start[first]};
     SAE_TRY(s->v.lm->begin(s->v.lm->self, s->v.hook, &group, &s->pass, err));
     SAE_TRY(finish_clean(s, to->x, to->g, err));
+    SAE_TRY(reach_target(s, to->y, err));
     ablate(s, NULL);
     SAE_TRY(finish_mix(s, ZERO, KL_ZERO, err));
     ablate(s, s->mean);

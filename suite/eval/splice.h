@@ -3,7 +3,8 @@
  * For every group: one pass halted at the hook, finished once unchanged, once with zeros and once
  * with the mean row in place of every row that SAEs see; then once per SAE with its decoded rows.
  * Rows of excluded tokens (BOS) keep the model's own activation in all of them, so that the passes
- * differ in nothing but those rows.
+ * differ in nothing but those rows. With a target in the view, SAEs see the rows at `hook`, and the
+ * model goes on from the hook of the targets.
  */
 #ifndef SAE_EVAL_SPLICE_H
 #define SAE_EVAL_SPLICE_H
@@ -17,7 +18,8 @@ enum { SAE_SPLICE_CELLS = 1 << 24 }; /* rows x vocabulary kept per group, unless
 typedef struct sae_splicer {
     sae_lm_view v;
     const double *mean;  /* [d] */
-    int64_t d, vocab, cap; /* cap: most rows of a group */
+    int64_t d_in, d;     /* widths at the hook and where the model goes on */
+    int64_t vocab, cap;  /* cap: most rows of a group */
     int64_t next;        /* first document of the next group */
     int64_t rows, kept;  /* of this group: all, and those SAEs see */
     int64_t *start;      /* [documents + 1] */
@@ -25,7 +27,7 @@ typedef struct sae_splicer {
     int64_t *scored_row; /* [cap] row of the group behind each scored token */
     sae_token *scored;   /* [cap] */
     float *logprob;      /* [cap x vocab] of the unchanged model */
-    float *mix;          /* [cap x d] rows to go on from */
+    float *mix;          /* [cap x the larger width] rows to go on from; gradients on the way */
     double *loss[6];     /* [cap] in the order of sae_splice */
     sae_arena memory;    /* of the arrays above */
     sae_lm_pass *pass;
@@ -33,11 +35,12 @@ typedef struct sae_splicer {
 } sae_splicer;
 
 /* Groups of about `budget` rows. v and mean are borrowed. */
-int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, int64_t d,
-                     int64_t budget, sae_err *err);
+int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, int64_t d_in,
+                     int64_t d, int64_t budget, sae_err *err);
 void sae_splicer_close(sae_splicer *s);
-/* Capture the next group: rows, tokens, and unless NULL gradients and labels, of the kept rows, of
- * which there are at most cap. `out` holds the shared losses. SAE_DONE: no more documents. */
+/* Capture the next group: rows, targets of a view that has any, tokens, and unless NULL gradients
+ * and labels, of the kept rows, of which there are at most cap. `out` holds the shared losses.
+ * SAE_DONE: no more documents. */
 int sae_splicer_next(sae_splicer *s, const sae_fill *to, sae_err *err);
 /* Fill ce_splice and kl_splice with xhat [kept x d]. */
 int sae_splicer_splice(sae_splicer *s, const sae_real *xhat, sae_err *err);

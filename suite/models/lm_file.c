@@ -57,6 +57,7 @@ int sae_lm_model_open(sae_lm_model **out, const sae_lm_config *c, const sae_lm_s
         .params = m->w.params,
         .hook = sae_lm_hook,
         .begin = sae_lm_begin,
+        .advance = sae_lm_advance,
         .acts = sae_lm_acts,
         .finish = sae_lm_finish,
         .end = sae_lm_end,

@@ -151,6 +151,7 @@ int sae_lm_check_contexts(const sae_lm_model *m, const sae_contexts *c, sae_err 
 
 /* The sae_lm methods of a pass. */
 int sae_lm_hook(void *self, const char *name, int64_t *d_hook, sae_err *err);
+int sae_lm_advance(sae_lm_pass *pass, const char *hook, sae_err *err);
 int sae_lm_begin(void *self, const char *hook, const sae_contexts *c, sae_lm_pass **pass,
                  sae_err *err);
 const sae_real *sae_lm_acts(const sae_lm_pass *pass);

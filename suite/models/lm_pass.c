@@ -191,20 +191,18 @@ static int open_pass(sae_lm_model *m, hook at, const sae_contexts *c, sae_lm_pas
     return sae_lm_reserve_groups(m, c, GROUP_ROWS, err);
 }
 
-/* Where the stream that the hook needs is: before its half, in a parallel block before both. */
-static int64_t stream_place(const sae_lm_pass *s)
+/* Where the stream that a hook needs is: before its half, in a parallel block before both. */
+static int64_t stream_place(const sae_lm_model *m, hook h)
 {
-    return s->m->cfg.parallel && s->at.kind != STREAM ? s->at.p / 2 * 2 : s->at.p;
+    return m->cfg.parallel && h.kind != STREAM ? h.p / 2 * 2 : h.p;
 }
 
-static int run_to_hook(sae_lm_pass *s, const sae_lm_group *g, sae_err *err)
+/* The hook's own activations from the stream in s->x. */
+static int show_hook(sae_lm_pass *s, const sae_lm_group *g, sae_err *err)
 {
     sae_lm_model *m = s->m;
     sae_lm_frame f = sae_lm_work_frame(m);
-    sae_real *x = s->x + g->row0 * m->cfg.d;
-    sae_lm_group_use(m, g);
-    sae_lm_embed(m, g, x);
-    SAE_TRY(sae_lm_halves(m, g, 0, stream_place(s), x, err));
+    const sae_real *x = s->x + g->row0 * m->cfg.d;
     if (s->at.kind == STREAM)
         return SAE_OK;
     sae_real *acts = s->acts + g->row0 * s->width;
@@ -212,6 +210,16 @@ static int run_to_hook(sae_lm_pass *s, const sae_lm_group *g, sae_err *err)
         return sae_lm_half_forward(m, g, s->at.p, x, acts, err);
     f.mid = acts;
     return sae_lm_half_mid(m, g, s->at.p, x, &f, err);
+}
+
+static int run_to_hook(sae_lm_pass *s, const sae_lm_group *g, sae_err *err)
+{
+    sae_lm_model *m = s->m;
+    sae_real *x = s->x + g->row0 * m->cfg.d;
+    sae_lm_group_use(m, g);
+    sae_lm_embed(m, g, x);
+    SAE_TRY(sae_lm_halves(m, g, 0, stream_place(m, s->at), x, err));
+    return show_hook(s, g, err);
 }
 
 int sae_lm_begin(void *self, const char *name, const sae_contexts *c, sae_lm_pass **pass,
@@ -315,6 +323,46 @@ int sae_lm_finish(sae_lm_pass *s, const sae_real *x, const sae_lm_out *out, sae_
         SAE_TRY(resume(s, &g, acts, NULL, &p, err));
         SAE_TRY(sae_lm_halves(m, &g, p, 2 * m->cfg.layers, m->work.x, err));
         SAE_TRY(sae_lm_head_forward(m, &g, m->work.x, out, NULL, err));
+    }
+    return SAE_OK;
+}
+
+/* The stream that the hook `to` needs into s->x. */
+static int run_on(sae_lm_pass *s, const sae_lm_group *g, hook to, sae_err *err)
+{
+    sae_lm_model *m = s->m;
+    int64_t p;
+    sae_lm_group_use(m, g);
+    SAE_TRY(resume(s, g, sae_lm_acts(s), NULL, &p, err));
+    SAE_TRY(sae_lm_halves(m, g, p, stream_place(m, to), m->work.x, err));
+    memcpy(s->x + g->row0 * m->cfg.d, m->work.x,
+           (size_t)(g->rows * m->cfg.d) * sizeof *m->work.x);
+    return SAE_OK;
+}
+
+int sae_lm_advance(sae_lm_pass *s, const char *name, sae_err *err)
+{
+    sae_lm_model *m = s->m;
+    sae_contexts c = contexts_of(s);
+    hook to;
+    SAE_TRY(find_hook(m, name, &to, err));
+    if (to.p < s->at.p || (to.p == s->at.p && to.kind <= s->at.kind))
+        SAE_FAIL(err, SAE_EINVAL, "hook %.80s: expected one behind the hook of the rows", name);
+    int ahead = stream_place(m, to) > stream_place(m, s->at);
+    SAE_TRY(sae_lm_reserve_groups(m, &c, GROUP_ROWS, err));
+    for (int64_t i = 0; ahead && i < c.N;) {
+        sae_lm_group g = sae_lm_group_at(&c, i, GROUP_ROWS);
+        SAE_TRY(run_on(s, &g, to, err));
+        i = g.c1;
+    }
+    s->at = to;
+    s->width = hook_width(m, to);
+    SAE_TRY(reserve_acts(s, err));
+    for (int64_t i = 0; i < c.N;) {
+        sae_lm_group g = sae_lm_group_at(&c, i, GROUP_ROWS);
+        sae_lm_group_use(m, &g);
+        SAE_TRY(show_hook(s, &g, err));
+        i = g.c1;
     }
     return SAE_OK;
 }

@@ -30,8 +30,8 @@ json_t *sae_facts_machine(const sae_engine *e)
 
 static json_t *dataset_json(const char *spec, const sae_stream *st)
 {
-    return json_pack("{s:s, s:s, s:I}", "spec", spec, "hash", st->hash, "d",
-                     (json_int_t)st->dim.d_in);
+    return json_pack("{s:s, s:s, s:I, s:I}", "spec", spec, "hash", st->hash, "d",
+                     (json_int_t)st->dim.d_in, "d_out", (json_int_t)st->dim.d_out);
 }
 
 static json_t *norm_json(const sae_session *s)
@@ -91,6 +91,8 @@ int sae_facts_write(const sae_session *s, const char *identity, sae_err *err)
         json_object_set_new(j, "eval_dataset", dataset_json(s->eval_text, &s->eval));
     if (j && s->hook[0])
         json_object_set_new(j, "hook", json_string(s->hook));
+    if (j && s->target_hook[0])
+        json_object_set_new(j, "target_hook", json_string(s->target_hook));
     char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
     json_decref(j);
     char *path = sae_path_join(s->dir, "run.json");

@@ -14,8 +14,8 @@ static int job_size(sae_job *j, const sae_plan *p, const sae_registry *reg, cons
     SAE_TRY(sae_spec_parse(&s, reg, SAE_KIND_VARIANT, j->spec, err));
     int rc = sae_spec_resolve(&s, dim->d_in, err);
     if (rc >= 0) {
-        sae_dims full = *dim;
-        full.n = full.n_cap = s.n;
+        sae_dims full = sae_learner_dims(&s, dim);
+        full.n = full.n_cap;
         rc = s.variant->check(sae_opts_base(s.opts), &full, err);
         j->bytes = sae_learner_bytes(&s, &full, p->batch);
     }

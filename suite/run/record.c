@@ -135,7 +135,9 @@ static int on_row(void *arg, const sae_result *r)
     sae_csv *c = k->metrics;
     put_identity(c, r->subject->spec, r->subject->model->v->name, r->subject->seed);
     sae_csv_text(c, k->s->eval_text ? k->s->eval_text : k->s->train_text);
-    sae_csv_text(c, k->s->hook);
+    sae_csv_text(c, r->subject->model->v->needs(r->subject->model->opt, SAE_EVAL) & SAE_NEED_TARGET
+                        ? k->s->target_hook
+                        : k->s->hook);
     sae_csv_text(c, r->metric);
     sae_csv_real(c, r->row->value);
     sae_csv_real(c, r->row->se);
@@ -170,6 +172,7 @@ static int measure(sink *k, int64_t count, sae_err *err)
                                    .opt = l->opt_now,
                                    .stats = &l->stats.view,
                                    .norm = &s->train.norm,
+                                   .target = &s->train.target,
                                    .spec = l->canonical,
                                    .seed = l->seed};
     }

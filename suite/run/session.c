@@ -46,6 +46,20 @@ static int dataset_spec(const sae_session *s, const char *text, sae_spec *spec, 
     return SAE_OK;
 }
 
+static int check_eval(const sae_stream *train, const sae_stream *eval, sae_err *err)
+{
+    if (eval->dim.d_in != train->dim.d_in)
+        SAE_FAIL(err, SAE_EINVAL,
+                 "eval_dataset has activations of width %lld, dataset of width %lld",
+                 (long long)eval->dim.d_in, (long long)train->dim.d_in);
+    if (!eval->target.mean != !train->target.mean)
+        SAE_FAIL(err, SAE_EINVAL, "one of dataset and eval_dataset has targets, the other has not");
+    if (eval->dim.d_out != train->dim.d_out)
+        SAE_FAIL(err, SAE_EINVAL, "eval_dataset has targets of width %lld, dataset of width %lld",
+                 (long long)eval->dim.d_out, (long long)train->dim.d_out);
+    return SAE_OK;
+}
+
 static int open_data(sae_session *s, sae_err *err)
 {
     const sae_plan *p = s->plan;
@@ -56,18 +70,17 @@ static int open_data(sae_session *s, sae_err *err)
         SAE_TRY(dataset_spec(s, p->eval_dataset, &s->eval_spec, &s->eval_text, err));
         SAE_TRY(sae_stream_open(&s->eval, &s->eval_spec, &s->host, &s->e, SAE_NORM_NONE, p->batch,
                                 err));
-        if (s->eval.dim.d_in != s->train.dim.d_in)
-            SAE_FAIL(err, SAE_EINVAL,
-                     "eval_dataset has activations of width %lld, dataset of width %lld",
-                     (long long)s->eval.dim.d_in, (long long)s->train.dim.d_in);
+        SAE_TRY(check_eval(&s->train, &s->eval, err));
     }
     sae_stream *ev = sae_session_eval_stream(s);
     sae_lm_view view = {0};
-    if (ev->ds->lm(ev->src, &view) == SAE_OK && view.hook)
-        s->hook = sae_strdup(view.hook);
-    else
-        s->hook = sae_strdup("");
-    return s->hook ? SAE_OK : SAE_SET(err, SAE_ENOMEM, "out of memory for the hook's name");
+    if (ev->ds->lm(ev->src, &view) != SAE_OK)
+        view = (sae_lm_view){0};
+    s->hook = sae_strdup(view.hook ? view.hook : "");
+    s->target_hook = sae_strdup(view.target ? view.target : "");
+    if (!s->hook || !s->target_hook)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory for the hook's name");
+    return SAE_OK;
 }
 
 static int open_metrics(sae_session *s, sae_err *err)
@@ -147,6 +160,7 @@ void sae_session_close(sae_session *s)
     sae_free(s->train_text);
     sae_free(s->eval_text);
     sae_free(s->hook);
+    sae_free(s->target_hook);
     sae_free(s->seconds);
     sae_free(s->dir);
     sae_free(s->state);

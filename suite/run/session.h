@@ -17,7 +17,7 @@ typedef struct sae_session {
     sae_host host;
     sae_spec train_spec, eval_spec;
     char *train_text, *eval_text; /* canonical dataset specs */
-    char *hook;                   /* "" when the dataset has none */
+    char *hook, *target_hook;     /* of x and of targets; "" when the dataset has none */
     sae_stream train, eval;       /* eval is used when the plan names an eval_dataset */
     sae_grid grid;
     sae_spec *metric;     /* [metrics] */

@@ -81,9 +81,10 @@ double sae_learner_lr(const sae_train_config *c, int64_t step)
 
 sae_dims sae_learner_dims(const sae_spec *spec, const sae_dims *dim)
 {
-    uint64_t caps = sae_caps(spec->variant, sae_opts_base(spec->opts));
+    const void *opt = sae_opts_base(spec->opts);
+    uint64_t caps = sae_caps(spec->variant, opt), needs = spec->variant->needs(opt, SAE_TRAIN);
     return (sae_dims){.d_in = dim->d_in,
-                      .d_out = dim->d_out,
+                      .d_out = needs & SAE_NEED_TARGET ? dim->d_out : dim->d_in,
                       .n = caps & SAE_CAP_GROWS ? 0 : spec->n,
                       .n_cap = spec->n};
 }
@@ -249,6 +250,7 @@ static sae_ctx context(sae_learner *l, sae_err *err)
 static sae_batch own_batch(const sae_learner *l, const sae_batch *b)
 {
     sae_batch own = *b;
+    own.y = l->needs & SAE_NEED_TARGET ? b->y : b->x;
     own.g = l->needs & SAE_NEED_GRAD ? b->g : NULL;
     own.tok = l->needs & SAE_NEED_TOKENS ? b->tok : NULL;
     return own;

@@ -35,13 +35,14 @@ typedef struct sae_learner {
 } sae_learner;
 
 /* Takes ownership of *spec on success. Bytes needed are checked before anything is allocated.
- * dim gives the widths. */
+ * dim gives the widths of the stream. */
 int sae_learner_open(sae_learner *l, sae_spec *spec, uint64_t seed, const sae_train_config *cfg,
                      const sae_dims *dim, const sae_engine *e, sae_err *err);
 void sae_learner_close(sae_learner *l);
 /* Bytes of a learner with batches of B rows; SIZE_MAX when they overflow. spec is resolved. */
 size_t sae_learner_bytes(const sae_spec *spec, const sae_dims *dim, int64_t B);
-/* Dictionary size at the start and its capacity: a dictionary that grows starts empty. */
+/* Widths, dictionary size at the start and its capacity: without SAE_NEED_TARGET the output is as
+ * wide as the input; a dictionary that grows starts empty. */
 sae_dims sae_learner_dims(const sae_spec *spec, const sae_dims *dim);
 
 /* What the variant needs beside rows; once, before anything else is called. reg may be NULL where

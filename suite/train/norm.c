@@ -26,8 +26,8 @@ static double scale_of(enum sae_norm kind, double mean_sq, double mean_norm, int
     return kind == SAE_NORM_SQRT_D ? mean_norm / sqrt((double)d) : 1;
 }
 
-int sae_norm_estimate(sae_norm_const *n, const sae_dataset *ds, sae_source *src, sae_mat buf,
-                      sae_err *err)
+int sae_norm_estimate(sae_norm_const *n, const sae_dataset *ds, sae_source *src, int target,
+                      sae_mat buf, sae_err *err)
 {
     enum sae_split split = SAE_SPLIT_TRAIN;
     int64_t d = buf.cols, have = ds->rows(src, split);
@@ -42,13 +42,15 @@ int sae_norm_estimate(sae_norm_const *n, const sae_dataset *ds, sae_source *src,
     memset(n->mean, 0, (size_t)d * sizeof *n->mean);
     for (int64_t row0 = 0; row0 < rows; row0 += buf.rows) {
         int64_t B = rows - row0 < buf.rows ? rows - row0 : buf.rows;
-        SAE_TRY(ds->fill(src, split, (uint64_t)row0, B, &(sae_fill){.x = buf.p}, err));
+        sae_fill to = target ? (sae_fill){.y = buf.p} : (sae_fill){.x = buf.p};
+        SAE_TRY(ds->fill(src, split, (uint64_t)row0, B, &to, err));
         for (int64_t r = 0; r < B; r++) {
             const sae_real *x = buf.p + r * d;
             double sq = row_sum_sq(x, d);
             if (!isfinite(sq))
-                SAE_FAIL(err, SAE_ENONFINITE, "dataset %s: %s row %" PRId64 " is not finite",
-                         ds->name, split == SAE_SPLIT_TRAIN ? "training" : "evaluation", row0 + r);
+                SAE_FAIL(err, SAE_ENONFINITE, "dataset %s: %s %s %" PRId64 " is not finite",
+                         ds->name, split == SAE_SPLIT_TRAIN ? "training" : "evaluation",
+                         target ? "target" : "row", row0 + r);
             sum_sq += sq;
             sum_norm += sqrt(sq);
             for (int64_t i = 0; i < d; i++)
@@ -60,8 +62,9 @@ int sae_norm_estimate(sae_norm_const *n, const sae_dataset *ds, sae_source *src,
     n->rows = rows;
     n->scale = scale_of(n->kind, sum_sq / (double)rows, sum_norm / (double)rows, d);
     if (n->scale <= 0)
-        SAE_FAIL(err, SAE_EINVAL, "dataset %s: the first %" PRId64 " training rows are all zero, "
-                 "so norm=%s has no scale", ds->name, rows, sae_norm_names[n->kind]);
+        SAE_FAIL(err, SAE_EINVAL, "dataset %s: the first %" PRId64 " training %s are all zero, "
+                 "so norm=%s has no scale", ds->name, rows, target ? "targets" : "rows",
+                 sae_norm_names[n->kind]);
     return SAE_OK;
 }
 

@@ -40,6 +40,20 @@ static int write_meta(sae_st_writer *w, const sae_learner *l, const sae_stream *
     return SAE_OK;
 }
 
+static int has_target(const sae_learner *l)
+{
+    return (l->needs & SAE_NEED_TARGET) != 0;
+}
+
+static int write_target_meta(sae_st_writer *w, const sae_norm_const *n, sae_err *err)
+{
+    char scale[40], rows[24];
+    snprintf(scale, sizeof scale, "%.17g", n->scale);
+    snprintf(rows, sizeof rows, "%" PRId64, n->rows);
+    SAE_TRY(sae_st_writer_meta(w, "target_scale", scale, err));
+    return sae_st_writer_meta(w, "target_rows", rows, err);
+}
+
 static int write_exact(const char *path, const sae_learner *l, const sae_stream *s, sae_err *err)
 {
     int rc = SAE_OK, count = 0;
@@ -48,10 +62,15 @@ static int write_exact(const char *path, const sae_learner *l, const sae_stream 
     for (; count < l->model.nt; count++)
         parts[count] = sae_part_tensor("", &l->model.t[count], l->model.t[count].w);
     sae_part_stats(parts + count, &l->stats, l->model.dim.n);
-    parts[count + 2] = (sae_part){"norm_mean", SAE_ST_F64, s->dim.d_in, -1, s->norm.mean, 1};
+    count += 2;
+    parts[count++] = (sae_part){"norm_mean", SAE_ST_F64, s->dim.d_in, -1, s->norm.mean, 1};
+    if (has_target(l))
+        parts[count++] = (sae_part){"target_mean", SAE_ST_F64, s->dim.d_out, -1, s->target.mean, 1};
     SAE_TRY(sae_st_writer_open(&w, path, err));
     SAE_GOTO(write_meta(w, l, s, err));
-    SAE_GOTO(sae_parts_write(w, l->e, parts, count + 3, err));
+    if (has_target(l))
+        SAE_GOTO(write_target_meta(w, &s->target, err));
+    SAE_GOTO(sae_parts_write(w, l->e, parts, count, err));
     return sae_st_writer_commit(&w, err);
 fail:
     sae_st_writer_abandon(&w);

@@ -2,7 +2,8 @@
  *
  * Writing: a directory with
  *   saemark.safetensors       the model bit for bit: every tensor in our layout, firing statistics,
- *                             spec, seed, dataset and normalisation
+ *                             spec, seed, dataset and normalisation (of the target too, where the
+ *                             variant has one)
  *   cfg.json                  SAELens' keys, and what only we know under the key "saemark"
  *   sae_weights.safetensors   where the variant says how (sae_saelens): W_enc [d x n], b_enc, W_dec
  *                             [n x d], b_dec, threshold. The normalisation scale is folded in,
@@ -29,6 +30,7 @@ typedef struct sae_loaded {
     void *opt;             /* options at the end of training */
     sae_stats_store stats; /* of training; tokens 0 when unknown */
     sae_norm_const norm;   /* mean is owned, zero when unknown (rows 0) */
+    sae_norm_const target; /* of the target; mean NULL when the variant has none */
     uint64_t seed;
     char *canonical;
     char dataset_hash[36]; /* "" when unknown */

@@ -41,6 +41,7 @@ void sae_loaded_close(sae_loaded *s, const sae_engine *e)
     sae_spec_free(&s->spec);
     sae_free(s->opt);
     sae_free(s->norm.mean);
+    sae_free(s->target.mean);
     sae_free(s->canonical);
     memset(s, 0, sizeof *s);
 }
@@ -76,6 +77,20 @@ static int read_meta(sae_loaded *s, const sae_st *st, sae_dims *dim, int64_t *st
     return SAE_OK;
 }
 
+/* The constants of the target, of a variant that has one. */
+static int read_target(sae_loaded *s, const sae_st *st, const sae_dims *dim, sae_err *err)
+{
+    const char *scale = sae_st_meta(st, "target_scale");
+    if (!(s->spec.variant->needs(sae_opts_base(s->spec.opts), SAE_EVAL) & SAE_NEED_TARGET))
+        return SAE_OK;
+    if (!scale || sae_real_parse(scale, &s->target.scale) < 0 || !(s->target.scale > 0))
+        SAE_FAIL(err, SAE_EFORMAT, "%s: metadata target_scale is missing or malformed",
+                 sae_st_path(st));
+    s->target.kind = s->norm.kind;
+    SAE_TRY(sae_part_count(st, "target_rows", &s->target.rows, err));
+    return sae_new(&s->target.mean, dim->d_out, sizeof *s->target.mean, "import.mean", err);
+}
+
 /* Weights of a model that ran into NaN train and save without complaint; they end here. */
 static int check_finite(const sae_st *st, const sae_tensor *t, sae_err *err)
 {
@@ -103,12 +118,16 @@ static int import_exact(sae_loaded *s, const sae_st *st, const sae_registry *reg
     SAE_TRY(sae_spec_parse(&s->spec, reg, SAE_KIND_VARIANT, spec, err));
     SAE_TRY(sae_spec_resolve(&s->spec, dim.d_in, err));
     SAE_TRY(open_model(s, &dim, steps, e, err));
+    SAE_TRY(read_target(s, st, &dim, err));
     s->stats.view.tokens = (uint64_t)tokens;
     for (; count < s->model.nt; count++)
         parts[count] = sae_part_tensor("", &s->model.t[count], s->model.t[count].w);
     sae_part_stats(parts + count, &s->stats, dim.n);
-    parts[count + 2] = (sae_part){"norm_mean", SAE_ST_F64, dim.d_in, -1, s->norm.mean, 1};
-    SAE_TRY(sae_parts_read(st, e, parts, count + 3, err));
+    count += 2;
+    parts[count++] = (sae_part){"norm_mean", SAE_ST_F64, dim.d_in, -1, s->norm.mean, 1};
+    if (s->target.mean)
+        parts[count++] = (sae_part){"target_mean", SAE_ST_F64, dim.d_out, -1, s->target.mean, 1};
+    SAE_TRY(sae_parts_read(st, e, parts, count, err));
     for (int i = 0; i < s->model.nt; i++)
         SAE_TRY(check_finite(st, &s->model.t[i], err));
     return SAE_OK;

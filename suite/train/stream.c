@@ -7,33 +7,94 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Host memory of the buffers, and backend copies where the backend has memory of its own. */
-static int open_buffers(sae_stream *s, sae_err *err)
+/* ---- one kind of rows ------------------------------------------------------------------------ */
+
+/* [B x d] on a device; NULL where memory is shared. */
+static int device_rows(const sae_engine *e, int64_t B, int64_t d, sae_real **out, sae_err *err)
+{
+    *out = NULL;
+    if (e->props.shares_host)
+        return SAE_OK;
+    *out = e->be->alloc(e->dev, (size_t)(B * d) * sizeof **out);
+    if (!*out)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory on %s for batches of %" PRId64 " rows",
+                 e->be->name, B);
+    return SAE_OK;
+}
+
+static void release(const sae_engine *e, sae_real *p)
+{
+    if (p)
+        e->be->release(e->dev, p);
+}
+
+/* Copy to the device where there is one; *shown = where the rows now are for its kernels. */
+static int upload(const sae_engine *e, sae_real *dev, const sae_real *src, int64_t count,
+                  const sae_real **shown, sae_err *err)
+{
+    size_t bytes = (size_t)count * sizeof *src;
+    *shown = dev ? dev : src;
+    int rc = dev ? e->be->copy(e->dev, dev, src, bytes, SAE_COPY_H2D) : SAE_OK;
+    if (rc < 0)
+        SAE_FAIL(err, rc, "a batch of %zu bytes cannot be copied to %s", bytes, e->be->name);
+    return SAE_OK;
+}
+
+int sae_side_open(sae_side *s, const sae_norm_const *norm, int64_t d, int64_t B,
+                  const sae_engine *e, sae_err *err)
 {
     size_t count = 0;
-    int gives_grad = (sae_source_gives(s->ds, s->src) & SAE_GIVES_GRAD) != 0;
-    SAE_TRY(sae_size_mul(&count, s->B, s->dim.d_in, err));
-    int64_t all = (int64_t)count;
-    SAE_TRY(sae_new(&s->raw, all, sizeof *s->raw, "stream.raw", err));
-    SAE_TRY(sae_new(&s->norm.mean, s->dim.d_in, sizeof *s->norm.mean, "stream.mean", err));
+    *s = (sae_side){.d = d, .norm = norm, .e = e};
+    SAE_TRY(sae_size_mul(&count, B, d, err));
+    if (norm->kind != SAE_NORM_NONE)
+        SAE_TRY(sae_new(&s->x, (int64_t)count, sizeof *s->x, "normalised rows", err));
+    if (sae_norm_is_per_row(norm->kind))
+        SAE_TRY(sae_new(&s->row, B, sizeof *s->row, "scales of rows", err));
+    return device_rows(e, B, d, &s->dev, err);
+}
+
+void sae_side_close(sae_side *s)
+{
+    release(s->e, s->dev);
+    sae_free(s->x);
+    sae_free(s->row);
+    *s = (sae_side){0};
+}
+
+int sae_side_load(sae_side *s, const sae_real *raw, int64_t B, const sae_real **out, sae_err *err)
+{
+    int64_t d = s->d;
+    if (s->x)
+        sae_norm_apply(s->norm, (sae_cmat){raw, B, d, d}, (sae_mat){s->x, B, d, d}, s->row);
+    return upload(s->e, s->dev, s->x ? s->x : raw, B * d, out, err);
+}
+
+/* ---- the stream ------------------------------------------------------------------------------ */
+
+/* Raw rows of one kind, the way they go on, and their constants. */
+static int open_side(sae_stream *s, sae_side *side, sae_real **raw, int64_t d, sae_err *err)
+{
+    size_t count = 0;
+    int target = side == &s->out;
+    sae_norm_const *n = target ? &s->target : &s->norm;
+    SAE_TRY(sae_size_mul(&count, s->B, d, err));
+    SAE_TRY(sae_new(raw, (int64_t)count, sizeof **raw, "stream.raw", err));
+    SAE_TRY(sae_new(&n->mean, d, sizeof *n->mean, "stream.mean", err));
+    SAE_TRY(sae_side_open(side, n, d, s->B, s->e, err));
+    return sae_norm_estimate(n, s->ds, s->src, target, (sae_mat){*raw, s->B, d, d}, err);
+}
+
+static int open_rows(sae_stream *s, sae_err *err)
+{
+    uint64_t gives = sae_source_gives(s->ds, s->src);
     SAE_TRY(sae_new(&s->tok, s->B, sizeof *s->tok, "stream.tok", err));
-    s->x = s->raw;
-    if (s->norm.kind != SAE_NORM_NONE)
-        SAE_TRY(sae_new(&s->x, all, sizeof *s->x, "stream.x", err));
-    if (sae_norm_is_per_row(s->norm.kind))
-        SAE_TRY(sae_new(&s->row, s->B, sizeof *s->row, "stream.row", err));
-    if (gives_grad)
-        SAE_TRY(sae_new(&s->g, all, sizeof *s->g, "stream.g", err));
-    s->dev_x = s->x;
-    s->dev_g = s->g;
-    if (s->e->props.shares_host)
+    SAE_TRY(open_side(s, &s->in, &s->raw, s->dim.d_in, err));
+    if (gives & SAE_GIVES_TARGET)
+        SAE_TRY(open_side(s, &s->out, &s->raw_y, s->dim.d_out, err));
+    if (!(gives & SAE_GIVES_GRAD))
         return SAE_OK;
-    s->dev_x = s->e->be->alloc(s->e->dev, count * sizeof *s->dev_x);
-    s->dev_g = gives_grad ? s->e->be->alloc(s->e->dev, count * sizeof *s->dev_g) : NULL;
-    if (!s->dev_x || (gives_grad && !s->dev_g))
-        SAE_FAIL(err, SAE_ENOMEM, "out of memory on %s for batches of %" PRId64 " rows",
-                 s->e->be->name, s->B);
-    return SAE_OK;
+    SAE_TRY(sae_new(&s->g, s->B * s->dim.d_in, sizeof *s->g, "stream.g", err));
+    return device_rows(s->e, s->B, s->dim.d_in, &s->dev_g, err);
 }
 
 int sae_stream_open(sae_stream *s, const sae_spec *spec, const sae_host *host, const sae_engine *e,
@@ -46,15 +107,13 @@ int sae_stream_open(sae_stream *s, const sae_spec *spec, const sae_host *host, c
     s->ds = spec->dataset;
     s->e = e;
     s->B = B;
-    s->norm.kind = norm;
+    s->norm.kind = s->target.kind = norm;
     s->canonical = sae_spec_print(spec, 1);
     if (!s->canonical)
         SAE_GOTO(SAE_SET(err, SAE_ENOMEM, "out of memory for a dataset's name"));
     SAE_GOTO(s->ds->open(&s->src, sae_opts_base(spec->opts), host, &s->dim, err));
     SAE_GOTO(s->ds->hash(s->src, s->hash));
-    SAE_GOTO(open_buffers(s, err));
-    SAE_GOTO(sae_norm_estimate(&s->norm, s->ds, s->src,
-                               (sae_mat){s->raw, B, s->dim.d_in, s->dim.d_in}, err));
+    SAE_GOTO(open_rows(s, err));
     return SAE_OK;
 fail:
     SAE_SET(err, rc, "dataset %s: %s", s->ds->name, sae_status_name(rc));
@@ -64,17 +123,15 @@ fail:
 
 void sae_stream_close(sae_stream *s)
 {
-    if (s->e && !s->e->props.shares_host) {
-        s->e->be->release(s->e->dev, s->dev_x);
-        s->e->be->release(s->e->dev, s->dev_g);
-    }
-    if (s->x != s->raw)
-        sae_free(s->x);
+    sae_side_close(&s->in);
+    sae_side_close(&s->out);
+    release(s->e, s->dev_g);
     sae_free(s->raw);
+    sae_free(s->raw_y);
     sae_free(s->g);
-    sae_free(s->row);
     sae_free(s->tok);
     sae_free(s->norm.mean);
+    sae_free(s->target.mean);
     sae_free(s->canonical);
     if (s->src)
         s->ds->close(&s->src);
@@ -86,19 +143,9 @@ uint64_t sae_stream_lacks(const sae_stream *s, uint64_t need)
     uint64_t gives = sae_source_gives(s->ds, s->src);
     uint64_t has = (gives & SAE_GIVES_GRAD ? SAE_NEED_GRAD : 0) |
                    (gives & SAE_GIVES_TOKENS ? SAE_NEED_TOKENS : 0) |
+                   (gives & SAE_GIVES_TARGET ? SAE_NEED_TARGET : 0) |
                    (gives & SAE_GIVES_TRUTH ? SAE_NEED_TRUTH : 0) | SAE_NEED_BASE;
     return need & ~has;
-}
-
-static int upload(const sae_stream *s, sae_real *dst, const sae_real *src, int64_t B, sae_err *err)
-{
-    size_t bytes = (size_t)(B * s->dim.d_in) * sizeof *src;
-    if (dst == src)
-        return SAE_OK;
-    int rc = s->e->be->copy(s->e->dev, dst, src, bytes, SAE_COPY_H2D);
-    if (rc < 0)
-        SAE_FAIL(err, rc, "a batch of %zu bytes cannot be copied to %s", bytes, s->e->be->name);
-    return SAE_OK;
 }
 
 int sae_stream_fill(sae_stream *s, enum sae_split split, uint64_t row0, int64_t B, uint64_t need,
@@ -106,32 +153,25 @@ int sae_stream_fill(sae_stream *s, enum sae_split split, uint64_t row0, int64_t 
 {
     int64_t d = s->dim.d_in;
     int grad = (need & SAE_NEED_GRAD) != 0, tokens = (need & SAE_NEED_TOKENS) != 0;
+    int target = (need & SAE_NEED_TARGET) != 0;
     if (B < 1 || B > s->B)
         SAE_FAIL(err, SAE_EINVAL, "a batch of %" PRId64 " rows from a stream of %" PRId64, B, s->B);
     if (sae_stream_lacks(s, need))
         SAE_FAIL(err, SAE_ENEEDS, "dataset %s cannot supply inputs 0x%" PRIx64, s->ds->name,
                  sae_stream_lacks(s, need));
-    sae_fill want = {.x = s->raw, .g = grad ? s->g : NULL, .tok = tokens ? s->tok : NULL};
+    sae_fill want = {.x = s->raw,
+                     .y = target ? s->raw_y : NULL,
+                     .g = grad ? s->g : NULL,
+                     .tok = tokens ? s->tok : NULL};
     SAE_TRY(s->ds->fill(s->src, split, row0, B, &want, err));
-    if (s->x != s->raw)
-        sae_norm_apply(&s->norm, (sae_cmat){s->raw, B, d, d}, (sae_mat){s->x, B, d, d}, s->row);
-    SAE_TRY(upload(s, s->dev_x, s->x, B, err));
-    if (grad) {
-        if (s->norm.kind != SAE_NORM_NONE)
-            sae_norm_gradient(&s->norm, s->row, (sae_mat){s->g, B, d, d});
-        SAE_TRY(upload(s, s->dev_g, s->g, B, err));
-    }
-    *out = (sae_batch){.B = B,
-                       .x = s->dev_x,
-                       .y = s->dev_x,
-                       .g = grad ? s->dev_g : NULL,
-                       .tok = want.tok,
-                       .row0 = row0};
-    return SAE_OK;
-}
-
-void sae_stream_denorm(const sae_stream *s, sae_mat xhat)
-{
+    *out = (sae_batch){.B = B, .tok = want.tok, .row0 = row0};
+    SAE_TRY(sae_side_load(&s->in, s->raw, B, &out->x, err));
+    out->y = out->x;
+    if (target)
+        SAE_TRY(sae_side_load(&s->out, s->raw_y, B, &out->y, err));
+    if (!grad)
+        return SAE_OK;
     if (s->norm.kind != SAE_NORM_NONE)
-        sae_norm_undo(&s->norm, s->row, xhat);
+        sae_norm_gradient(&s->norm, s->in.row, (sae_mat){s->g, B, d, d});
+    return upload(s->e, s->dev_g, s->g, B * d, &out->g, err);
 }

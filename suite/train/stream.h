@@ -30,18 +30,34 @@ typedef struct sae_norm_row {
     double scale, shift;
 } sae_norm_row;
 
+/* Rows of one kind on their way to variants: normalised, then copied to the backend. */
+typedef struct sae_side {
+    int64_t d;
+    const sae_norm_const *norm;
+    const sae_engine *e;
+    sae_real *x;       /* [B x d] host; NULL: rows are shown as they are */
+    sae_real *dev;     /* [B x d] copy on a device; NULL where memory is shared */
+    sae_norm_row *row; /* [B] scale and shift of kinds that have them per row, else NULL */
+} sae_side;
+
+int sae_side_open(sae_side *s, const sae_norm_const *norm, int64_t d, int64_t B,
+                  const sae_engine *e, sae_err *err);
+void sae_side_close(sae_side *s);
+/* *out = the rows of raw [B x d] (host) as a batch points to them. */
+int sae_side_load(sae_side *s, const sae_real *raw, int64_t B, const sae_real **out, sae_err *err);
+
 typedef struct sae_stream {
     const sae_dataset *ds;
     sae_source *src;
     char *canonical;       /* of the dataset's spec; owned */
-    sae_dims dim;          /* widths; n and n_cap are 0 */
+    sae_dims dim;          /* widths of x and y; n and n_cap are 0 */
     const sae_engine *e;
-    sae_norm_const norm;
+    sae_norm_const norm, target; /* of x and of y, of one kind; target.mean is NULL when the dataset
+                              has no targets */
     int64_t B;             /* largest batch */
-    sae_real *raw, *x, *g; /* [B x d] host; x aliases raw when nothing is to be scaled; g is NULL
-                              when the dataset has no gradients */
-    sae_real *dev_x, *dev_g; /* what batches point to: x and g, or their copies on a device */
-    sae_norm_row *row;     /* [B] scale and shift of kinds that have them per row, else NULL */
+    sae_side in, out;      /* x; y where there are targets */
+    sae_real *raw, *raw_y, *g; /* [B x d] host; NULL: the dataset has none */
+    sae_real *dev_g;       /* g, or its copy on a device */
     sae_token *tok;        /* [B] */
     char hash[36];         /* of the dataset */
 } sae_stream;
@@ -55,20 +71,18 @@ void sae_stream_close(sae_stream *s);
 uint64_t sae_stream_lacks(const sae_stream *s, uint64_t need);
 
 /* Rows [row0, row0 + B) of a split, normalised, as the batch that variants see. `need` is a union
- * of SAE_NEED_*; SAE_ENEEDS if the dataset cannot supply it. Members that are not needed are
- * NULL. */
+ * of SAE_NEED_*; SAE_ENEEDS if the dataset cannot supply it. Members that are not needed are NULL,
+ * but y is x. */
 int sae_stream_fill(sae_stream *s, enum sae_split split, uint64_t row0, int64_t B, uint64_t need,
                     sae_batch *out, sae_err *err);
 
-/* Model units -> raw units, row by row; xhat [B x d] (host) of the batch filled last. */
-void sae_stream_denorm(const sae_stream *s, sae_mat xhat);
-
-/* Estimate the constants from the first min(rows of TRAIN, 2^15) rows; n->kind is set, n->mean [d]
- * is written. A source without TRAIN rows is for evaluation only: kind NONE takes its EVAL rows.
+/* Estimate the constants of x, or of y (target 1), from the first min(rows of TRAIN, 2^15) rows;
+ * n->kind is set, n->mean [d] is written. A source without TRAIN rows is for evaluation only: kind
+ * NONE takes its EVAL rows.
  * buf [B x d] is overwritten. Sums run in double in row order, so the result does not depend on B.
  * SAE_ENONFINITE names the row. */
-int sae_norm_estimate(sae_norm_const *n, const sae_dataset *ds, sae_source *src, sae_mat buf,
-                      sae_err *err);
+int sae_norm_estimate(sae_norm_const *n, const sae_dataset *ds, sae_source *src, int target,
+                      sae_mat buf, sae_err *err);
 int sae_norm_is_per_row(enum sae_norm kind);
 /* Normalise raw rows given by the caller (LM activations of the runner); x may be raw. row [rows]
  * is written by kinds that are per row, else ignored. A zero row of UNIT_ROW has scale 1. */

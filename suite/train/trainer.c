@@ -30,15 +30,17 @@ static int check_needs(const sae_trainer *t, const sae_learner *l, sae_err *err)
 
 static int check_learner(const sae_trainer *t, const sae_learner *l, int64_t step, sae_err *err)
 {
-    const sae_dims *a = &l->model.dim, *b = &t->stream->dim;
+    const sae_dims *a = &l->model.dim, b = sae_learner_dims(&l->spec, &t->stream->dim);
     if (l->cfg.steps != t->steps || l->cfg.B != t->learner[0]->cfg.B || l->cfg.B > t->stream->B)
         SAE_FAIL(err, SAE_EINVAL,
                  "%s is set up for %" PRId64 " steps of %" PRId64 " rows, the run for %" PRId64
                  " of %" PRId64,
                  l->label, l->cfg.steps, l->cfg.B, t->steps, t->learner[0]->cfg.B);
-    if (a->d_in != b->d_in || a->d_out != b->d_out)
-        SAE_FAIL(err, SAE_EINVAL, "%s is %" PRId64 " wide, the activations are %" PRId64, l->label,
-                 a->d_in, b->d_in);
+    if (a->d_in != b.d_in || a->d_out != b.d_out)
+        SAE_FAIL(err, SAE_EINVAL,
+                 "%s maps width %" PRId64 " to %" PRId64 ", the activations have %" PRId64
+                 " and %" PRId64,
+                 l->label, a->d_in, a->d_out, b.d_in, b.d_out);
     if (!l->done && l->step != step)
         SAE_FAIL(err, SAE_EINVAL, "%s is at step %" PRId64 ", others at %" PRId64, l->label,
                  l->step, step);

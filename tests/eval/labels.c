@@ -145,7 +145,8 @@ START_TEST(labels_of_documents)
     exclude[lm->bos] = 1;
     g.ds.gives = SAE_GIVES_TOKENS | SAE_GIVES_LM | SAE_GIVES_LABELS;
     g.ds.labels = give_labels;
-    g.src.view = (sae_lm_view){lm, "resid_post.2", &with, exclude};
+    g.src.view = (sae_lm_view){.lm = lm, .hook = "resid_post.2", .docs = &with,
+                               .exclude = exclude};
     g.src.rows = rows - docs->c.N;
     rig_probe(&g, "identity", run_identity, NULL, none);
     rig_metric(&g, "downstream");

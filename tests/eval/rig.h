@@ -4,6 +4,7 @@
 #define SAE_TESTS_EVAL_RIG_H
 
 #include "core/memory.h"
+#include "eval/probes.h"
 #include "eval/runner.h"
 #include "support/support.h"
 #include "train/sae_file.h"
@@ -18,6 +19,8 @@ struct sae_source {
     int64_t rows, d;
     const float *x;
     const float *g;          /* with SAE_GIVES_GRAD */
+    const float *y;          /* [rows x d_out] with SAE_GIVES_TARGET */
+    int64_t d_out;
     const sae_token *tok;    /* NULL: no documents */
     sae_truth truth;         /* with SAE_GIVES_TRUTH; code dense over all rows */
     sae_code window;
@@ -37,6 +40,9 @@ static inline int rig_fill(sae_source *s, enum sae_split split, uint64_t row0, i
     size_t bytes = (size_t)(B * s->d) * sizeof(float);
     ck_assert_int_le((int64_t)row0 + B, s->rows);
     memcpy(out->x, s->x + (int64_t)row0 * s->d, bytes);
+    if (out->y && s->y)
+        memcpy(out->y, s->y + (int64_t)row0 * s->d_out,
+               (size_t)(B * s->d_out) * sizeof *out->y);
     if (out->g && s->g)
         memcpy(out->g, s->g + (int64_t)row0 * s->d, bytes);
     if (out->tok && s->tok)
@@ -63,87 +69,6 @@ static inline int rig_lm(const sae_source *s, sae_lm_view *out)
     return SAE_OK;
 }
 
-/* ---- probe variants: they output their input, or zero ---------------------------------------- */
-
-static inline int probe_size(const void *opt, const sae_dims *dim, int64_t B, enum sae_mode mode,
-                             sae_workspace *out)
-{
-    (void)opt, (void)dim, (void)mode;
-    *out = (sae_workspace){.scratch = 1, .code_cap = B};
-    return SAE_OK;
-}
-
-static inline int probe_start(sae_model *m, const sae_ctx *c, const sae_batch *b)
-{
-    (void)m, (void)c, (void)b;
-    return SAE_OK;
-}
-
-/* Every row lists feature 0 with value 1; feature 1 only where x[0] is positive. */
-static inline int probe_run(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t,
-                            int copy)
-{
-    (void)c;
-    int64_t d = m->dim.d_in, nnz = 0;
-    for (int64_t r = 0; r < b->B; r++)
-        nnz += 1 + (b->x[r * d] > 0);
-    t->code.nnz = nnz;
-    if (nnz > t->code.cap)
-        return SAE_ECAPACITY;
-    nnz = 0;
-    for (int64_t r = 0; r < b->B; r++) {
-        t->code.rowptr[r] = nnz;
-        for (int32_t j = 0; j < 1 + (b->x[r * d] > 0); j++) {
-            t->code.idx[nnz] = j;
-            t->code.val[nnz++] = 1;
-        }
-    }
-    t->code.rowptr[b->B] = nnz;
-    for (int64_t i = 0; i < b->B * d; i++)
-        t->xhat[i] = copy ? b->x[i] : 0;
-    return SAE_OK;
-}
-
-static inline int run_identity(const sae_model *m, const sae_ctx *c, const sae_batch *b,
-                               sae_tape *t)
-{
-    return probe_run(m, c, b, t, 1);
-}
-static inline int run_zero(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
-{
-    return probe_run(m, c, b, t, 0);
-}
-/* Outputs its input if it sees no more than it declared: nothing. */
-static inline int run_alone(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
-{
-    return probe_run(m, c, b, t, !b->g && !b->tok && !c->lm);
-}
-/* Outputs the gradient it was given. */
-static inline int run_gradient(const sae_model *m, const sae_ctx *c, const sae_batch *b,
-                               sae_tape *t)
-{
-    int rc = probe_run(m, c, b, t, 0);
-    memcpy(t->xhat, b->g, (size_t)(b->B * m->dim.d_in) * sizeof *b->g);
-    return rc;
-}
-static inline uint64_t gradient_needs(const void *opt, enum sae_mode mode)
-{
-    (void)opt, (void)mode;
-    return SAE_NEED_GRAD;
-}
-
-static inline int probe_decode(const sae_model *m, const sae_ctx *c, const sae_code *z,
-                               sae_mat xhat)
-{
-    (void)m, (void)c, (void)z, (void)xhat;
-    return SAE_EINVAL;
-}
-
-static const sae_option no_options[] = {{0}};
-static const sae_tensor_spec probe_tensor[] = {
-    {"W_dec", SAE_STATE, SAE_REAL, 0, SAE_DIM_N, SAE_DIM_OUT}, {0}};
-static const char *const probe_loss[] = {"mse", NULL};
-
 /* ---- the rig --------------------------------------------------------------------------------- */
 
 enum { RIG_SUBJECTS = 4, RIG_RESULTS = 512, RIG_POINTS = 8192 };
@@ -163,7 +88,7 @@ typedef struct rig {
     sae_source src;
     sae_stream stream;
     double mean[256];
-    sae_norm_const norm[RIG_SUBJECTS];
+    sae_norm_const norm[RIG_SUBJECTS], target;
     sae_variant variant[RIG_SUBJECTS];
     sae_model model[RIG_SUBJECTS];
     sae_subject subject[RIG_SUBJECTS];
@@ -233,11 +158,12 @@ static inline void rig_probe(rig *g, const char *name,
                      .tensors = probe_tensor, .losses = probe_loss, .workspace = probe_size,
                      .init = probe_start, .forward = forward, .decode = probe_decode,
                      .needs = needs};
-    sae_dims dim = {g->src.d, g->src.d, 2, 2};
+    sae_dims dim = {g->src.d, needs == target_needs ? g->src.d_out : g->src.d, 2, 2};
     ck_assert_ok(sae_admit_variant(&v, &g->variant[i], &g->err), g->err);
     ck_assert_ok(sae_model_open(&g->model[i], &g->variant[i], "", &dim, &g->e, 0, &g->err), g->err);
     g->norm[i] = norm;
-    g->subject[i] = (sae_subject){.model = &g->model[i], .norm = &g->norm[i], .spec = name};
+    g->subject[i] = (sae_subject){.model = &g->model[i], .norm = &g->norm[i],
+                                      .target = &g->target, .spec = name};
 }
 
 static inline int rig_row(void *arg, const sae_result *r)

@@ -144,6 +144,40 @@ START_TEST(gradients_in_model_units)
 }
 END_TEST
 
+/* SAEs with a target are compared with it, in their own units; the others in the same evaluation
+ * with their input. */
+START_TEST(targets)
+{
+    enum { OUT = 3 };
+    static float y[ROWS * OUT];
+    double mean[OUT] = {0};
+    for (uint32_t i = 0; i < ROWS * OUT; i++)
+        y[i] = (float)(5 + sae_normal(1, SAE_STREAM_SYNTHETIC, 2, i));
+    g.src.y = y;
+    g.src.d_out = OUT;
+    g.target = (sae_norm_const){.kind = SAE_NORM_UNIT_ROW, .scale = 1};
+    rig_probe(&g, "target", run_target, target_needs, none);
+    rig_probe(&g, "identity", run_identity, NULL, none);
+    rig_probe(&g, "nothing", run_zero, target_needs, none);
+    rig_metric(&g, "reconstruction");
+    rig_metric(&g, "sparsity");
+    ck_assert_int_eq(rig_run(&g, 0), SAE_ENEEDS);
+    ck_assert_ptr_nonnull(strstr(g.err.msg, "needs a separate target"));
+    g.ds.gives |= SAE_GIVES_TARGET;
+    g.stream.dim.d_out = OUT;
+    g.stream.target = (sae_norm_const){.scale = 1, .mean = mean};
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    ck_assert_double_lt(rig_value(&g, 0, "reconstruction.nmse"), 9 * 0x1p-48); /* to and fro */
+    ck_assert_double_eq(rig_value(&g, 1, "reconstruction.mse"), 0);
+    ck_assert_double_eq(rig_value(&g, 2, "reconstruction.nmse"), 1);
+    double sum = 0;
+    for (int i = 0; i < ROWS * OUT; i++)
+        sum += (double)y[i] * (double)y[i];
+    ck_assert_double_eq_tol(rig_value(&g, 2, "reconstruction.mse") / (sum / ROWS), 1, 1e-12);
+    ck_assert_double_eq(rig_value(&g, 0, "sparsity.l0"), rig_value(&g, 1, "sparsity.l0"));
+}
+END_TEST
+
 /* One SAE's gradients are not shown to another. */
 START_TEST(undeclared_inputs_are_not_shown)
 {
@@ -351,6 +385,7 @@ Suite *suite_runner(void)
     tcase_add_test(t, rows_without_documents_are_independent);
     tcase_add_test(t, normalisation_is_undone);
     tcase_add_test(t, gradients_in_model_units);
+    tcase_add_test(t, targets);
     tcase_add_test(t, undeclared_inputs_are_not_shown);
     tcase_add_test(t, unmet_needs_are_skipped);
     tcase_add_test(t, truth_reaches_recovery);

@@ -57,7 +57,7 @@ static int open_lm(int64_t stories, const char *hook)
     ck_assert_ok(sae_docs_open(lm, text, "<|endoftext|>", stories, &docs, &g.err), g.err);
     exclude[lm->bos] = 1;
     g.ds.gives = SAE_GIVES_TOKENS | SAE_GIVES_LM;
-    g.src.view = (sae_lm_view){lm, hook, docs, exclude};
+    g.src.view = (sae_lm_view){.lm = lm, .hook = hook, .docs = docs, .exclude = exclude};
     g.src.rows = docs->c.start[docs->c.N] - docs->c.N;
     mean_row(hook, g.mean);
     rig_probe(&g, "identity", run_identity, NULL, none);
@@ -114,6 +114,41 @@ START_TEST(groups_of_documents_do_not_matter)
     g.stream.B = 1;
     ck_assert_ok(rig_run(&g, 1), g.err); /* stops behind the first document */
     ck_assert_int_eq(rig_find(&g, 0, "reconstruction.mse")->count, docs->c.start[1] - 1);
+    close_lm();
+}
+END_TEST
+
+/* With a target, rows are read at the hook and the model goes on from the target's: decoding the
+ * targets changes nothing, decoding their mean row is mean ablation there, and zero ablation is
+ * that of an evaluation at that hook. */
+START_TEST(spliced_at_the_target)
+{
+    double mean[D], zero, ablated;
+    const char *target = _i ? "resid_post.3" : "mlp_out.2";
+    const sae_norm_const none = {.kind = SAE_NORM_NONE, .scale = 1};
+    if (!open_lm(4, target))
+        return;
+    memcpy(mean, g.mean, sizeof mean);
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    zero = rig_value(&g, ZERO, "downstream.ce_zero");
+    ablated = rig_value(&g, MEAN, "downstream.ce_spliced");
+    close_lm();
+    ck_assert(open_lm(4, "resid_post.1"));
+    g.src.view.target = target;
+    g.src.d_out = D;
+    g.stream.target = (sae_norm_const){.scale = 1, .mean = mean};
+    g.target = none;
+    g.ds.gives |= SAE_GIVES_TARGET;
+    rig_probe(&g, "target", run_target, target_needs, none);
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    ck_assert_double_eq(rig_value(&g, SUBJECTS, "downstream.ce_increase"), 0);
+    ck_assert_double_eq(rig_value(&g, SUBJECTS, "downstream.kl_spliced"), 0);
+    ck_assert_double_eq(rig_value(&g, SUBJECTS, "downstream.loss_recovered_mean"), 1);
+    ck_assert_double_eq(rig_value(&g, SUBJECTS, "reconstruction.fvu"), 0);
+    ck_assert_double_eq(rig_value(&g, SUBJECTS, "downstream.ce_zero"), zero);
+    ck_assert_double_eq(rig_value(&g, SUBJECTS, "downstream.ce_mean"), ablated);
+    ck_assert_double_eq(rig_value(&g, IDENTITY, "downstream.ce_increase"), 0);
+    ck_assert(rig_value(&g, IDENTITY, "downstream.ce_zero") != zero);
     close_lm();
 }
 END_TEST
@@ -266,6 +301,7 @@ Suite *suite_splice(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, exact_identities);
     tcase_add_test(t, groups_of_documents_do_not_matter);
+    tcase_add_loop_test(t, spliced_at_the_target, 0, 2);
     tcase_add_test(t, diverged);
     tcase_add_test(t, golden_losses);
     tcase_add_test(t, source_and_passes_agree);

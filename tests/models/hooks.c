@@ -279,11 +279,12 @@ START_TEST(splices)
     double mean[WIDEST];
     float fill[WIDEST];
     const float zeros[WIDEST] = {0};
-    const sae_lm_view view = {&w.m->api, w.hook, &stand_in_docs, w.exclude};
+    const sae_lm_view view = {.lm = &w.m->api, .hook = w.hook, .docs = &stand_in_docs,
+                              .exclude = w.exclude};
     sae_splicer s;
     for (int j = 0; j < WIDEST; j++)
         fill[j] = (float)(mean[j] = (j % 7 - 3) / 8.0);
-    ck_assert_ok(sae_splicer_open(&s, &view, mean, w.width, 200, &w.f.err), w.f.err);
+    ck_assert_ok(sae_splicer_open(&s, &view, mean, w.width, w.width, 200, &w.f.err), w.f.err);
     const sae_fill to = {.x = x, .g = g, .tok = tok};
     for (int64_t first = 0; first < LM_DOCS; first = s.next) {
         ck_assert_ok(sae_splicer_next(&s, &to, &w.f.err), w.f.err);
@@ -302,6 +303,61 @@ START_TEST(splices)
         }
     }
     sae_splicer_close(&s);
+    close_world();
+}
+END_TEST
+
+/* Going on from one hook to a later one is beginning there: activations, losses and gradients, bit
+ * for bit; going back is refused and leaves the pass as it is. */
+START_TEST(advances)
+{
+    static const char *const kinds[] = {"resid_pre", "attn_z", "attn_out", "resid_mid",
+                                        "mlp_act", "mlp_out", "resid_post"};
+    enum { KINDS = sizeof kinds / sizeof kinds[0] };
+    if (!open_world(_i * HOOKS))
+        return;
+    const sae_lm *m = &w.m->api;
+    sae_contexts c = stand_in_docs.c;
+    c.N = 5;
+    int64_t count = c.start[c.N];
+    float *grad[2] = {calloc((size_t)count, WIDEST * sizeof(float)),
+                      calloc((size_t)count, WIDEST * sizeof(float))};
+    double *ce[2] = {calloc((size_t)count, sizeof(double)), calloc((size_t)count, sizeof(double))};
+    for (int64_t a = 0; a < KINDS * m->layers; a++)
+        for (int64_t b = 0; b < KINDS * m->layers; b++) {
+            char from[32], to[32];
+            sae_lm_pass *moved, *direct;
+            int64_t d;
+            sae_err err = {0};
+            snprintf(from, sizeof from, "%s.%d", kinds[a % KINDS], (int)(a / KINDS));
+            snprintf(to, sizeof to, "%s.%d", kinds[b % KINDS], (int)(b / KINDS));
+            if (m->hook(m->self, from, &d, &err) < 0 || m->hook(m->self, to, &d, &err) < 0)
+                continue; /* resid_mid of parallel models */
+            ck_assert_ok(m->begin(m->self, from, &c, &moved, &err), err);
+            int same = a % KINDS == KINDS - 1 && b == a + 1; /* resid_post.L is resid_pre.L+1 */
+            if (b <= a || same) {
+                ck_assert_int_eq(m->advance(moved, to, &err), SAE_EINVAL);
+                ck_assert_msg(strstr(err.msg, to) != NULL, "%s", err.msg);
+                m->end(&moved);
+                continue;
+            }
+            ck_assert_ok(m->advance(moved, to, &err), err);
+            ck_assert_ok(m->begin(m->self, to, &c, &direct, &err), err);
+            ck_assert_msg(
+                !memcmp(m->acts(moved), m->acts(direct), (size_t)(count * d) * sizeof(float)),
+                "%s to %s", from, to);
+            sae_lm_out out[2] = {{.ce = ce[0], .grad = grad[0]}, {.ce = ce[1], .grad = grad[1]}};
+            ck_assert_ok(m->finish(moved, NULL, &out[0], &err), err);
+            ck_assert_ok(m->finish(direct, NULL, &out[1], &err), err);
+            ck_assert(!memcmp(ce[0], ce[1], (size_t)count * sizeof(double)));
+            ck_assert(!memcmp(grad[0], grad[1], (size_t)(count * d) * sizeof(float)));
+            m->end(&moved);
+            m->end(&direct);
+        }
+    for (int i = 0; i < 2; i++) {
+        free(grad[i]);
+        free(ce[i]);
+    }
     close_world();
 }
 END_TEST
@@ -348,6 +404,7 @@ Suite *suite_hooks(void)
     tcase_add_loop_test(tc, disk_and_live, 0, CASES);
     tcase_add_loop_test(tc, splices, 0, CASES);
     tcase_add_loop_test(tc, ablations, 0, CASES);
+    tcase_add_loop_test(tc, advances, 0, LM_CONFIGS);
     suite_add_tcase(s, tc);
     return s;
 }

@@ -26,16 +26,17 @@ typedef struct source { /* an opened data set and the rows of one fill */
 } source;
 
 typedef struct batch {
-    sae_real *x, *g;
+    sae_real *x, *y, *g;
     sae_token *tok;
-    int64_t d;
+    int64_t d, d_out;
 } batch;
 
 static sae_registry *reg;
-static char shards_dir[1024]; /* with gradients */
+static char shards_dir[1024]; /* with gradients; targets are in DIR.y, other tokens in DIR.z */
 
-/* Rows of 43 documents of 7 rows; the last document has 6. Gradients where asked for. */
-static void write_shards(const char *dir, int grads)
+/* Rows of 43 documents of 7 rows; the last document has 6. Gradients where asked for; the first
+ * token is `first`. */
+static void write_shards(const char *dir, int grads, int first)
 {
     sae_err err = {0};
     sae_shards_info info = {.model = "m",
@@ -58,7 +59,8 @@ static void write_shards(const char *dir, int grads)
             g[j] = (float)stand_in_value((uint64_t)i, j, 3);
         }
         /* numbers of documents far apart, as from a selection */
-        sae_token tok = {(uint64_t)(i / 7) * 1000003, (uint32_t)(i % 7), (uint32_t)(i % 50)};
+        sae_token tok = {(uint64_t)(i / 7) * 1000003, (uint32_t)(i % 7),
+                         (uint32_t)(i + first) % 50};
         ck_assert_ok(sae_shards_writer_add(w, 1, x, g, &tok, &err), err);
     }
     ck_assert_ok(sae_shards_writer_commit(&w, &err), err);
@@ -67,9 +69,14 @@ static void write_shards(const char *dir, int grads)
 static void setup(void)
 {
     sae_err err = {0};
+    char beside[sizeof shards_dir + 8];
     ck_assert_ok(sae_registry_open(&reg, &err), err);
     snprintf(shards_dir, sizeof shards_dir, "%s/shards", test_dir());
-    write_shards(shards_dir, 1);
+    write_shards(shards_dir, 1, 0);
+    snprintf(beside, sizeof beside, "%s.y", shards_dir);
+    write_shards(beside, 0, 0);
+    snprintf(beside, sizeof beside, "%s.z", shards_dir);
+    write_shards(beside, 0, 1);
 }
 
 static void teardown(void)
@@ -77,12 +84,15 @@ static void teardown(void)
     sae_registry_close(&reg);
 }
 
-/* %s in a spec stands for the directory of the shards. */
+/* %s in a spec, up to twice, stands for the directory of the shards. */
 static int try_open(source *o, const char *spec, uint64_t seed, sae_err *err)
 {
-    char *text = strstr(spec, "%s") ? sae_strfmt("%.*s%s%s", (int)(strstr(spec, "%s") - spec), spec,
-                                                 shards_dir, strstr(spec, "%s") + 2)
-                                    : sae_strdup(spec);
+    char *text = sae_strdup(spec);
+    for (char *at; (at = strstr(text, "%s"));) {
+        char *more = sae_strfmt("%.*s%s%s", (int)(at - text), text, shards_dir, at + 2);
+        sae_free(text);
+        text = more;
+    }
     sae_host host = stand_in_host(seed);
     *o = (source){0};
     int rc = sae_spec_parse(&o->spec, reg, SAE_KIND_DATASET, text, err);
@@ -111,10 +121,12 @@ static void close_source(source *o)
 
 static batch batch_open(const source *o, int64_t rows)
 {
-    batch b = {.d = o->dim.d_in};
+    batch b = {.d = o->dim.d_in, .d_out = o->dim.d_out};
     size_t floats = (size_t)(rows * b.d) * sizeof(sae_real);
     b.x = malloc(floats);
     uint64_t gives = sae_source_gives(o->ds, o->s);
+    ck_assert(b.d == b.d_out || gives & SAE_GIVES_TARGET);
+    b.y = gives & SAE_GIVES_TARGET ? malloc((size_t)(rows * b.d_out) * sizeof *b.y) : NULL;
     b.g = gives & SAE_GIVES_GRAD ? malloc(floats) : NULL;
     b.tok = gives & SAE_GIVES_TOKENS ? malloc((size_t)rows * sizeof *b.tok) : NULL;
     memset(b.x, 0xAA, floats);
@@ -124,6 +136,7 @@ static batch batch_open(const source *o, int64_t rows)
 static void batch_close(batch *b)
 {
     free(b->x);
+    free(b->y);
     free(b->g);
     free(b->tok);
 }
@@ -133,6 +146,7 @@ static void fill_at(source *o, batch *b, int64_t at, enum sae_split split, uint6
 {
     sae_err err = {0};
     sae_fill out = {.x = b->x + at * b->d,
+                    .y = b->y ? b->y + at * b->d_out : NULL,
                     .g = b->g ? b->g + at * b->d : NULL,
                     .tok = b->tok ? b->tok + at : NULL};
     ck_assert_ok(o->ds->fill(o->s, split, row0, n, &out, &err), err);
@@ -142,6 +156,8 @@ static void assert_same(const batch *a, const batch *b, int64_t rows, const char
 {
     size_t floats = (size_t)(rows * a->d) * sizeof(sae_real);
     ck_assert_msg(!memcmp(a->x, b->x, floats), "x: %s", what);
+    ck_assert_msg(!a->y || !memcmp(a->y, b->y, (size_t)(rows * a->d_out) * sizeof *a->y), "y: %s",
+                  what);
     ck_assert_msg(!a->g || !memcmp(a->g, b->g, floats), "g: %s", what);
     for (int64_t r = 0; a->tok && r < rows; r++)
         ck_assert_msg(a->tok[r].doc == b->tok[r].doc && a->tok[r].pos == b->tok[r].pos &&
@@ -159,8 +175,10 @@ static const char *const specs[] = {
     "lm:model=m,text=a,hook=resid_post.0,buffer=7,batch=1,exclude=special,eval=0.5",
     "organism:model=none,buffer=2000",
     "organism:model=none,length=20,eval=7,buffer=37,exclude=none",
+    "shards:dir=\"%s\",target=\"%s.y\",eval=0.3",
+    "lm:model=m,text=a,hook=resid_post.0,target=later.0,buffer=50,batch=20,eval=0.3",
 };
-enum { SPECS = sizeof specs / sizeof specs[0] };
+enum { DISK_TARGET = 9, LIVE_TARGET, SPECS = sizeof specs / sizeof specs[0] };
 
 START_TEST(every_source_is_tested)
 {
@@ -215,6 +233,8 @@ START_TEST(wanted_parts_only)
     if (some.tok)
         ck_assert_ok(o.ds->fill(o.s, SAE_SPLIT_TRAIN, 9, B, &(sae_fill){.tok = some.tok}, &err),
                      err);
+    if (some.y)
+        ck_assert_ok(o.ds->fill(o.s, SAE_SPLIT_TRAIN, 9, B, &(sae_fill){.y = some.y}, &err), err);
     if (some.g)
         ck_assert_ok(o.ds->fill(o.s, SAE_SPLIT_TRAIN, 9, B, &(sae_fill){.g = some.g}, &err), err);
     fill_at(&o, &all, 0, SAE_SPLIT_TRAIN, 9, B);
@@ -432,12 +452,39 @@ START_TEST(capture_equals_live)
 }
 END_TEST
 
+/* A target stands beside its row: the numbers of the same token. */
+START_TEST(targets_stand_beside_rows)
+{
+    source disk = open_source(specs[DISK_TARGET], 5), live = open_source(specs[LIVE_TARGET], 5);
+    batch a = batch_open(&disk, B), b = batch_open(&live, B);
+    ck_assert_int_eq(live.dim.d_out, LM_TARGET_D);
+    for (int split = 0; split < 2; split++) {
+        fill_at(&disk, &a, 0, (enum sae_split)split, 3, B);
+        ck_assert_mem_eq(a.x, a.y, (size_t)(B * a.d) * sizeof *a.x); /* both were written alike */
+        fill_at(&live, &b, 0, (enum sae_split)split, 3, B);
+        for (int64_t r = 0; r < B; r++) {
+            const sae_contexts *c = &stand_in_docs.c;
+            uint64_t history = 0;
+            for (int64_t t = 0; t <= b.tok[r].pos; t++)
+                history = history * 31 + (uint64_t)c->tok[c->start[b.tok[r].doc] + t];
+            for (int64_t j = 0; j < LM_TARGET_D; j++)
+                ck_assert(b.y[r * LM_TARGET_D + j] == stand_in_value(history, j, 9));
+            ck_assert(b.x[r * LM_D] == stand_in_value(history, 0, 0));
+        }
+    }
+    batch_close(&a);
+    batch_close(&b);
+    close_source(&disk);
+    close_source(&live);
+}
+END_TEST
+
 /* Gradients are those of the row's place in the file, rounded; shards without them supply none. */
 START_TEST(shards_with_and_without_gradients)
 {
     sae_err err = {0};
     char *plain = sae_path_join(test_dir(), "plain");
-    write_shards(plain, 0);
+    write_shards(plain, 0, 0);
     char *spec = sae_strfmt("shards:dir=\"%s\",eval=0.3", plain);
     source with = open_source(specs[3], 5), without = open_source(spec, 5);
     ck_assert_uint_eq(sae_source_gives(with.ds, with.s), SAE_GIVES_TOKENS | SAE_GIVES_GRAD);
@@ -491,6 +538,9 @@ static const struct {
     const char *spec, *message;
 } refused[] = {
     {"lm:model=m,text=a,hook=resid_post.9", "expected resid_post.0"},
+    {"lm:model=m,text=a,hook=resid_post.0,target=resid_post.0", "expected later.0"},
+    {"organism:model=none,target=resid_post.3", "target: expected a model"},
+    {"shards:dir=\"%s\",target=\"%s.z\"", "its shard 0 is of other tokens"},
     {"shards:dir=/nowhere", "/nowhere/manifest.json"},
     {"synthetic:features=4,l0=5", "expected at most 4"},
     {"synthetic:features=8,l0=5,firing=exact", "expected at most 4"},
@@ -536,6 +586,7 @@ Suite *suite_datasets(void)
     tcase_add_loop_test(tc, hash_follows_rows, 0, (int)(sizeof pairs / sizeof pairs[0]));
     tcase_add_test(tc, lm_rows_are_activations);
     tcase_add_test(tc, capture_equals_live);
+    tcase_add_test(tc, targets_stand_beside_rows);
     tcase_add_test(tc, shards_with_and_without_gradients);
     tcase_add_test(tc, capture_interrupted);
     tcase_add_loop_test(tc, refusals, 0, (int)(sizeof refused / sizeof refused[0]));

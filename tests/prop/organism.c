@@ -368,8 +368,9 @@ START_TEST(model_rows)
     stand_in_lm.vocab = ORG_VOCAB_MAX;
     open_source(&o, "organism:model=m,hook=resid_post.0,buffer=64,batch=40,eval=5", 6);
     ck_assert_int_eq(o.dim.d_in, LM_D);
-    ck_assert_ok(o.ds->fill(o.s, SAE_SPLIT_TRAIN, 33, B, &(sae_fill){x, grad, place, NULL}, &err),
-                 err);
+    ck_assert_ok(
+        o.ds->fill(o.s, SAE_SPLIT_TRAIN, 33, B, &(sae_fill){.x = x, .g = grad, .tok = place}, &err),
+        err);
     for (int r = 0; r < B; r++) {
         uint64_t history = 0;
         org_document(g, 6, place[r].doc, LM_CTX, tok, NULL, NULL);

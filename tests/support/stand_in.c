@@ -11,6 +11,7 @@
 
 struct sae_lm_pass {
     int64_t rows;
+    uint64_t *history; /* [rows] */
     sae_real *acts;
 };
 
@@ -20,9 +21,10 @@ int64_t stand_in_most_tokens;
 static int lm_hook(void *self, const char *name, int64_t *d, sae_err *err)
 {
     (void)self;
-    if (strcmp(name, "resid_post.0"))
-        SAE_FAIL(err, SAE_EINVAL, "hook %s: expected resid_post.0", name);
-    *d = LM_D;
+    int later = strcmp(name, "later.0") == 0;
+    if (!later && strcmp(name, "resid_post.0"))
+        SAE_FAIL(err, SAE_EINVAL, "hook %s: expected resid_post.0 or later.0", name);
+    *d = later ? LM_TARGET_D : LM_D;
     return SAE_OK;
 }
 
@@ -37,12 +39,14 @@ static int lm_begin(void *self, const char *hook, const sae_contexts *c, sae_lm_
     (void)self, (void)hook, (void)err;
     sae_lm_pass *p = calloc(1, sizeof *p);
     p->rows = c->start[c->N];
+    p->history = calloc((size_t)p->rows, sizeof *p->history);
     p->acts = calloc((size_t)p->rows * LM_D, sizeof *p->acts);
     for (int64_t i = 0; i < c->N; i++) {
         uint64_t history = 0;
         ck_assert_int_gt(c->start[i + 1], c->start[i]);
         for (int64_t r = c->start[i]; r < c->start[i + 1]; r++) {
             history = history * 31 + (uint64_t)c->tok[r];
+            p->history[r] = history;
             for (int64_t j = 0; j < LM_D; j++)
                 p->acts[r * LM_D + j] = stand_in_value(history, j, 0);
         }
@@ -58,6 +62,15 @@ static const sae_real *lm_acts(const sae_lm_pass *p)
     return p->acts;
 }
 
+static int lm_advance(sae_lm_pass *p, const char *hook, sae_err *err)
+{
+    if (strcmp(hook, "later.0"))
+        SAE_FAIL(err, SAE_EINVAL, "hook %s: expected later.0", hook);
+    for (int64_t i = 0; i < p->rows * LM_TARGET_D; i++)
+        p->acts[i] = stand_in_value(p->history[i / LM_TARGET_D], i % LM_TARGET_D, 9);
+    return SAE_OK;
+}
+
 static int lm_finish(sae_lm_pass *p, const sae_real *x, const sae_lm_out *out, sae_err *err)
 {
     (void)err;
@@ -69,8 +82,10 @@ static int lm_finish(sae_lm_pass *p, const sae_real *x, const sae_lm_out *out, s
 
 static void lm_end(sae_lm_pass **pass)
 {
-    if (*pass)
+    if (*pass) {
         free((*pass)->acts);
+        free((*pass)->history);
+    }
     stand_in_passes -= *pass != NULL;
     free(*pass);
     *pass = NULL;
@@ -80,6 +95,7 @@ sae_lm stand_in_lm = {.abi = SAE_LM_ABI, .size = sizeof(sae_lm), .arch = "stand-
                           .d = LM_D, .layers = 1, .vocab = LM_VOCAB, .ctx = LM_CTX,
                           .bos = LM_BOS, .eos = LM_EOS, .weights_hash = "w", .hook = lm_hook,
                           .begin = lm_begin, .acts = lm_acts, .finish = lm_finish,
+                          .advance = lm_advance,
                           .end = lm_end};
 sae_docs stand_in_docs;
 static int64_t doc_start[LM_DOCS + 1];

@@ -5,9 +5,11 @@
 
 #include <sae/dataset.h>
 
-enum { LM_D = 5, LM_VOCAB = 30, LM_BOS = 1, LM_EOS = 2, LM_DOCS = 60, LM_CTX = 17 };
+enum { LM_D = 5, LM_VOCAB = 30, LM_BOS = 1, LM_EOS = 2, LM_DOCS = 60, LM_CTX = 17,
+       LM_TARGET_D = 3 };
 
-extern sae_lm stand_in_lm;          /* one hook, resid_post.0; gradient = 1 - activation */
+extern sae_lm stand_in_lm;          /* hook resid_post.0, gradient = 1 - activation; behind it
+                                       later.0 of width LM_TARGET_D, purpose 9 */
 extern sae_docs stand_in_docs;      /* as opened last; the first letter of the path decides them */
 extern int stand_in_passes;         /* begun and not ended */
 extern int64_t stand_in_most_tokens; /* in one pass */

@@ -1,7 +1,8 @@
 /* tests/train/rig.h - a registry, an engine and a small synthetic stream for tests of training.
  *
  * Rows are sums of ACTIVE of ATOMS unit vectors with coefficients in (0.5, 1.5): a pure function of
- * the row number, so a dataset of any length costs nothing.
+ * the row number, so a dataset of any length costs nothing. Targets are the same sums of the
+ * vectors' first RIG_OUT entries, turned round, plus 1.
  */
 #ifndef SAE_TESTS_RIG_H
 #define SAE_TESTS_RIG_H
@@ -17,7 +18,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RIG_D = 16, RIG_ATOMS = 24, RIG_ACTIVE = 3, RIG_STREAM = SAE_STREAM_SYNTHETIC + 40 };
+enum {
+    RIG_D = 16,
+    RIG_OUT = 11,
+    RIG_ATOMS = 24,
+    RIG_ACTIVE = 3,
+    RIG_STREAM = SAE_STREAM_SYNTHETIC + 40
+};
 
 /* ---- the source ------------------------------------------------------------------------------ */
 
@@ -50,13 +57,23 @@ static inline void rig_row(uint64_t row, sae_real *x)
         x[i] = (sae_real)(2 * sum[i]);
 }
 
+static inline void rig_target(uint64_t row, sae_real *y)
+{
+    sae_real x[RIG_D];
+    rig_row(row, x);
+    for (int i = 0; i < RIG_OUT; i++)
+        y[i] = 3 * x[RIG_OUT - 1 - i] + 1;
+}
+
+static uint64_t rig_gives; /* of the source that is opened next */
+
 static inline int rig_open_source(sae_source **s, const void *opt, const sae_host *host,
                                   sae_dims *dim, sae_err *err)
 {
     static char here; /* there is no state; the pointer must not be NULL */
     (void)opt, (void)host, (void)err;
     *s = (sae_source *)(void *)&here;
-    *dim = (sae_dims){.d_in = RIG_D, .d_out = RIG_D};
+    *dim = (sae_dims){.d_in = RIG_D, .d_out = rig_gives & SAE_GIVES_TARGET ? RIG_OUT : RIG_D};
     return SAE_OK;
 }
 
@@ -73,7 +90,10 @@ static inline int rig_fill(sae_source *s, enum sae_split split, uint64_t row0, i
     uint64_t base = split == SAE_SPLIT_EVAL ? UINT64_C(1) << 40 : 0;
     for (int64_t r = 0; r < B; r++) {
         uint64_t row = base + row0 + (uint64_t)r;
-        rig_row(row, out->x + r * RIG_D);
+        if (out->x)
+            rig_row(row, out->x + r * RIG_D);
+        if (out->y)
+            rig_target(row, out->y + r * RIG_OUT);
         for (uint32_t i = 0; out->g && i < RIG_D; i++)
             out->g[r * RIG_D + i] = (sae_real)sae_normal(1, RIG_STREAM + 2, row, i);
         if (out->tok)
@@ -140,6 +160,7 @@ static inline void rig_open(rig *r, int threads, enum sae_norm norm, uint64_t gi
 {
     sae_dataset ds = rig_dataset(gives);
     sae_spec spec = {.name = "rig"};
+    rig_gives = gives;
     memset(r, 0, sizeof *r);
     ck_assert_ok(sae_registry_open(&r->reg, &r->err), r->err);
     ck_assert_ok(sae_engine_open(&r->e, sae_all_backends(r->reg)[0], 0, threads, &r->err), r->err);
@@ -157,7 +178,9 @@ static inline void rig_close(rig *r)
     sae_registry_close(&r->reg);
 }
 
-enum { RIG_GIVES = SAE_GIVES_TOKENS | SAE_GIVES_GRAD | SAE_GIVES_TRUTH };
+enum {
+    RIG_GIVES = SAE_GIVES_TOKENS | SAE_GIVES_GRAD | SAE_GIVES_TRUTH | SAE_GIVES_TARGET
+};
 
 static inline sae_train_config rig_config(int64_t steps, int64_t B)
 {
@@ -247,7 +270,7 @@ static inline void rig_learner(rig *r, sae_learner *l, sae_spec *spec, const sae
 static inline int rig_trains_atoms(const sae_model *m)
 {
     const sae_tensor *w = sae_model_tensor(m, "W_dec");
-    return w && w->spec->role == SAE_PARAM;
+    return w && w->spec->role == SAE_PARAM && w->cols == RIG_D; /* not of targets */
 }
 
 /* Every tensor, moment and counter of two learners, bit for bit. */

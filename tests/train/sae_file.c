@@ -214,7 +214,7 @@ static void check_lens(rig *r, const sae_variant *v, const char *key, const char
     ck_assert_ok(sae_file_import(&s, in_dir("sae"), back, r->reg, &r->e, &r->err), r->err);
     ck_assert_ok(sae_stream_fill(&r->s, SAE_SPLIT_EVAL, 0, B, 0, &b, &r->err), r->err);
     evaluate(&r->e, &l.model, l.opt_now, &l.stats.view, b.x, B, &t);
-    sae_stream_denorm(&r->s, (sae_mat){t.xhat, B, RIG_D, RIG_D});
+    sae_norm_undo(&r->s.norm, r->s.in.row, (sae_mat){t.xhat, B, RIG_D, RIG_D});
     sae_norm_row scale[B];
     float x[B * RIG_D];
     sae_norm_apply(&s.norm, (sae_cmat){r->s.raw, B, RIG_D, RIG_D},

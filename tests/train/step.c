@@ -193,9 +193,13 @@ END_TEST
 START_TEST(needs_are_negotiated)
 {
     static const char *const need[] = {"0", "1", "2", "3"};
-    static const char *const beyond[] = {"4", "8"};
-    static const char *const names[] = {"target", "language model"};
-    rig r, poor;
+    static const struct {
+        const char *need, *word;
+        uint64_t gives;
+    } lacking[] = {{"1", "gradients", 0},
+                   {"4", "target", SAE_GIVES_TOKENS | SAE_GIVES_GRAD},
+                   {"8", "language model", RIG_GIVES}};
+    rig r;
     sae_variant v[2];
     sae_learner l, other;
     rig_open(&r, 1, SAE_NORM_NONE, RIG_GIVES, B);
@@ -211,20 +215,17 @@ START_TEST(needs_are_negotiated)
         sae_learner_close(&l);
         sae_learner_close(&other);
     }
-    for (int i = 0; i < 2; i++) {
-        probe_open(&r, &l, &v[0], N, &c, (const char *const[]){"need", beyond[i], NULL});
+    rig_close(&r);
+    for (size_t i = 0; i < sizeof lacking / sizeof lacking[0]; i++) {
+        rig_open(&r, 1, SAE_NORM_NONE, lacking[i].gives, B);
+        probe_open(&r, &l, &v[0], N, &c, (const char *const[]){"need", lacking[i].need, NULL});
         ck_assert_int_eq(run_one(&r, &l, 2), SAE_ENEEDS);
-        ck_assert_msg(strstr(r.err.msg, names[i]) && strstr(r.err.msg, "probe"), "%s", r.err.msg);
+        ck_assert_msg(strstr(r.err.msg, lacking[i].word) && strstr(r.err.msg, "probe"), "%s",
+                      r.err.msg);
         ck_assert_int_eq(l.step, 0);
         sae_learner_close(&l);
+        rig_close(&r);
     }
-    rig_close(&r);
-    rig_open(&poor, 1, SAE_NORM_NONE, 0, B);
-    probe_open(&poor, &l, &v[0], N, &c, (const char *const[]){"need", "1", NULL});
-    ck_assert_int_eq(run_one(&poor, &l, 2), SAE_ENEEDS);
-    ck_assert_msg(strstr(poor.err.msg, "gradients") != NULL, "%s", poor.err.msg);
-    sae_learner_close(&l);
-    rig_close(&poor);
 }
 END_TEST
 

@@ -80,7 +80,7 @@ START_TEST(batch_units)
         ck_assert_ptr_eq(b.x, b.y);
         ck_assert_uint_eq(b.row0, 1000);
         memcpy(back, b.x, sizeof back);
-        sae_stream_denorm(&r.s, (sae_mat){back, B, RIG_D, RIG_D});
+        sae_norm_undo(&r.s.norm, r.s.in.row, (sae_mat){back, B, RIG_D, RIG_D});
         for (int64_t i = 0; i < B; i++) {
             double wide[RIG_D], scale = r.s.norm.scale;
             rig_row(1000 + (uint64_t)i, raw);
@@ -165,11 +165,11 @@ START_TEST(bad_rows_are_named)
     sae_mat m = {buf, B, RIG_D, RIG_D};
     rig_open(&r, 1, SAE_NORM_NONE, RIG_GIVES, B);
     r.ds.fill = bad_fill;
-    ck_assert_int_eq(sae_norm_estimate(&n, &r.ds, r.s.src, m, &err), SAE_ENONFINITE);
+    ck_assert_int_eq(sae_norm_estimate(&n, &r.ds, r.s.src, 0, m, &err), SAE_ENONFINITE);
     ck_assert_msg(strstr(err.msg, "row 77 ") != NULL, "%s", err.msg);
     memset(&err, 0, sizeof err);
     r.ds.fill = zero_fill;
-    ck_assert_int_eq(sae_norm_estimate(&n, &r.ds, r.s.src, m, &err), SAE_EINVAL);
+    ck_assert_int_eq(sae_norm_estimate(&n, &r.ds, r.s.src, 0, m, &err), SAE_EINVAL);
     ck_assert_msg(strstr(err.msg, "zero") != NULL, "%s", err.msg);
     rig_close(&r);
 }
@@ -192,7 +192,7 @@ START_TEST(evaluation_only)
     sae_mat m = {buf, B, RIG_D, RIG_D};
     rig_open(&r, 1, SAE_NORM_NONE, RIG_GIVES, B);
     r.ds.rows = no_training_rows;
-    ck_assert_ok(sae_norm_estimate(&n, &r.ds, r.s.src, m, &err), err);
+    ck_assert_ok(sae_norm_estimate(&n, &r.ds, r.s.src, 0, m, &err), err);
     ck_assert_int_eq(n.rows, 77);
     for (uint64_t i = 0; i < 77; i++) {
         rig_row((UINT64_C(1) << 40) + i, x);
@@ -202,7 +202,7 @@ START_TEST(evaluation_only)
     for (int j = 0; j < RIG_D; j++) /* the same sums in the same order */
         ck_assert_double_eq(mean[j], want[j] / 77);
     n.kind = SAE_NORM_MEAN_SQ1;
-    ck_assert_int_eq(sae_norm_estimate(&n, &r.ds, r.s.src, m, &err), SAE_EINVAL);
+    ck_assert_int_eq(sae_norm_estimate(&n, &r.ds, r.s.src, 0, m, &err), SAE_EINVAL);
     ck_assert_msg(strstr(err.msg, "no training rows") != NULL, "%s", err.msg);
     rig_close(&r);
 }

@@ -28,7 +28,8 @@ enum { /* what a source can supply beside x */
     SAE_GIVES_GRAD = 1 << 1,
     SAE_GIVES_TRUTH = 1 << 2,
     SAE_GIVES_LM = 1 << 3, /* lm(): contexts for downstream metrics */
-    SAE_GIVES_LABELS = 1 << 4
+    SAE_GIVES_LABELS = 1 << 4,
+    SAE_GIVES_TARGET = 1 << 5 /* rows to predict from x, of a width of their own */
 };
 
 /* Tokenised documents, one context each: BOS first, cut to the model's context. Host- or
@@ -85,6 +86,7 @@ typedef struct sae_host {
 /* Where fill() writes. A NULL member is not wanted; members a source cannot give stay untouched. */
 typedef struct sae_fill {
     sae_real *x;     /* [B x d_in] raw activations */
+    sae_real *y;     /* [B x d_out] raw targets; with SAE_GIVES_TARGET */
     sae_real *g;     /* [B x d_in] */
     sae_token *tok;  /* [B] */
     int32_t *label;  /* [B x labels], as labels() lists them */
@@ -94,6 +96,7 @@ typedef struct sae_fill {
 typedef struct sae_lm_view {
     const sae_lm *lm;
     const char *hook;
+    const char *target;           /* hook of the targets, behind `hook`; NULL: none */
     const sae_docs *docs;         /* EVAL documents; with labels if the source gives any */
     const unsigned char *exclude; /* [vocab] 1: rows with this id are not shown to SAEs */
 } sae_lm_view;
@@ -107,7 +110,7 @@ typedef struct sae_dataset {
     size_t opt_size;    /* >= 1 */
     const sae_option *options;
     int (*open)(sae_source **s, const void *opt, const sae_host *host, sae_dims *dim,
-                sae_err *err);
+                sae_err *err); /* dim->d_out == dim->d_in unless it gives targets */
     int64_t (*rows)(const sae_source *s, enum sae_split split); /* -1: unbounded */
     int (*fill)(sae_source *s, enum sae_split split, uint64_t row0, int64_t B,
                 const sae_fill *out, sae_err *err); /* wraps to the next epoch at rows() */

@@ -69,6 +69,9 @@ typedef struct sae_lm {
     /* Go on from the hook with x [rows x d_hook] in place of the activations (NULL: unchanged).
      * May be called any number of times; each call starts from the halted state. */
     int (*finish)(sae_lm_pass *pass, const sae_real *x, const sae_lm_out *out, sae_err *err);
+    /* Go on unchanged to a later hook and halt there; acts and finish are then of that hook.
+     * SAE_EINVAL, and nothing changes, if it is not behind the present one. */
+    int (*advance)(sae_lm_pass *pass, const char *hook, sae_err *err);
     void (*end)(sae_lm_pass **pass); /* NULL-safe; sets *pass to NULL */
     /* Vocabulary ids of UTF-8 text, BOS first if the model has one; *count is the full number even
      * when it exceeds cap (then SAE_ECAPACITY). SAE_EFORMAT on invalid UTF-8. */

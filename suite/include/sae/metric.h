@@ -3,6 +3,10 @@
  * The runner shows a metric every evaluated batch once, in the original (denormalised) activation
  * space, in a fixed order. Results must not depend on how rows are cut into batches. State is a
  * flat, position-independent block, so that it can be merged, stored and resumed.
+ *
+ * What a metric calls x are the rows that xhat reconstructs: the SAE's input, or the target of a
+ * variant that has one of its own (SAE_NEED_TARGET). Everything around a language model is then at
+ * the target's hook.
  */
 #ifndef SAE_METRIC_H
 #define SAE_METRIC_H
@@ -54,7 +58,7 @@ typedef struct sae_splice {
 } sae_splice;
 
 typedef struct sae_eval { /* one evaluated batch; all pointers borrowed for the call */
-    int64_t B, d;
+    int64_t B, d;             /* d: d_out of the model */
     const sae_real *x, *xhat; /* [B x d] raw activation units; xhat NULL unless needed */
     const sae_real *g;        /* [B x d] dCE/dx or NULL */
     const sae_code *code;     /* [B x n] or NULL unless needed */

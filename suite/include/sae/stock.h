@@ -5,8 +5,9 @@
  *
  *     pre = (x - b_dec) W_enc^T + b_enc    z = select(pre)    xhat = z W_dec + b_dec
  *
- * and a tensor table that begins with STOCK_TENSORS. Companions: stock_init.h (initialisation),
- * stock_auxk.h (dead-feature loss), stock_sparse.h (the select-then-decode family).
+ * and a tensor table that begins with STOCK_TENSORS; with a target of its own a variant reads x as
+ * it is. Companions: stock_init.h (initialisation), stock_loss.h (reconstruction), stock_auxk.h
+ * (dead-feature loss), stock_sparse.h (the select-then-decode family).
  *
  * All data pointers are backend memory and are touched by kernels and copies only. The exception is
  * ctx->hold: gradient checks run on a backend that shares memory with the host, so the parts that
@@ -147,11 +148,19 @@ static inline sae_real *stock_take_real(stock_bump *s, int64_t rows, int64_t col
 
 /* ---- encoder and held decisions -------------------------------------------------------------- */
 
+/* b_dec where the encoder subtracts it from its input, else NULL. */
+static inline const sae_real *stock_pre_bias(const sae_model *m)
+{
+    return m->v->needs(m->opt, SAE_EVAL) & SAE_NEED_TARGET
+               ? NULL
+               : (const sae_real *)m->t[STOCK_B_DEC].w;
+}
+
 static inline sae_encoder stock_encoder(const sae_model *m, const sae_batch *b)
 {
     sae_encoder e;
     e.x = stock_cmat(b->x, b->B, m->dim.d_in);
-    e.shift = (const sae_real *)m->t[STOCK_B_DEC].w;
+    e.shift = stock_pre_bias(m);
     e.w = stock_w(m, STOCK_W_ENC);
     e.bias = (const sae_real *)m->t[STOCK_B_ENC].w;
     e.subset = NULL;
@@ -207,20 +216,6 @@ static inline int stock_mean(const sae_ctx *c, int64_t n, const double *v, doubl
     return SAE_OK;
 }
 
-/* tape.xhat, tape.resid and the reconstruction loss
- *     mse = (1 / B) sum_r |xhat[r] - y[r]|^2      squared model units, summed over d; 0 for B == 0
- * from tape.code. row [B]: scratch. */
-static inline int stock_reconstruct(const sae_model *m, const sae_ctx *c, const sae_batch *b,
-                                    sae_tape *t, double *row, double *mse)
-{
-    int64_t d = m->dim.d_out;
-    sae_mat xhat = stock_mat(t->xhat, b->B, d);
-    SAE_TRY(m->v->decode(m, c, &t->code, xhat));
-    SAE_TRY(c->k->residual(c->dev, stock_cmat(t->xhat, b->B, d), stock_cmat(b->y, b->B, d),
-                           stock_mat(t->resid, b->B, d), row));
-    return stock_mean(c, b->B, row, mse);
-}
-
 /* ---- backward of sparse codes ---------------------------------------------------------------- */
 
 /* What the backward pass of one sparse code works in. */
@@ -249,9 +244,9 @@ static inline void stock_take_links(stock_bump *s, int64_t n, int64_t cap, stock
 
 /* With alpha * dx the gradient of the loss with respect to z W_dec, add the gradients that flow
  * through the listed entries of z to W_dec (unless it is STATE) and W_enc, and their sum over rows
- * to dbe [n], the gradient of the encoder's output (alpha folded in). xc = x - b_dec, [B x d_in]: a
- * centred copy rather than x with a rank-one correction, which cancels and loses the digits that
- * matter when the mean of x dominates; the copy costs B d. */
+ * to dbe [n], the gradient of the encoder's output (alpha folded in). xc [B x d_in]: what the
+ * encoder reads, a centred copy rather than x with a rank-one correction, which cancels and loses
+ * the digits that matter when the mean of x dominates; the copy costs B d. */
 static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code *z, stock_links *l,
                                   sae_cmat dx, sae_real alpha, sae_cmat xc, sae_real *dbe)
 {
@@ -268,13 +263,16 @@ static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code
     return c->k->code_col_sum(c->dev, &l->csc, l->dval, alpha, dbe);
 }
 
-/* b_dec, once per step. It has two paths: the decoder (alpha sum_r dx[r]) and the centring of the
- * encoder's input (-dbe W_enc, dbe the gradient of the products with W_enc, summed over rows). */
+/* b_dec, once per step. It has two paths: the decoder (alpha sum_r dx[r]) and the centring, if any,
+ * of the encoder's input (-dbe W_enc, dbe the gradient of the products with W_enc, summed over
+ * rows). */
 static inline int stock_b_dec_back(sae_model *m, const sae_ctx *c, sae_cmat dx, sae_real alpha,
                                    const sae_real *dbe)
 {
     sae_mat db_dec = stock_grad(m, STOCK_B_DEC);
     SAE_TRY(c->k->col_sum(c->dev, dx, alpha, db_dec.p));
+    if (!stock_pre_bias(m))
+        return SAE_OK;
     return c->k->gemm(c->dev, 0, 0, -1, stock_cmat(dbe, 1, m->dim.n), stock_w(m, STOCK_W_ENC), 1,
                       db_dec);
 }

@@ -9,7 +9,7 @@
 #ifndef SAE_STOCK_DICTIONARY_H
 #define SAE_STOCK_DICTIONARY_H
 
-#include "stock.h"
+#include "stock_loss.h"
 
 enum { STOCK_ATOMS, STOCK_OFFSET, STOCK_DICTIONARY_COUNT };
 

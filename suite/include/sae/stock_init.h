@@ -3,7 +3,8 @@
  *     W_dec  random directions: rows of independent standard normals, scaled to norm dec_norm
  *     W_enc  enc_scale * W_dec ("tied" at the start)
  *     b_enc  0
- *     b_dec  mean of the sample batch, its geometric median, or 0
+ *     b_dec  mean of the sample batch (of its targets, which are x unless the variant has its own),
+ *            its geometric median, or 0
  *
  * Random numbers: stream SAE_STREAM_INIT, row = (tensor << 32) + feature, so that the first n rows
  * do not depend on the dictionary size.
@@ -88,12 +89,12 @@ static inline int stock_init_bias(sae_model *m, const sae_ctx *c, const sae_batc
                                   int64_t how)
 {
     sae_mat b = stock_w_out(m, STOCK_B_DEC);
-    sae_cmat x = stock_cmat(sample->x, sample->B, m->dim.d_in);
+    sae_cmat y = stock_cmat(sample->y, sample->B, m->dim.d_out);
     SAE_TRY(stock_fill(c, b.p, b.cols, 0));
     if (how == STOCK_BIAS_ZERO || sample->B == 0)
         return SAE_OK;
-    SAE_TRY(c->k->col_sum(c->dev, x, (sae_real)(1.0 / (double)sample->B), b.p));
-    return how == STOCK_BIAS_MEDIAN ? stock_geometric_median(c, x, b) : SAE_OK;
+    SAE_TRY(c->k->col_sum(c->dev, y, (sae_real)(1.0 / (double)sample->B), b.p));
+    return how == STOCK_BIAS_MEDIAN ? stock_geometric_median(c, y, b) : SAE_OK;
 }
 
 /* dst = s * src, both [1 x n]. */

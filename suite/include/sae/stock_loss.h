@@ -25,8 +25,9 @@ static const char *const stock_mse_names[] = {"row", "element", "fvu", NULL};
 
 typedef struct stock_work {
     double *row;    /* [B] one number per row */
-    sae_real *mean; /* [d] */
-    sae_real *xc;   /* [B x d_in] forward: any use; backward: x - b_dec. NULL in EVAL */
+    sae_real *mean; /* [d_out] */
+    sae_real *xc;   /* [B x d_in or d_out, the larger] forward: any use; backward: what the encoder
+                       reads, [B x d_in]. NULL in EVAL */
     sae_real *dbe;  /* [n] gradient of b_enc in this step. NULL in EVAL */
 } stock_work;
 
@@ -39,8 +40,28 @@ static inline void stock_take_work(stock_bump *s, const sae_dims *dim, int64_t B
     if (mode == SAE_EVAL)
         return;
     w->mean = stock_take_real(s, 1, dim->d_out);
-    w->xc = stock_take_real(s, B, dim->d_in);
+    w->xc = stock_take_real(s, B, dim->d_in > dim->d_out ? dim->d_in : dim->d_out);
     w->dbe = stock_take_real(s, 1, dim->n);
+}
+
+/* tape.resid and the reconstruction loss
+ *     mse = (1 / B) sum_r |xhat[r] - y[r]|^2      squared model units, summed over d; 0 for B == 0
+ * from tape.xhat. row [B]: scratch. */
+static inline int stock_residual(const sae_model *m, const sae_ctx *c, const sae_batch *b,
+                                 sae_tape *t, double *row, double *mse)
+{
+    int64_t d = m->dim.d_out;
+    SAE_TRY(c->k->residual(c->dev, stock_cmat(t->xhat, b->B, d), stock_cmat(b->y, b->B, d),
+                           stock_mat(t->resid, b->B, d), row));
+    return stock_mean(c, b->B, row, mse);
+}
+
+/* The same, and tape.xhat before it, from tape.code. */
+static inline int stock_reconstruct(const sae_model *m, const sae_ctx *c, const sae_batch *b,
+                                    sae_tape *t, double *row, double *mse)
+{
+    SAE_TRY(m->v->decode(m, c, &t->code, stock_mat(t->xhat, b->B, m->dim.d_out)));
+    return stock_residual(m, c, b, t, row, mse);
 }
 
 /* Total variance (1 / B) sum_r |x[r] - mean x|^2 in squared units of x. Scratch: mean [cols],
@@ -57,12 +78,12 @@ static inline int stock_variance(const sae_ctx *c, sae_cmat x, sae_real *mean, s
     return stock_mean(c, x.rows, row, out);
 }
 
-/* tape.xhat, tape.resid, loss[0] and coef[0]. In EVAL the coefficient of fvu is 1. */
-static inline int stock_mse(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t,
-                            int64_t how, const stock_work *w)
+/* tape.resid, loss[0] and coef[0] from tape.xhat. In EVAL the coefficient of fvu is 1. */
+static inline int stock_mse_of(const sae_model *m, const sae_ctx *c, const sae_batch *b,
+                               sae_tape *t, int64_t how, const stock_work *w)
 {
     double variance = 0;
-    SAE_TRY(stock_reconstruct(m, c, b, t, w->row, &t->loss[0]));
+    SAE_TRY(stock_residual(m, c, b, t, w->row, &t->loss[0]));
     t->coef[0] = how == STOCK_MSE_ELEMENT ? 1 / (double)m->dim.d_out : 1;
     if (how != STOCK_MSE_FVU || c->mode == SAE_EVAL)
         return SAE_OK;
@@ -73,12 +94,23 @@ static inline int stock_mse(const sae_model *m, const sae_ctx *c, const sae_batc
     return SAE_OK;
 }
 
-/* Start of every backward: xc = x - b_dec and dbe = 0. */
+/* The same, and tape.xhat before it, from tape.code. */
+static inline int stock_mse(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t,
+                            int64_t how, const stock_work *w)
+{
+    SAE_TRY(stock_decode(m, c, &t->code, stock_mat(t->xhat, b->B, m->dim.d_out)));
+    return stock_mse_of(m, c, b, t, how, w);
+}
+
+/* Start of every backward: dbe = 0 and xc = x - b_dec, or x where nothing is subtracted. */
 static inline int stock_begin_back(const sae_model *m, const sae_ctx *c, const sae_batch *b,
                                    const stock_work *w)
 {
-    const sae_real *b_dec = (const sae_real *)m->t[STOCK_B_DEC].w;
+    const sae_real *b_dec = stock_pre_bias(m);
     SAE_TRY(stock_fill(c, w->dbe, m->dim.n, 0));
+    if (!b_dec)
+        return c->be->copy(c->dev, w->xc, b->x, (size_t)(b->B * m->dim.d_in) * sizeof *w->xc,
+                           SAE_COPY_D2D);
     return c->k->shift_rows(c->dev, stock_cmat(b->x, b->B, m->dim.d_in), -1, b_dec,
                             stock_mat(w->xc, b->B, m->dim.d_in));
 }

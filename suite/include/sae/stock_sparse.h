@@ -88,19 +88,27 @@ static inline int stock_sparse_code(const sae_model *m, const sae_ctx *c, const 
     }
 }
 
-/* Everything of forward that follows from tape.code. */
-static inline int stock_sparse_losses(const sae_model *m, const sae_ctx *c, const sae_batch *b,
-                                      const stock_sparse *s, sae_tape *t)
+/* Everything of forward that follows from tape.code and tape.xhat. */
+static inline int stock_sparse_rest(const sae_model *m, const sae_ctx *c, const sae_batch *b,
+                                    const stock_sparse *s, sae_tape *t)
 {
     stock_sparse_mem mem, held;
     stock_sparse_layout(s, &m->dim, b->B, c->mode, t->scratch, &mem);
     if (c->hold)
         stock_sparse_layout(s, &m->dim, b->B, c->mode, c->hold->scratch, &held);
-    SAE_TRY(stock_mse(m, c, b, t, s->mse, &mem.w));
+    SAE_TRY(stock_mse_of(m, c, b, t, s->mse, &mem.w));
     t->loss[1] = t->coef[1] = 0;
     if (c->mode == SAE_EVAL || !(s->auxk->alpha > 0))
         return SAE_OK;
     return stock_auxk_loss(m, c, b, t, &mem.w, &mem.a, c->hold ? &held.a : NULL);
+}
+
+/* Everything of forward that follows from tape.code. */
+static inline int stock_sparse_losses(const sae_model *m, const sae_ctx *c, const sae_batch *b,
+                                      const stock_sparse *s, sae_tape *t)
+{
+    SAE_TRY(stock_decode(m, c, &t->code, stock_mat(t->xhat, b->B, m->dim.d_out)));
+    return stock_sparse_rest(m, c, b, s, t);
 }
 
 static inline int stock_sparse_forward(const sae_model *m, const sae_ctx *c, const sae_batch *b,
@@ -110,17 +118,26 @@ static inline int stock_sparse_forward(const sae_model *m, const sae_ctx *c, con
     return stock_sparse_losses(m, c, b, s, t);
 }
 
-static inline int stock_sparse_backward(sae_model *m, const sae_ctx *c, const sae_batch *b,
-                                        const stock_sparse *s, sae_tape *t)
+/* alpha * *dx becomes the gradient of xhat. */
+static inline int stock_sparse_back(sae_model *m, const sae_ctx *c, const sae_batch *b,
+                                    const stock_sparse *s, sae_tape *t, sae_cmat *dx)
 {
     stock_sparse_mem mem;
     stock_sparse_layout(s, &m->dim, b->B, c->mode, t->scratch, &mem);
-    sae_cmat dx = stock_resid(m, t), xc = stock_cmat(mem.w.xc, b->B, m->dim.d_in);
+    sae_cmat xc = stock_cmat(mem.w.xc, b->B, m->dim.d_in);
     sae_real alpha = stock_alpha(t->coef[0], b->B);
+    *dx = stock_resid(m, t);
     SAE_TRY(stock_begin_back(m, c, b, &mem.w));
-    SAE_TRY(stock_auxk_back(m, c, t, &mem.w, &mem.a, &dx));
-    SAE_TRY(stock_code_back(m, c, &t->code, &mem.links, dx, alpha, xc, mem.w.dbe));
-    return stock_bias_back(m, c, dx, alpha, mem.w.dbe);
+    SAE_TRY(stock_auxk_back(m, c, t, &mem.w, &mem.a, dx));
+    SAE_TRY(stock_code_back(m, c, &t->code, &mem.links, *dx, alpha, xc, mem.w.dbe));
+    return stock_bias_back(m, c, *dx, alpha, mem.w.dbe);
+}
+
+static inline int stock_sparse_backward(sae_model *m, const sae_ctx *c, const sae_batch *b,
+                                        const stock_sparse *s, sae_tape *t)
+{
+    sae_cmat dx;
+    return stock_sparse_back(m, c, b, s, t, &dx);
 }
 
 /* Floating-point operations of forward, and of backward in TRAIN: the encoder's product and the
@@ -128,8 +145,9 @@ static inline int stock_sparse_backward(sae_model *m, const sae_ctx *c, const sa
 static inline double stock_sparse_flops(const stock_sparse *s, const sae_dims *dim, int64_t B,
                                         enum sae_mode mode)
 {
-    double entries = (double)stock_sparse_cap(s, dim, B), d = (double)dim->d_in;
-    return 2 * d * ((double)B * (double)dim->n + entries * (mode == SAE_TRAIN ? 4 : 1));
+    double entries = (double)stock_sparse_cap(s, dim, B), in = (double)dim->d_in;
+    double out = (double)dim->d_out, back = mode == SAE_TRAIN ? 2 * out + in : 0;
+    return 2 * ((double)B * (double)dim->n * in + entries * (out + back));
 }
 
 /* ---- the inference threshold of batch selections --------------------------------------------- */

@@ -23,7 +23,8 @@ enum sae_mode { SAE_TRAIN, SAE_EVAL };
 enum { /* inputs a variant may require; see needs() */
     SAE_NEED_GRAD = 1 << 0,   /* batch.g: d(sum of CE)/dx per token         */
     SAE_NEED_TOKENS = 1 << 1, /* batch.tok: provenance of each row          */
-    SAE_NEED_TARGET = 1 << 2, /* batch.y differs from batch.x               */
+    SAE_NEED_TARGET = 1 << 2, /* batch.y are other rows than batch.x, of width d_out; needed in both
+                                 modes or in none                            */
     SAE_NEED_LM = 1 << 3,     /* ctx.lm: loss and gradient with x replaced  */
     SAE_NEED_TRUTH = 1 << 4,  /* ctx.truth: the true dictionary             */
     SAE_NEED_BASE = 1 << 5    /* ctx.base: the trained SAE at option "base" */
@@ -36,7 +37,8 @@ enum { /* facts about a variant; used by tests and reports, never by the trainer
     SAE_CAP_STOCHASTIC = 1 << 3,  /* TRAIN forward draws random numbers              */
     SAE_CAP_GROWS = 1 << 4,       /* n changes during training                       */
     SAE_CAP_LINEAR_DEC = 1 << 5,  /* decode(code) == code W_dec + b_dec              */
-    SAE_CAP_HOST_ONLY = 1 << 6    /* dereferences tensor data on the host            */
+    SAE_CAP_HOST_ONLY = 1 << 6,   /* dereferences tensor data on the host            */
+    SAE_CAP_SKIP = 1 << 7         /* xhat == decode(code) + a part of x that bypasses the code */
 };
 
 enum sae_role {

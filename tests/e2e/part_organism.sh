@@ -29,3 +29,17 @@ one_error "no such model" "no such model inside the program" "$saemark" lm eval 
 expect 0 "the built-in plan" "$saemark" run quickstart --set steps=20 --set batch=256 --set eval_rows=512 \
     --set saes=topk:k=8,n=256 --out "$tmp/organism" --no-report
 grep -q 'ce_spliced\|loss_recovered' "$tmp/organism/metrics.csv" && ok || bad "no downstream metrics of the organism"
+
+# A second hook as target: features that read one place and predict another, and the linear map of a trained SAE.
+target='organism:hook=resid_post.2,target=resid_post.3'
+fvu() { sed -n 's/.*,"reconstruction.fvu",\([^,]*\),.*/\1/p' "$1/metrics.csv"; }
+expect 0 "a target" "$saemark" run quickstart --set steps=300 --set batch=256 --set eval_rows=1024 --set "dataset=$target" \
+    --set 'saes=transcoder:k=8,n=128' --out "$tmp/transcoder" --no-report
+holds "a transcoder learns" '$1 > 0 && $1 < 0.9' "$(fvu "$tmp/transcoder")"
+grep -q ',"resid_post.3",' "$tmp/transcoder/metrics.csv" && ok || bad "metrics of a target name its hook"
+expect 0 "a base" "$saemark" run quickstart --set steps=200 --set batch=256 --set eval_rows=1024 --set "dataset=$target" \
+    --set 'saes=topk:k=8,n=128' --out "$tmp/base" --no-report
+expect 0 "its map" "$saemark" run quickstart --set steps=20 --set batch=256 --set eval_rows=1024 --set "dataset=$target" \
+    --set "saes=layer_map:n=128,base=\"$(echo "$tmp"/base/saes/*)\"" --out "$tmp/map" --no-report
+holds "a linear map predicts" '$1 > 0 && $1 < 0.5' "$(fvu "$tmp/map")"
+one_error "no target" "needs a separate target" "$saemark" eval "$tmp"/map/saes/* --dataset organism --rows 64

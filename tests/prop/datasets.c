@@ -165,12 +165,25 @@ static void assert_same(const batch *a, const batch *b, int64_t rows, const char
                       "tok %d: %s", (int)r, what);
 }
 
+#define SHARDS_SPEC "shards:dir=\"%s\",eval=0.3"
+#define LM_SPEC "lm:model=m,text=a,hook=resid_post.0,buffer=50,batch=20,eval=0.3"
 static const char *const specs[] = {
     "synthetic", /* all defaults: the spec of a source that is not in this list */
     "synthetic:d=12,features=40,l0=3,noise=0.1,offset=2,zipf=1,symmetric=1,pairs=0.3,rows=97",
     "synthetic:d=12,features=40,l0=3,firing=exact,coef=tail,unit=row,rows=64",
-    "shards:dir=\"%s\",eval=0.3",
-    "lm:model=m,text=a,hook=resid_post.0,buffer=50,batch=20,eval=0.3",
+    "synthetic:d=12,features=9,l0=3,firing=exact,pairs=0.5,decay=1,scale=3,atoms=orthogonal",
+    "tree",
+    "tree:setting=hedging,d=7,magnitude_sd=0.4,rows=50",
+    "correlated",
+    "correlated:setting=sharkey,d=9,noise=0.1",
+    "correlated:setting=sharkey_correlated,d=9",
+    "correlated:setting=negative",
+    "synthsae:d=16,features=700,roots=12,rows=80",
+    "synthsae:d=5,features=90,roots=9,branching=3,depth=5,rank=0,exclusive=0,noise=0.1",
+    "clusters",
+    "clusters:setting=heterogeneity,rows=90",
+    SHARDS_SPEC,
+    LM_SPEC,
     "lm:model=m,text=a,hook=resid_post.0,exclude=none",
     "lm:model=m,text=a,hook=resid_post.0,buffer=7,batch=1,exclude=special,eval=0.5",
     "organism:model=none,buffer=2000",
@@ -298,20 +311,6 @@ static const struct {
     const char *a, *b;
     int seed_b, same; /* seed of a is 5 */
 } pairs[] = {
-    {"synthetic", "synthetic", 5, 1},
-    {"synthetic", "synthetic", 6, 0},
-    {"synthetic", "synthetic:d=255", 5, 0},
-    {"synthetic", "synthetic:features=511", 5, 0},
-    {"synthetic", "synthetic:l0=5.5", 5, 0},
-    {"synthetic", "synthetic:zipf=0.01", 5, 0},
-    {"synthetic", "synthetic:pairs=0.01", 5, 0},
-    {"synthetic", "synthetic:noise=0.01", 5, 0},
-    {"synthetic", "synthetic:offset=0.01", 5, 0},
-    {"synthetic", "synthetic:symmetric=1", 5, 0},
-    {"synthetic", "synthetic:unit=row", 5, 0},
-    {"synthetic", "synthetic:coef=const", 5, 0},
-    {"synthetic", "synthetic:firing=exact", 5, 0},
-    {"synthetic", "synthetic:rows=1000", 5, 0},
     {"organism:model=none", "organism:model=none", 5, 1},
     {"organism:model=none", "organism:model=none,batch=9", 5, 1},
     {"organism:model=none", "organism:model=none", 6, 0},
@@ -367,7 +366,7 @@ END_TEST
 
 START_TEST(lm_rows_are_activations)
 {
-    source o = open_source(specs[4], 5);
+    source o = open_source(LM_SPEC, 5);
     int64_t n = o.ds->rows(o.s, SAE_SPLIT_TRAIN);
     batch b = batch_open(&o, n);
     fill_at(&o, &b, 0, SAE_SPLIT_TRAIN, 0, n);
@@ -486,7 +485,7 @@ START_TEST(shards_with_and_without_gradients)
     char *plain = sae_path_join(test_dir(), "plain");
     write_shards(plain, 0, 0);
     char *spec = sae_strfmt("shards:dir=\"%s\",eval=0.3", plain);
-    source with = open_source(specs[3], 5), without = open_source(spec, 5);
+    source with = open_source(SHARDS_SPEC, 5), without = open_source(spec, 5);
     ck_assert_uint_eq(sae_source_gives(with.ds, with.s), SAE_GIVES_TOKENS | SAE_GIVES_GRAD);
     ck_assert_uint_eq(sae_source_gives(without.ds, without.s), SAE_GIVES_TOKENS);
     batch a = batch_open(&with, B), b = batch_open(&without, B);
@@ -545,6 +544,9 @@ static const struct {
     {"synthetic:features=4,l0=5", "expected at most 4"},
     {"synthetic:features=8,l0=5,firing=exact", "expected at most 4"},
     {"synthetic:l0=1.5,firing=exact", "expects a whole l0"},
+    {"synthetic:alt=0.5,l0_alt=2", "alt expects firing=exact"},
+    {"tree:d=19", "expected at least the 20 features"},
+    {"synthsae:p_min=0.5", "expected at most p_max"},
 };
 
 START_TEST(refusals)

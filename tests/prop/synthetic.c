@@ -1,97 +1,10 @@
 /* tests/prop/synthetic.c - the synthetic source has the distribution it states, and its rows are
  * the codes it gives as truth.
- *
- * Bounds on sample means are six standard errors: a correct source fails one with probability below
- * 2e-9.
  */
-#include "core/spec.h"
-#include "support/stand_in.h"
-#include "support/support.h"
+#include "prop/sample.h"
 
-#include <float.h>
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-enum { ROWS = 20000 };
-#define U ((double)FLT_EPSILON / 2) /* one rounding */
-
-typedef struct sample {
-    sae_spec spec;
-    const sae_dataset *ds;
-    sae_source *s;
-    sae_registry *reg;
-    sae_truth t;
-    sae_real *x;
-    int64_t d, n;
-} sample;
-
-static sample draw(const char *text, enum sae_split split)
-{
-    sample a = {0};
-    sae_err err = {0};
-    sae_dims dim;
-    sae_host host = stand_in_host(3);
-    ck_assert_ok(sae_registry_open(&a.reg, &err), err);
-    ck_assert_ok(sae_spec_parse(&a.spec, a.reg, SAE_KIND_DATASET, text, &err), err);
-    a.ds = a.spec.dataset;
-    ck_assert_ok(a.ds->open(&a.s, sae_opts_base(a.spec.opts), &host, &dim, &err), err);
-    a.d = dim.d_in;
-    a.x = malloc((size_t)(ROWS * a.d) * sizeof *a.x);
-    ck_assert_ok(a.ds->fill(a.s, split, 100, ROWS, &(sae_fill){.x = a.x}, &err), err);
-    ck_assert_ok(a.ds->truth(a.s, split, 100, ROWS, &a.t, &err), err);
-    a.n = a.t.n;
-    ck_assert_int_eq(a.t.code->B, ROWS);
-    ck_assert_int_eq(a.t.code->nnz, a.t.code->rowptr[ROWS]);
-    return a;
-}
-
-static void done(sample *a)
-{
-    free(a->x);
-    a->ds->close(&a->s);
-    sae_spec_free(&a->spec);
-    sae_registry_close(&a->reg);
-}
-
-static void assert_mean(double sum, double count, double mean, double sd, const char *what)
-{
-    double bound = 6.0 * sd / sqrt(count);
-    ck_assert_msg(fabs(sum / count - mean) <= bound, "%s: mean %g, expected %g +- %g", what,
-                  sum / count, mean, bound);
-}
-
-/* x = sum c D, where x and c are rounded once each; the 1.001 covers products of roundings and the
- * sums in double. */
-START_TEST(rows_are_codes)
-{
-    sample a = draw("synthetic:d=24,features=60,l0=4,coef=gaussian,symmetric=1,pairs=0.2,zipf=1",
-                    _i ? SAE_SPLIT_EVAL : SAE_SPLIT_TRAIN);
-    const sae_code *z = a.t.code;
-    for (int64_t r = 0; r < ROWS; r++)
-        for (int64_t j = 0; j < a.d; j++) {
-            double sum = 0.0, size = 0.0;
-            for (int64_t e = z->rowptr[r]; e < z->rowptr[r + 1]; e++) {
-                double term = (double)z->val[e] * (double)a.t.dict[z->idx[e] * a.d + j];
-                sum += term;
-                size += fabs(term);
-            }
-            ck_assert_msg(fabs((double)a.x[r * a.d + j] - sum) <= 2 * U * 1.001 * size, "row %d",
-                          (int)r);
-        }
-    for (int64_t r = 0; r < ROWS; r++)
-        for (int64_t e = z->rowptr[r] + 1; e < z->rowptr[r + 1]; e++)
-            ck_assert_int_lt(z->idx[e - 1], z->idx[e]);
-    for (int64_t i = 0; i < a.n; i++) { /* elements are rounded twice, then squared */
-        double sq = 0.0;
-        for (int64_t j = 0; j < a.d; j++)
-            sq += pow((double)a.t.dict[i * a.d + j], 2);
-        ck_assert(fabs(sq - 1.0) <= 4 * U * 1.001);
-    }
-    done(&a);
-}
-END_TEST
 
 START_TEST(frequencies)
 {
@@ -179,6 +92,42 @@ START_TEST(pairs)
 }
 END_TEST
 
+/* 6 of 60 features are drawn, each brings its partner with q = 0.5: a feature is active when it is
+ * drawn (p), or when its partner is and not itself, p - p2, and brings it. */
+START_TEST(pairs_of_a_given_number)
+{
+    sample a = draw("synthetic:d=4,features=60,l0=6,firing=exact,pairs=0.5", SAE_SPLIT_TRAIN);
+    double count[60] = {0}, p = 0.1, p2 = 6.0 * 5.0 / (60.0 * 59.0), both = 0.0;
+    const sae_code *z = a.t.code;
+    for (int64_t r = 0; r < ROWS; r++) {
+        ck_assert_int_ge(z->rowptr[r + 1] - z->rowptr[r], 6);
+        for (int64_t e = z->rowptr[r]; e < z->rowptr[r + 1]; e++) {
+            count[z->idx[e]]++;
+            both += z->idx[e] == 9 && e > z->rowptr[r] && z->idx[e - 1] == 8;
+        }
+    }
+    for (int i = 0; i < 60; i++)
+        assert_share(count[i], p + 0.5 * (p - p2), "frequency");
+    assert_share(both, p2 + 2 * 0.5 * (p - p2), "both of a pair");
+    done(&a);
+}
+END_TEST
+
+START_TEST(scaled_coefficients)
+{
+    sample a = draw("synthetic:d=4,features=40,l0=6,coef=const,symmetric=1,scale=3,decay=0.5",
+                    SAE_SPLIT_TRAIN);
+    double positive = 0.0;
+    for (int64_t e = 0; e < a.t.code->nnz; e++) {
+        double c = 3.0 / sqrt(1.0 + a.t.code->idx[e]), v = (double)a.t.code->val[e];
+        ck_assert(fabs(fabs(v) - c) <= 2 * U * c);
+        positive += v > 0.0;
+    }
+    assert_mean(positive, (double)a.t.code->nnz, 0.5, 0.5, "sign");
+    done(&a);
+}
+END_TEST
+
 static const struct {
     const char *coef;
     double mean, sd, least;
@@ -258,12 +207,13 @@ Suite *suite_synthetic(void)
     Suite *s = suite_create("synthetic");
     TCase *tc = tcase_create("synthetic");
     tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, rows_are_codes, 0, 2);
     tcase_add_test(tc, frequencies);
     tcase_add_loop_test(tc, number_active, 0, 2);
     tcase_add_test(tc, exactly_l0);
     tcase_add_test(tc, two_sparsities);
     tcase_add_test(tc, pairs);
+    tcase_add_test(tc, pairs_of_a_given_number);
+    tcase_add_test(tc, scaled_coefficients);
     tcase_add_loop_test(tc, coefficients, 0, (int)(sizeof laws / sizeof laws[0]));
     tcase_add_test(tc, noise_and_offset);
     tcase_add_test(tc, unit_norms);

@@ -23,7 +23,8 @@ static const struct {
 };
 static const double EVERYWHERE = 1e-6; /* added to the variance of every coordinate */
 static const double SIDE = 300.0 / 50.0 / 128.0;
-static const sae_label labels_of[] = {{"cluster", 6, class_names, 0}, {"cluster", 5, class_names, 0}};
+static const sae_label labels_of[] = {{"cluster", 6, class_names, 0},
+                                      {"cluster", 5, class_names, 0}};
 
 typedef struct options {
     int64_t setting, rows;
@@ -71,7 +72,7 @@ static void make_centres(const sae_source *s, int setting, double *length)
         double angle = 1.04719755119659774615 * (double)i, sq = 0.0;
         for (int64_t j = 0; j < d; j++) {
             double v = setting == HETEROGENEITY ? SIDE * truth_u01(s, TRUTH_WORLD, (uint64_t)i, j)
-                                                : (i % 2 ? 0.5 : 1.5) * (j ? sin(angle) : cos(angle));
+                       : (i % 2 ? 0.5 : 1.5) * (j ? sin(angle) : cos(angle));
             s->dict[i * d + j] = (sae_real)v;
             sq += v * v;
         }

@@ -146,7 +146,7 @@ static void noise(const sae_source *s, uint64_t row, truth_row *w)
     truth_white(s, row, ((const options *)s->opt)->noise, w->x, s->law.d);
 }
 
-/* ---- options ------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 static const char *const firing_names[] = {"bernoulli", "exact", NULL};
 static const char *const coef_names[] = {"const", "uniform", "exponential", "gaussian", "tail",
@@ -176,8 +176,8 @@ static const sae_option table[] = {
      "law of the magnitude: 1, U(0,1), Exp(1), |N(0,1)|, its largest l0 / features, U(0.5,1.5)"},
     {"symmetric", SAE_OPT_BOOL, 0, offsetof(options, symmetric), 0, 0, 1, NULL, NULL, "1",
      "random signs: signed codes are the truth"},
-    {"unit", SAE_OPT_ENUM, 0, offsetof(options, unit), TRUTH_UNIT_NONE, 0, TRUTH_UNIT_ROW, unit_names,
-     NULL, "1", "scale each row so that its code, or the clean row, has unit norm"},
+    {"unit", SAE_OPT_ENUM, 0, offsetof(options, unit), TRUTH_UNIT_NONE, 0, TRUTH_UNIT_ROW,
+     unit_names, NULL, "1", "scale each row so that its code, or the clean row, has unit norm"},
     {"scale", SAE_OPT_REAL, 0, offsetof(options, scale), 1, 0, 1e6, NULL, NULL, "1",
      "factor of all coefficients"},
     {"decay", SAE_OPT_REAL, 0, offsetof(options, decay), 0, 0, 4, NULL, NULL, "1",

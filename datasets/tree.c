@@ -29,9 +29,10 @@ static const char *const setting_names[] = {"nabeshima", "hedging", "unbalanced"
 
 #define FAMILY(i) {-1, 0.15, 1}, {i, 0.2, 0}, {i, 0.2, 0}, {i, 0.2, 0}
 #define LEAF {-1, 0.05, 0}
+#define LEAVES LEAF, LEAF, LEAF, LEAF, LEAF, LEAF, LEAF, LEAF
 
 static const tree trees[] = {
-    {20, 0.05, 20, {FAMILY(0), FAMILY(4), FAMILY(8), LEAF, LEAF, LEAF, LEAF, LEAF, LEAF, LEAF, LEAF}},
+    {20, 0.05, 20, {FAMILY(0), FAMILY(4), FAMILY(8), LEAVES}},
     {50, 0.0, 4, {{-1, 0.25, 0}, {0, 0.15, 0}, {0, 0.15, 0}, {0, 0.15, 0}}},
     {50, 0.0, 4, {{-1, 0.25, 0}, {0, 0.02, 0}, {0, 0.15, 0}, {0, 0.5, 0}}},
 };

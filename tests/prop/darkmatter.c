@@ -1,5 +1,5 @@
-/* tests/prop/darkmatter.c - the synthetic test of the decomposition of an SAE's error (Engels et al.
- * 2024, appendix C.3): its closed form on rows of the synthetic source.
+/* tests/prop/darkmatter.c - the synthetic test of the decomposition of an SAE's error (Engels et
+ * al. 2024, appendix C.3): its closed form on rows of the synthetic source.
  *
  * x has covariance eigenvalues 100 / i, i = 1..64: orthogonal atoms whose coefficients are +-sqrt(8
  * * 100 / i) with probability 1/8. x' = x + s_act N(0, I) is what the source gives, rec = x + s_rec
@@ -73,7 +73,8 @@ static void split(const sample *a, int part, double s_rec, double out[2])
 }
 
 /* Standard errors from ten parts of the rows; ten of them exclude chance (t with 9 degrees of
- * freedom, 4e-6). A fit of D coefficients to PART rows takes the share D / PART of what is noise. */
+ * freedom, 4e-6). A fit of D coefficients to PART rows takes the share D / PART of what is noise, a
+ * tenth of it more or less as the noise depends on x; the table has four digits. */
 START_TEST(closed_form)
 {
     char text[160];

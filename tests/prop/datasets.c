@@ -167,6 +167,8 @@ static void assert_same(const batch *a, const batch *b, int64_t rows, const char
 
 #define SHARDS_SPEC "shards:dir=\"%s\",eval=0.3"
 #define LM_SPEC "lm:model=m,text=a,hook=resid_post.0,buffer=50,batch=20,eval=0.3"
+#define SHARDS_TARGET "shards:dir=\"%s\",target=\"%s.y\",eval=0.3"
+#define LM_TARGET "lm:model=m,text=a,hook=resid_post.0,target=later.0,buffer=50,batch=20,eval=0.3"
 static const char *const specs[] = {
     "synthetic", /* all defaults: the spec of a source that is not in this list */
     "synthetic:d=12,features=40,l0=3,noise=0.1,offset=2,zipf=1,symmetric=1,pairs=0.3,rows=97",
@@ -188,10 +190,10 @@ static const char *const specs[] = {
     "lm:model=m,text=a,hook=resid_post.0,buffer=7,batch=1,exclude=special,eval=0.5",
     "organism:model=none,buffer=2000",
     "organism:model=none,length=20,eval=7,buffer=37,exclude=none",
-    "shards:dir=\"%s\",target=\"%s.y\",eval=0.3",
-    "lm:model=m,text=a,hook=resid_post.0,target=later.0,buffer=50,batch=20,eval=0.3",
+    SHARDS_TARGET,
+    LM_TARGET,
 };
-enum { DISK_TARGET = 9, LIVE_TARGET, SPECS = sizeof specs / sizeof specs[0] };
+enum { SPECS = sizeof specs / sizeof specs[0] };
 
 START_TEST(every_source_is_tested)
 {
@@ -454,7 +456,7 @@ END_TEST
 /* A target stands beside its row: the numbers of the same token. */
 START_TEST(targets_stand_beside_rows)
 {
-    source disk = open_source(specs[DISK_TARGET], 5), live = open_source(specs[LIVE_TARGET], 5);
+    source disk = open_source(SHARDS_TARGET, 5), live = open_source(LM_TARGET, 5);
     batch a = batch_open(&disk, B), b = batch_open(&live, B);
     ck_assert_int_eq(live.dim.d_out, LM_TARGET_D);
     for (int split = 0; split < 2; split++) {

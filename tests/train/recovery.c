@@ -39,6 +39,8 @@ static const struct expected {
              {"abs_jumprelu", "target_l0", "3", 0.82},
              {"gated", "l1", "0.4", 0.79},
              {"p_anneal", "l1", "0.2", 0.83},
+             {"gba", "period", "10", 0.78}, /* biases move as often as the run is short */
+             {"topafa", NULL, NULL, 0.59}, /* it matches the input's norm: more features than d */
              {"vsae", NULL, NULL, 0.585}, /* nothing makes its codes sparse: any rotation does */
              {"", NULL, NULL, 0.84}};
 

@@ -198,15 +198,20 @@ static inline uint64_t rig_needs(const sae_spec *spec)
     return spec->variant->needs(opt, SAE_TRAIN) | spec->variant->needs(opt, SAE_EVAL);
 }
 
-/* A registered variant with n features and, where it has that option, k = 3. One that reads the
- * true dictionary has as many features as that. */
+/* What the rig's rows are made of, for variants that have the option: 3 atoms per row, all equally
+ * frequent. */
+static const char *const rig_facts[][2] = {{"k", "3"}, {"budget", "uniform"}};
+
+/* A registered variant with n features that knows these facts. One that reads the true dictionary
+ * has as many features as that. */
 static inline void rig_spec(const rig *r, sae_spec *spec, const sae_variant *v, int64_t n)
 {
     sae_err err = {0};
     ck_assert_ok(sae_spec_parse(spec, r->reg, SAE_KIND_VARIANT, v->name, &err), err);
     for (const sae_option *o = v->options; o->name; o++)
-        if (strcmp(o->name, "k") == 0)
-            ck_assert_ok(sae_opts_set(spec->opts, "k", "3", &err), err);
+        for (int i = 0; i < 2; i++)
+            if (strcmp(o->name, rig_facts[i][0]) == 0)
+                ck_assert_ok(sae_opts_set(spec->opts, rig_facts[i][0], rig_facts[i][1], &err), err);
     spec->n = rig_needs(spec) & SAE_NEED_TRUTH ? RIG_ATOMS : n;
     spec->n_per_d = 0;
 }

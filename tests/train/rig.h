@@ -18,13 +18,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    RIG_D = 16,
-    RIG_OUT = 11,
-    RIG_ATOMS = 24,
-    RIG_ACTIVE = 3,
-    RIG_STREAM = SAE_STREAM_SYNTHETIC + 40
-};
+enum { RIG_D = 16, RIG_OUT = 11, RIG_ATOMS = 24, RIG_ACTIVE = 3 };
+enum { RIG_STREAM = SAE_STREAM_SYNTHETIC + 40 };
 
 /* ---- the source ------------------------------------------------------------------------------ */
 

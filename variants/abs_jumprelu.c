@@ -51,6 +51,12 @@ static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape
     return stock_jump_backward(m, c, b, &j, t);
 }
 
+static int adapt(sae_model *m, const sae_ctx *c, const sae_batch *b, const sae_tape *t)
+{
+    (void)b, (void)t;
+    return stock_jump_adapt(m, c, &((const opt *)c->opt)->j);
+}
+
 static double flops(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode)
 {
     (void)o;
@@ -78,6 +84,7 @@ const sae_variant sae_variant_abs_jumprelu = {
     .decode = stock_decode,
     .check = stock_check,
     .backward = backward,
+    .adapt = adapt,
     .flops = flops,
     .tensor_flags = tensor_flags,
 };

@@ -34,12 +34,12 @@ static const sae_preset presets[] = {
      "dictionary_learning trainers/jumprelu.py"},
     {"saelens",
      "penalty=l0,theta=0.01,bandwidth=0.05,param=clamped,decoder=free,init_b_dec=zero", &lens_train,
-     "SAELens 6.48 saes/jumprelu_sae.py"},
+     "SAELens from 6.48 saes/jumprelu_sae.py"},
     {"saelens_log", "penalty=l0,theta=0.01,bandwidth=0.05,param=log,decoder=free,init_b_dec=zero",
      &lens_train, "SAELens up to 6.47"},
     {"saelens_tanh",
      "penalty=tanh,theta=0.01,bandwidth=0.05,param=clamped,decoder=free,init_b_dec=zero,"
-     "pre_act=3e-6", &lens_train, "SAELens 6.48, jumprelu_sparsity_loss_mode=tanh"},
+     "pre_act=3e-6", &lens_train, "SAELens from 6.48, jumprelu_sparsity_loss_mode=tanh"},
     {"batchtopk_repo",
      "penalty=l0,weight=0.004,theta=1,param=log_unscaled,window=post,centre=0,mse=element,"
      "init_b_dec=zero", &btk_train, "bartbussmann/BatchTopK sae.py; the coefficient is AbsTopK's"},
@@ -81,6 +81,12 @@ static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape
     return stock_jump_backward(m, c, b, &j, t);
 }
 
+static int adapt(sae_model *m, const sae_ctx *c, const sae_batch *b, const sae_tape *t)
+{
+    (void)b, (void)t;
+    return stock_jump_adapt(m, c, &((const opt *)c->opt)->j);
+}
+
 static double flops(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode)
 {
     (void)o;
@@ -109,6 +115,7 @@ const sae_variant sae_variant_jumprelu = {
     .decode = stock_decode,
     .check = stock_check,
     .backward = backward,
+    .adapt = adapt,
     .flops = flops,
     .saelens = &(const sae_saelens){.architecture = "jumprelu", .threshold = "theta",
                                     .param = "param", .centre = "centre"},

@@ -17,7 +17,7 @@ def levels(p, how):
     if how == "raw":
         theta = t
     elif how == "clamped":
-        theta = [v.relu() for v in t]
+        theta = [Num(max(v.v, 0), v.s, ((v, 1.0, 1.0),)) for v in t]
     elif how == "log":
         theta = [v.exp() for v in t]
     else:
@@ -77,9 +77,8 @@ def forward(p, case, mode):
     pull = Num(0)
     for j in range(N):
         if case["pre_act"] > 0 and case["tokens"] - case["last_fired"][j] >= case["dead"]:
-            clamped = theta[j] if theta[j].v > 0 or case["param"] == "raw" else Num(0)
-            clamped = Num(level[j], clamped.s, ((clamped, 1.0, 1.0),))
-            pull = pull + total((clamped - pre[r][j]) * weight[j] for r in range(B)
+            above = Num(level[j], theta[j].s, ((theta[j], 1.0, 1.0),))
+            pull = pull + total((above - pre[r][j]) * weight[j] for r in range(B)
                                 if (r, j) not in active)
     out["loss"].append(pull / B)
     mse = {"row": 1.0, "element": 1 / D}[case["mse"]]
@@ -123,7 +122,7 @@ def solve(number, case):
         "train": {"code": listing(t["code"]), "xhat": pairs(t["xhat"]), "loss": pairs([t["loss"]]),
                   "coef": pairs([t["coef"]]),
                   "grad": {k: grad_pairs(m) for k, m in p.items()}},
-        "after": {},
+        "after": {"theta": pairs([levels(p, "clamped")[0]])} if case["param"] == "clamped" else {},
         "eval": {"code": listing(forward(p, case, "eval")["code"])},
     }
 

@@ -218,8 +218,6 @@ static inline int stock_jump_theta_back(sae_model *m, const sae_ctx *c, const st
     }
     if (o->param == STOCK_JUMP_LOG)
         SAE_TRY(c->k->mul(c->dev, 1, cg, theta, g));
-    if (o->param == STOCK_JUMP_CLAMPED)
-        SAE_TRY(c->k->gate(c->dev, cg, theta, g));
     return stock_add(c, m->t[STOCK_JUMP].grad, 1, g.p, n);
 }
 
@@ -258,6 +256,16 @@ static inline int stock_jump_backward(sae_model *m, const sae_ctx *c, const sae_
         SAE_TRY(stock_add(c, mem.d.pull, t->coef[2] / (double)t->B, mem.sum, n));
     SAE_TRY(stock_jump_theta_back(m, c, j->o, t, per_entry, &mem));
     return stock_dense_close(m, c, b, t, &j->o->decoder, &mem.d);
+}
+
+/* param=clamped: what the optimiser moved below 0 returns to 0, from where its gradient can lift it
+ * again. */
+static inline int stock_jump_adapt(sae_model *m, const sae_ctx *c, const stock_jump_opt *o)
+{
+    sae_cmat theta = stock_w(m, STOCK_JUMP);
+    if (o->param != STOCK_JUMP_CLAMPED)
+        return SAE_OK;
+    return c->k->map(c->dev, SAE_FN_CLAMP, 0, HUGE_VAL, theta, stock_w_out(m, STOCK_JUMP));
 }
 
 #endif

@@ -54,7 +54,7 @@ typedef struct stock_jump_opt {
          "width of the window around theta whose entries move it (epsilon)"},                      \
         {"param", SAE_OPT_ENUM, 0, offsetof(T, m.param), STOCK_JUMP_RAW, 0,                        \
          STOCK_JUMP_LOG_UNSCALED, stock_jump_params, NULL, "1",                                    \
-         "the trained number is theta (as it is or clamped at 0) or its logarithm"},               \
+         "the trained number is theta (as it is or kept >= 0) or its logarithm"},               \
         {"window", SAE_OPT_ENUM, 0, offsetof(T, m.window), STOCK_JUMP_PRE, 0, STOCK_JUMP_POST,     \
          stock_jump_windows, NULL, "1",                                                            \
          "the penalty's window is around pre-activations or around codes"},                        \

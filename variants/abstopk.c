@@ -20,17 +20,22 @@ static const sae_option options[] = {
 static const sae_tensor_spec tensors[] = {STOCK_TENSORS(SAE_T_UNIT_ROWS), {0}};
 static const char *const losses[] = {"mse", "auxk", NULL};
 
+static const sae_train_defaults lens_train = {
+    .lr = 3e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip_norm = 1};
+
 static const sae_preset presets[] = {
     {"abstopk_paper", "mse=element,init_b_dec=zero,auxk_norm=mse,k_aux=512,dead=1000000", NULL,
      "arXiv 2510.00404 section 3 and appendix B, with AuxK so that large n survives"},
     {"abstopk_text", "mse=element,init_b_dec=zero,auxk=0", NULL,
      "arXiv 2510.00404 section 3 and appendix B, literally: no AuxK"},
+    {"saelens", "init_b_dec=zero,auxk=1,auxk_norm=mse,auxk_scale=1,dead=4096000", &lens_train,
+     "SAELens 6.54 saes/abstopk_sae.py"},
     {0},
 };
 
 static stock_sparse rule(const opt *o)
 {
-    stock_sparse s = {STOCK_ROWS, SAE_KEY_ABS, (double)o->k, 0, o->mse, &o->auxk};
+    stock_sparse s = {STOCK_ROWS, SAE_KEY_ABS, (double)o->k, 0, o->mse, &o->auxk, 0};
     return s;
 }
 

@@ -5,7 +5,7 @@
 
 typedef struct opt {
     double k;
-    int64_t mse;
+    int64_t mse, bias;
     stock_init_opt init;
     stock_auxk_opt auxk;
     stock_theta_opt theta;
@@ -15,6 +15,7 @@ static const sae_option options[] = {
     {"k", SAE_OPT_REAL, 0, offsetof(opt, k), 32, 0, 1e9, NULL, NULL, "1",
      "mean active features per row in training"},
     STOCK_MSE_OPTION(opt, mse),
+    STOCK_SPARSE_BIAS_OPTION(opt, bias),
     STOCK_INIT_OPTIONS(opt, init),
     STOCK_AUXK_OPTIONS(opt, auxk, 1.0 / 32, 1e7),
     STOCK_THETA_OPTIONS(opt, theta),
@@ -26,7 +27,8 @@ static const char *const losses[] = {"mse", "auxk", NULL};
 
 static const sae_preset presets[] = {
     {"abstopk_code",
-     "infer=batch,mse=element,init_b_dec=zero,auxk_norm=mse,auxk_detach=0,k_aux=512,dead=640", NULL,
+     "infer=batch,mse=element,bias=0,init_b_dec=zero,auxk_norm=mse,auxk_detach=0,k_aux=512,"
+     "dead=640", NULL,
      "the authors' class BatchAbsoluteKSAE; the run's norm is row_std, its batch 128"},
     {0},
 };
@@ -34,7 +36,7 @@ static const sae_preset presets[] = {
 static stock_sparse rule(const opt *o, enum sae_mode mode)
 {
     enum stock_how how = stock_theta_how(&o->theta, mode);
-    stock_sparse s = {how, SAE_KEY_ABS, o->k, 0, o->mse, &o->auxk};
+    stock_sparse s = {how, SAE_KEY_ABS, o->k, 0, o->mse, &o->auxk, !o->bias};
     return s;
 }
 

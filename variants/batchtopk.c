@@ -5,7 +5,7 @@
 
 typedef struct opt {
     double k;
-    int64_t mse;
+    int64_t mse, bias;
     stock_init_opt init;
     stock_auxk_opt auxk;
     stock_theta_opt theta;
@@ -15,6 +15,7 @@ static const sae_option options[] = {
     {"k", SAE_OPT_REAL, 0, offsetof(opt, k), 32, 0, 1e9, NULL, NULL, "1",
      "mean active features per row in training"},
     STOCK_MSE_OPTION(opt, mse),
+    STOCK_SPARSE_BIAS_OPTION(opt, bias),
     STOCK_INIT_OPTIONS(opt, init),
     STOCK_AUXK_OPTIONS(opt, auxk, 1.0 / 32, 1e7),
     STOCK_THETA_OPTIONS(opt, theta),
@@ -35,7 +36,8 @@ static const sae_preset presets[] = {
     {"dictionary_learning", "init_b_dec=median,theta_rate=0.001,theta_start=1001", NULL,
      "dictionary_learning trainers/batch_top_k.py"},
     {"batchtopk_repo",
-     "mse=element,init_b_dec=zero,auxk_norm=mse,auxk_detach=0,k_aux=512,dead=20480,infer=batch",
+     "mse=element,bias=0,init_b_dec=zero,auxk_norm=mse,auxk_detach=0,k_aux=512,dead=20480,"
+     "infer=batch",
      &repo_train, "bartbussmann/BatchTopK sae.py"},
     {0},
 };
@@ -43,7 +45,7 @@ static const sae_preset presets[] = {
 static stock_sparse rule(const opt *o, enum sae_mode mode)
 {
     enum stock_how how = stock_theta_how(&o->theta, mode);
-    stock_sparse s = {how, SAE_KEY_RELU, o->k, 0, o->mse, &o->auxk};
+    stock_sparse s = {how, SAE_KEY_RELU, o->k, 0, o->mse, &o->auxk, !o->bias};
     return s;
 }
 

@@ -81,7 +81,7 @@ static int by_column(const sae_ctx *c)
 /* Where selection is by feature, `how` gives the number of entries only. */
 static stock_sparse rule(const opt *o)
 {
-    stock_sparse s = {STOCK_FLAT, SAE_KEY_RELU, o->k, 0, o->mse, &o->auxk};
+    stock_sparse s = {STOCK_FLAT, SAE_KEY_RELU, o->k, 0, o->mse, &o->auxk, 0};
     return s;
 }
 

@@ -129,7 +129,7 @@ typedef struct memory {
 static stock_sparse rule(const opt *o, enum sae_mode mode)
 {
     enum stock_how how = stock_theta_how(&o->theta, mode);
-    stock_sparse s = {how, SAE_KEY_RELU, o->k, 0, o->mse, &o->auxk};
+    stock_sparse s = {how, SAE_KEY_RELU, o->k, 0, o->mse, &o->auxk, 0};
     return s;
 }
 

@@ -3,7 +3,7 @@
 #include <sae/stock_sparse.h>
 
 typedef struct opt {
-    int64_t k, mse;
+    int64_t k, mse, bias;
     stock_init_opt init;
     stock_auxk_opt auxk;
 } opt;
@@ -11,6 +11,7 @@ typedef struct opt {
 static const sae_option options[] = {
     {"k", SAE_OPT_INT, 0, offsetof(opt, k), 32, 0, 1e9, NULL, NULL, "1", "active features per row"},
     STOCK_MSE_OPTION(opt, mse),
+    STOCK_SPARSE_BIAS_OPTION(opt, bias),
     STOCK_INIT_OPTIONS(opt, init),
     STOCK_AUXK_OPTIONS(opt, auxk, 1.0 / 32, 1e7),
     {0},
@@ -21,24 +22,29 @@ static const char *const losses[] = {"mse", "auxk", NULL};
 
 static const sae_train_defaults openai_train = {
     .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 6.25e-10};
+static const sae_train_defaults lens_train = {
+    .lr = 3e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip_norm = 1};
+static const sae_train_defaults sparsify_train = {
+    .lr = 2e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .warmup = 1000, .decay = 1};
 static const sae_train_defaults btk_train = {
     .lr = 3e-4, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8};
 
 static const sae_preset presets[] = {
     {"openai", "mse=fvu,init_b_dec=median,k_aux=256", &openai_train, "openai/sparse_autoencoder"},
     {"dictionary_learning", "init_b_dec=median", NULL, "dictionary_learning trainers/top_k.py"},
-    {"saelens", "init_b_dec=zero,auxk=1,auxk_norm=mse,auxk_scale=1,dead=4096000", NULL,
-     "SAELens 6 saes/topk_sae.py"},
-    {"sparsify", "mse=fvu,auxk=0", NULL, "sparsify 1.3; its optimiser is not available"},
+    {"saelens", "init_b_dec=zero,auxk=1,auxk_norm=mse,auxk_scale=1,dead=4096000",
+     &lens_train, "SAELens 6 saes/topk_sae.py"},
+    {"sparsify", "mse=fvu,auxk=0", &sparsify_train, "sparsify 1.3 with optimizer=adam"},
     {"batchtopk_repo",
-     "mse=element,init_b_dec=zero,auxk_norm=mse,auxk_detach=0,k_aux=512,dead=20480", &btk_train,
+     "mse=element,bias=0,init_b_dec=zero,auxk_norm=mse,auxk_detach=0,k_aux=512,dead=20480",
+     &btk_train,
      "bartbussmann/BatchTopK sae.py"},
     {0},
 };
 
 static stock_sparse rule(const opt *o)
 {
-    stock_sparse s = {STOCK_ROWS, SAE_KEY_RELU, (double)o->k, 0, o->mse, &o->auxk};
+    stock_sparse s = {STOCK_ROWS, SAE_KEY_RELU, (double)o->k, 0, o->mse, &o->auxk, !o->bias};
     return s;
 }
 

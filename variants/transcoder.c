@@ -38,7 +38,7 @@ static const sae_preset presets[] = {
 
 static stock_sparse rule(const opt *o)
 {
-    stock_sparse s = {STOCK_ROWS, SAE_KEY_RELU, (double)o->k, 0, o->mse, &o->auxk};
+    stock_sparse s = {STOCK_ROWS, SAE_KEY_RELU, (double)o->k, 0, o->mse, &o->auxk, 0};
     return s;
 }
 

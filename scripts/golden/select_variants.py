@@ -204,6 +204,8 @@ def backward(p, case, t):
     for r in range(B):
         for i in range(D):
             g["b_dec"][0][i] = g["b_dec"][0][i] + dx[r][i]
+    if case.get("fixed_bias"):
+        g["b_enc"] = [[V(0)] * N]
     return g
 
 
@@ -285,6 +287,8 @@ CASES = [
      dict(AUX, variant="abstopk", how="rows", key="abs", k=2, mse="row")),
     ("batch_abstopk:k={k},theta_first={theta_first}" + SHARED,
      dict(AUX, **BATCH, variant="batch_abstopk", key="abs", mse="element", auxk_detach=0, k_aux=1)),
+    ("topk:k={k},bias=0" + SHARED,
+     dict(AUX, variant="topk", how="rows", key="relu", k=2, mse="element", fixed_bias=True)),
 ]
 
 

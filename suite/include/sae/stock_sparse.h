@@ -25,7 +25,15 @@ typedef struct stock_sparse {
     double theta; /* STOCK_THRESHOLD */
     int64_t mse;  /* STOCK_MSE_* */
     const stock_auxk_opt *auxk;
+    int fixed_bias; /* 1: b_enc stays as it is, without a gradient */
 } stock_sparse;
+
+/* Row of an option table that sets fixed_bias = !bias; T is the option struct, m its int64_t. */
+#define STOCK_SPARSE_BIAS_OPTION(T, m)                                                             \
+    {                                                                                              \
+        "bias", SAE_OPT_BOOL, 0, offsetof(T, m), 1, 0, 1, NULL, NULL, "1",                         \
+            "b_enc is trained; else it stays 0"                                                    \
+    }
 
 typedef struct stock_sparse_mem { /* in the scratch */
     stock_work w;
@@ -114,8 +122,11 @@ static inline int stock_sparse_losses(const sae_model *m, const sae_ctx *c, cons
 static inline int stock_sparse_forward(const sae_model *m, const sae_ctx *c, const sae_batch *b,
                                        const stock_sparse *s, sae_tape *t)
 {
-    SAE_TRY(stock_sparse_code(m, c, b, s, &t->code));
-    return stock_sparse_losses(m, c, b, s, t);
+    sae_model seen = *m;
+    if (c->hold_m && s->fixed_bias)
+        seen.t[STOCK_B_ENC] = c->hold_m->t[STOCK_B_ENC];
+    SAE_TRY(stock_sparse_code(&seen, c, b, s, &t->code));
+    return stock_sparse_losses(&seen, c, b, s, t);
 }
 
 /* alpha * *dx becomes the gradient of xhat. */
@@ -137,7 +148,8 @@ static inline int stock_sparse_backward(sae_model *m, const sae_ctx *c, const sa
                                         const stock_sparse *s, sae_tape *t)
 {
     sae_cmat dx;
-    return stock_sparse_back(m, c, b, s, t, &dx);
+    SAE_TRY(stock_sparse_back(m, c, b, s, t, &dx));
+    return s->fixed_bias ? stock_fill(c, m->t[STOCK_B_ENC].grad, m->dim.n, 0) : SAE_OK;
 }
 
 /* Floating-point operations of forward, and of backward in TRAIN: the encoder's product and the

@@ -24,7 +24,7 @@ static stock_jump rule(const void *o)
 
 static uint32_t tensor_flags(const void *o, const sae_tensor_spec *spec)
 {
-    return stock_decoder_flags(&((const opt *)o)->j.decoder, spec);
+    return stock_decoder_flags(((const opt *)o)->j.decoder.rows, spec);
 }
 
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,

@@ -155,7 +155,7 @@ static int column_code(const sae_model *m, const sae_ctx *c, const sae_batch *b,
     int random = c->mode == SAE_TRAIN && M < n && o->rounding == ROUND_RANDOM;
     sae_u4 bits = sae_philox(c->seed, SAE_STREAM_NOISE, b->row0, 0);
     stock_quota q = {.n = n, .M = M, .B = b->B};
-    sae_encoder e = stock_encoder(m, b);
+    sae_encoder e = stock_encoder(m, b, 1);
     sae_scores pre = {stock_cmat(t->pre, b->B, n), {NULL, b->B, n, n}, SAE_KEY_RELU};
     if (o->budget == BUDGET_ZIPF)
         q.weight = (const double *)m->t[STOCK_EXPECTED].w;
@@ -171,7 +171,7 @@ static int forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae
     stock_sparse s = rule_now(c);
     memory mem;
     layout(&s, &m->dim, b->B, c->mode, t->scratch, &mem);
-    sae_encoder e = stock_encoder(m, b);
+    sae_encoder e = stock_encoder(m, b, 1);
     if (by_column(c))
         SAE_TRY(column_code(m, c, b, &s, mem.quota, t));
     else if (c->mode == SAE_EVAL)

@@ -73,7 +73,7 @@ static stock_bump layout(const sae_dims *dim, int64_t B, enum sae_mode mode, voi
                          memory *mem)
 {
     stock_bump s = stock_bump_at(scratch);
-    stock_take_dense(&s, dim, B, mode, 2, &mem->d);
+    stock_take_dense(&s, dim, B, mode, 1, &mem->d);
     mem->gain = stock_take_real(&s, 1, dim->n);
     mem->level = stock_take_real(&s, 1, dim->n);
     if (mode == SAE_EVAL) {
@@ -90,7 +90,7 @@ static stock_bump layout(const sae_dims *dim, int64_t B, enum sae_mode mode, voi
 
 static uint32_t tensor_flags(const void *o, const sae_tensor_spec *spec)
 {
-    return stock_decoder_flags(&((const opt *)o)->decoder, spec);
+    return stock_decoder_flags(((const opt *)o)->decoder.rows, spec);
 }
 
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
@@ -98,8 +98,7 @@ static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mod
 {
     memory mem;
     (void)o;
-    stock_bump s = layout(dim, B, mode, NULL, &mem);
-    return stock_dense_workspace(&s, dim, B, mode, 1, out);
+    return stock_dense_workspace(layout(dim, B, mode, NULL, &mem), dim, B, mode, 1, out);
 }
 
 static int init(sae_model *m, const sae_ctx *c, const sae_batch *sample)
@@ -140,15 +139,7 @@ static int sparse_code(const sae_model *m, const sae_ctx *c, sae_encoder *e, sae
                        const memory *mem)
 {
     int64_t n = m->dim.n;
-    sae_real level[STOCK_CHUNK];
-    double wide[STOCK_CHUNK];
-    for (int64_t j = 0; j < n; j += STOCK_CHUNK) {
-        int64_t some = stock_some(n - j);
-        SAE_TRY(stock_get(c, level, mem->level + j, (size_t)some * sizeof *level));
-        for (int64_t i = 0; i < some; i++)
-            wide[i] = (double)level[i];
-        SAE_TRY(stock_put(c, mem->wide + j, wide, (size_t)some * sizeof *wide));
-    }
+    SAE_TRY(stock_widen(c, mem->wide, mem->level, n));
     SAE_TRY(c->k->scale(c->dev, e->w, mem->gain, NULL, stock_mat(mem->enc, n, m->dim.d_in)));
     e->w = stock_cmat(mem->enc, n, m->dim.d_in);
     e->bias = m->t[B_MAG].w;
@@ -162,13 +153,12 @@ static const sae_model *frozen(const sae_model *m, const sae_ctx *c)
     return c->hold_m && o->detach ? c->hold_m : m;
 }
 
-/* slab[1] = max(p, 0) of the slab; positive parts of the held tape stay so. */
-static int selected(const sae_ctx *c, const memory *mem, const stock_slab *s)
+/* work[0] = max(p, 0) of the slab; positive parts of the held tape stay so. */
+static int selected(const sae_ctx *c, const sae_tape *t, const memory *mem, stock_slab s)
 {
-    sae_cmat gate = s->pre;
-    if (c->hold)
-        gate.p = c->hold->pre + s->r0 * s->pre.cols;
-    return c->k->gate(c->dev, s->pre, gate, stock_slab_mat(&mem->d, s, 1));
+    sae_cmat gate = stock_slab_rows(s, c->hold ? c->hold->pre : t->pre);
+    return c->k->gate(c->dev, stock_slab_rows(s, t->pre), gate,
+                      stock_slab_mat(s, mem->d.work[0]));
 }
 
 /* Losses of the selecting path; err and sum stay for backward. */
@@ -178,15 +168,14 @@ static int select_losses(const sae_model *m, const sae_ctx *c, const sae_batch *
     int64_t B = b->B, n = m->dim.n, d = m->dim.d_out;
     const sae_model *fixed = frozen(m, c);
     sae_cmat err = stock_cmat(mem->err, B, d), sum = stock_cmat(mem->sum, 1, n);
-    stock_slab s;
+    stock_slab s = stock_slab_of(n, STOCK_DENSE_ROWS);
     SAE_TRY(stock_fill(c, mem->sum, n, 0));
-    for (int64_t r0 = 0; r0 < B; r0 += STOCK_SLAB) {
-        stock_slab_at(m, t, &mem->d, r0, &s);
-        SAE_TRY(selected(c, mem, &s));
-        sae_cmat g = stock_slab_cmat(&mem->d, &s, 1);
+    while (stock_slab_next(&s, B)) {
+        SAE_TRY(selected(c, t, mem, s));
+        sae_cmat g = stock_slab_cmat(s, mem->d.work[0]);
         SAE_TRY(c->k->col_sum(c->dev, g, 1, mem->sum));
         SAE_TRY(c->k->gemm(c->dev, 0, 0, 1, g, stock_w(fixed, STOCK_W_DEC), 0,
-                           stock_mat(mem->err + r0 * d, s.rows, d)));
+                           stock_mat(mem->err + s.r0 * d, s.rows, d)));
     }
     SAE_TRY(c->k->mul(c->dev, 1, sum, stock_cmat(mem->d.weight, 1, n), stock_mat(mem->sum, 1, n)));
     SAE_TRY(stock_mean_of(c, &mem->d, mem->sum, n, B, &t->loss[LOSS_L1]));
@@ -200,7 +189,7 @@ static int forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae
 {
     const opt *o = c->opt;
     memory mem;
-    sae_encoder e = stock_encoder(m, b);
+    sae_encoder e = stock_encoder(m, b, 1);
     layout(&m->dim, b->B, c->mode, t->scratch, &mem);
     SAE_TRY(path(m, c, &mem));
     for (int i = LOSS_L1; i <= LOSS_AUX; i++)
@@ -218,37 +207,37 @@ static int forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae
 }
 
 /* dz of the slab, the gradient of z, becomes that of p - b_enc through the measuring path. */
-static int measure_back(const sae_ctx *c, const memory *mem, const stock_slab *s)
+static int measure_back(const sae_ctx *c, const sae_tape *t, const memory *mem, stock_slab s)
 {
-    sae_cmat v = stock_slab_cmat(&mem->d, s, 1);
-    SAE_TRY(c->k->gate(c->dev, s->cdz, s->z, s->dz));
-    SAE_TRY(c->k->col_sum(c->dev, s->cdz, 1, mem->d_mag));
-    SAE_TRY(c->k->mul(c->dev, 1, s->cdz, s->z, stock_slab_mat(&mem->d, s, 1)));
-    SAE_TRY(c->k->col_sum(c->dev, v, 1, mem->d_r));
-    return c->k->scale(c->dev, s->cdz, NULL, mem->gain, s->dz);
+    sae_mat dz = stock_slab_mat(s, mem->d.dz);
+    sae_cmat cdz = stock_slab_cmat(s, mem->d.dz), z = stock_slab_rows(s, t->code.val);
+    SAE_TRY(c->k->gate(c->dev, cdz, z, dz));
+    SAE_TRY(c->k->col_sum(c->dev, cdz, 1, mem->d_mag));
+    SAE_TRY(c->k->mul(c->dev, 1, cdz, z, stock_slab_mat(s, mem->d.work[0])));
+    SAE_TRY(c->k->col_sum(c->dev, stock_slab_cmat(s, mem->d.work[0]), 1, mem->d_r));
+    return c->k->scale(c->dev, cdz, NULL, mem->gain, dz);
 }
 
 /* Adds the gradient of p through the selecting path; b_enc is in no other. */
 static int select_back(sae_model *m, const sae_ctx *c, const sae_tape *t, const memory *mem,
-                       const stock_slab *s)
+                       stock_slab s)
 {
     const opt *o = c->opt;
-    int64_t d = m->dim.d_out;
     sae_real alpha = stock_alpha(t->coef[LOSS_AUX], t->B);
-    sae_cmat err = stock_cmat(mem->err + s->r0 * d, s->rows, d);
-    sae_cmat v = stock_slab_cmat(&mem->d, s, 1);
-    sae_mat out = stock_slab_mat(&mem->d, s, 1);
+    sae_cmat err = stock_slab_part(s, stock_cmat(mem->err, t->B, m->dim.d_out));
+    sae_cmat v = stock_slab_cmat(s, mem->d.work[0]);
+    sae_mat out = stock_slab_mat(s, mem->d.work[0]);
     if (!o->detach) {
-        SAE_TRY(selected(c, mem, s));
+        SAE_TRY(selected(c, t, mem, s));
         SAE_TRY(c->k->gemm(c->dev, 1, 0, alpha, v, err, 1, stock_grad(m, STOCK_W_DEC)));
         SAE_TRY(c->k->col_sum(c->dev, err, alpha, m->t[STOCK_B_DEC].grad));
     }
     SAE_TRY(c->k->gemm(c->dev, 0, 1, alpha, err, stock_w(m, STOCK_W_DEC), 0, out));
     SAE_TRY(c->k->shift_rows(c->dev, v, (sae_real)(t->coef[LOSS_L1] / (double)t->B),
                              mem->d.weight, out));
-    SAE_TRY(c->k->gate(c->dev, v, s->pre, out));
+    SAE_TRY(c->k->gate(c->dev, v, stock_slab_rows(s, t->pre), out));
     SAE_TRY(c->k->col_sum(c->dev, v, 1, m->t[STOCK_B_ENC].grad));
-    return stock_add(c, s->dz.p, 1, v.p, v.rows * v.cols);
+    return stock_slab_add(c, s, mem->d.dz, 1, v.p);
 }
 
 /* b_mag and r_mag: where z is active, d z / d r = gain (p - b_enc) = z - b_mag. */
@@ -266,24 +255,24 @@ static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape
 {
     const opt *o = c->opt;
     memory mem;
-    stock_slab s;
     int64_t n = m->dim.n;
+    stock_slab s = stock_slab_of(n, STOCK_DENSE_ROWS);
     if (b->B == 0)
         return SAE_OK;
     layout(&m->dim, b->B, c->mode, t->scratch, &mem);
     SAE_TRY(stock_dense_open(m, c, b, 1, &mem.d));
     SAE_TRY(stock_fill(c, mem.d_mag, n, 0));
     SAE_TRY(stock_fill(c, mem.d_r, n, 0));
-    for (int64_t r0 = 0; r0 < b->B; r0 += STOCK_SLAB) {
-        SAE_TRY(stock_slab_open(m, c, t, &mem.d, r0, &s));
-        SAE_TRY(measure_back(c, &mem, &s));
-        SAE_TRY(select_back(m, c, t, &mem, &s));
-        SAE_TRY(stock_slab_close(m, c, &mem.d, &s));
+    while (stock_slab_next(&s, b->B)) {
+        SAE_TRY(stock_dense_dz(m, c, t, &mem.d, s));
+        SAE_TRY(measure_back(c, t, &mem, s));
+        SAE_TRY(select_back(m, c, t, &mem, s));
+        SAE_TRY(stock_dense_enc(m, c, &mem.d, s));
     }
     SAE_TRY(stock_add(c, mem.d.pull, t->coef[LOSS_L1] / (double)b->B, mem.sum, n));
     SAE_TRY(own_back(m, c, &mem));
     SAE_TRY(stock_dense_dec(m, c, t, &o->decoder, &mem.d));
-    return stock_b_dec_back(m, c, stock_resid(m, t), stock_alpha(t->coef[LOSS_MSE], b->B),
+    return stock_b_dec_back(m, c, stock_resid(m, t), stock_alpha(t->coef[LOSS_MSE], b->B), 1,
                             mem.d.w.dbe);
 }
 

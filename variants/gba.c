@@ -5,7 +5,7 @@
  */
 #include <sae/stock_init.h>
 #include <sae/stock_loss.h>
-#include <sae/stock_slab.h>
+#include <sae/stock_run.h>
 
 enum { ACT_GATE, ACT_RELU };
 enum { PRE_ZERO, PRE_MEAN, PRE_TRAIN };
@@ -80,7 +80,7 @@ typedef struct memory {
     uint64_t *count;  /* [n] */
     uint64_t *fired;  /* [n] not read */
     sae_real *shift;  /* [n] */
-    stock_slab slab;
+    stock_run run;
 } memory;
 
 static stock_bump layout(const sae_dims *dim, int64_t B, enum sae_mode mode, void *scratch,
@@ -94,7 +94,7 @@ static stock_bump layout(const sae_dims *dim, int64_t B, enum sae_mode mode, voi
     mem->count = (uint64_t *)stock_take(&s, dim->n, sizeof(uint64_t));
     mem->fired = (uint64_t *)stock_take(&s, dim->n, sizeof(uint64_t));
     mem->shift = stock_take_real(&s, 1, dim->n);
-    stock_take_slab(&s, dim, B, &mem->slab);
+    stock_take_run(&s, dim, B, &mem->run);
     return s;
 }
 
@@ -104,11 +104,7 @@ static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mod
     memory mem;
     (void)o;
     stock_bump s = layout(dim, B, mode, NULL, &mem);
-    int64_t guess = dim->n < 256 ? dim->n : 256;
-    out->scratch = s.used;
-    out->code_cap = s.overflow ? 0 : B * guess;
-    out->dense_code = out->dense_pre = 0;
-    return s.overflow ? SAE_ENOMEM : SAE_OK;
+    return stock_workspace(s, stock_most_entries(STOCK_GUESS, dim, B), 0, 0, out);
 }
 
 static int clear_statistics(sae_model *m, const sae_ctx *c)
@@ -154,7 +150,7 @@ static int active(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_
 {
     const opt *o = c->opt;
     const double *theta = m->t[THETA].w;
-    sae_encoder e = stock_encoder(m, b);
+    sae_encoder e = stock_encoder(m, b, 1);
     e.w = stock_w(m, STOCK_W_DEC);
     if (c->hold)
         return stock_hold_code(&e, &c->hold->code, z);
@@ -189,32 +185,32 @@ static int forward(const sae_model *model, const sae_ctx *c, const sae_batch *b,
 }
 
 /* One run of rows. With g = <resid, w> of an entry, its value a z has the gradient alpha g, so
- *     dw += alpha (a z resid + a g xc)     da += alpha (u + b_enc) g     dbe += alpha g. */
-static int slab_back(sae_model *m, const sae_ctx *c, const memory *mem, sae_cmat resid,
+ *     dw += alpha (a z resid + a g in)     da += alpha (u + b_enc) g     dbe += alpha g. */
+static int run_back(sae_model *m, const sae_ctx *c, const memory *mem, sae_cmat resid,
                      sae_real alpha)
 {
     const opt *o = c->opt;
-    const stock_slab *s = &mem->slab;
-    sae_csc csc = s->links.csc;
-    sae_cmat dx = stock_slab_rows(s, resid);
-    sae_cmat xc = stock_slab_rows(s, stock_cmat(mem->w.xc, resid.rows, m->dim.d_in));
+    const stock_run *run = &mem->run;
+    sae_csc csc = run->links.csc;
+    sae_cmat dx = stock_run_rows(run, resid);
+    sae_cmat in = stock_run_rows(run, mem->w.in);
     const sae_kernels *k = c->k;
     sae_cmat w = stock_w(m, STOCK_W_DEC);
     sae_mat dw = stock_grad(m, STOCK_W_DEC);
-    sae_real *g = s->links.dval;
-    int64_t nnz = s->part.nnz;
-    SAE_TRY(k->code_grad(c->dev, &s->part, dx, w, g));
-    SAE_TRY(k->code_transpose(c->dev, &s->part, &csc));
-    SAE_TRY(k->code_outer(c->dev, &csc, s->part.val, alpha, dx, dw));
+    sae_real *g = run->links.dval;
+    int64_t nnz = run->part.nnz;
+    SAE_TRY(k->code_grad(c->dev, &run->part, dx, w, g));
+    SAE_TRY(k->code_transpose(c->dev, &run->part, &csc));
+    SAE_TRY(k->code_outer(c->dev, &csc, run->part.val, alpha, dx, dw));
     SAE_TRY(k->code_col_sum(c->dev, &csc, g, alpha, mem->w.dbe));
     if (o->scale == SCALE_TRAIN) {
-        SAE_TRY(k->code_grad(c->dev, &s->part, xc, w, s->val));
-        SAE_TRY(k->mul(c->dev, 1, stock_cmat(s->val, 1, nnz), stock_cmat(g, 1, nnz),
-                       stock_mat(s->val, 1, nnz)));
-        SAE_TRY(k->code_col_sum(c->dev, &csc, s->val, alpha, m->t[SCALE].grad));
+        SAE_TRY(k->code_grad(c->dev, &run->part, in, w, run->val));
+        SAE_TRY(k->mul(c->dev, 1, stock_cmat(run->val, 1, nnz), stock_cmat(g, 1, nnz),
+                       stock_mat(run->val, 1, nnz)));
+        SAE_TRY(k->code_col_sum(c->dev, &csc, run->val, alpha, m->t[SCALE].grad));
     }
-    SAE_TRY(k->code_scale(c->dev, &s->part, g, NULL, m->t[SCALE].w, g));
-    return k->code_outer(c->dev, &csc, g, alpha, xc, dw);
+    SAE_TRY(k->code_scale(c->dev, &run->part, g, NULL, m->t[SCALE].w, g));
+    return k->code_outer(c->dev, &csc, g, alpha, in, dw);
 }
 
 /* What is summed over rows: da += b_enc dbe, and with a trained b_dec both of its paths. */
@@ -224,17 +220,15 @@ static int vectors_back(sae_model *m, const sae_ctx *c, sae_cmat dx, sae_real al
     const opt *o = c->opt;
     int64_t n = m->dim.n;
     sae_cmat dbe = stock_cmat(mem->w.dbe, 1, n);
-    sae_mat db = stock_grad(m, STOCK_B_DEC), da = stock_grad(m, SCALE);
     if (o->scale == SCALE_TRAIN) {
         SAE_TRY(c->k->mul(c->dev, 1, stock_w(m, STOCK_B_ENC), dbe, stock_mat(mem->shift, 1, n)));
-        SAE_TRY(c->k->shift_rows(c->dev, stock_cmat(da.p, 1, n), 1, mem->shift, da));
+        SAE_TRY(stock_add(c, m->t[SCALE].grad, 1, mem->shift, n));
     }
     if (o->b_pre != PRE_TRAIN)
         return SAE_OK;
     SAE_TRY(c->k->mul(c->dev, 1, stock_w(m, SCALE), dbe, stock_mat(mem->shift, 1, n)));
-    SAE_TRY(c->k->col_sum(c->dev, dx, alpha, db.p));
-    return c->k->gemm(c->dev, 0, 0, -1, stock_cmat(mem->shift, 1, n), stock_w(m, STOCK_W_DEC), 1,
-                      db);
+    SAE_TRY(c->k->col_sum(c->dev, dx, alpha, m->t[STOCK_B_DEC].grad));
+    return stock_shift_back(m, c, STOCK_W_DEC, 1, mem->shift);
 }
 
 static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
@@ -243,10 +237,10 @@ static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape
     sae_cmat dx = stock_resid(m, t);
     sae_real alpha = stock_alpha(t->coef[0], b->B);
     layout(&m->dim, b->B, c->mode, t->scratch, &mem);
-    SAE_TRY(stock_begin_back(m, c, b, &mem.w));
-    for (int64_t r = 0; r < b->B; r += mem.slab.part.B) {
-        SAE_TRY(stock_slab_at(c, &t->code, r, &mem.slab));
-        SAE_TRY(slab_back(m, c, &mem, dx, alpha));
+    SAE_TRY(stock_begin_back(m, c, b, 1, &mem.w));
+    for (int64_t r = 0; r < b->B; r += mem.run.part.B) {
+        SAE_TRY(stock_run_at(c, &t->code, r, &mem.run));
+        SAE_TRY(run_back(m, c, &mem, dx, alpha));
     }
     return vectors_back(m, c, dx, alpha, &mem);
 }

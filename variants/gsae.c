@@ -5,7 +5,6 @@
  * sparse as in TopK. Evaluation with sel=plain is TopK's fused kernel.
  */
 #include <sae/stock_auxk.h>
-#include <sae/stock_centre.h>
 #include <sae/stock_init.h>
 
 enum { SCORE_ADDITIVE, SCORE_PRODUCT, SCORE_SIGNED };
@@ -46,7 +45,7 @@ static const sae_option options[] = {
      "control: every training row gets the gradient of another row of its batch"},
     {"relu", SAE_OPT_BOOL, 0, offsetof(opt, relu), 1, 0, 1, NULL, NULL, "1",
      "only positive pre-activations can be selected"},
-    STOCK_CENTRE_OPTION(opt, pre_bias, 1),
+    STOCK_PRE_BIAS_OPTION(opt, pre_bias, 1),
     STOCK_MSE_OPTION(opt, mse),
     STOCK_INIT_OPTIONS(opt, init),
     STOCK_AUXK_OPTIONS(opt, auxk, 1.0 / 32, 1e7),
@@ -97,18 +96,11 @@ static uint64_t caps_for(const void *p)
            (o->shuffle ? SAE_CAP_BATCH_TRAIN : 0u);
 }
 
-/* Entries of B rows, or -1. */
-static int64_t capacity(const opt *o, const sae_dims *dim, int64_t B)
-{
-    int64_t k = o->k < dim->n ? o->k : dim->n;
-    return k > 0 && B > INT64_MAX / k ? -1 : B * k;
-}
-
 static stock_bump layout(const opt *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
                          void *scratch, memory *mem)
 {
     stock_bump at = stock_bump_at(scratch);
-    int64_t n = dim->n, cap = capacity(o, dim, B);
+    int64_t n = dim->n, cap = stock_most_entries(o->k, dim, B);
     *mem = (memory){.a = {.o = &o->auxk, .key = SAE_KEY_RELU, .loss = 1}};
     stock_take_work(&at, dim, B, mode, &mem->w);
     if (!with_gradient(o, mode))
@@ -122,28 +114,23 @@ static stock_bump layout(const opt *o, const sae_dims *dim, int64_t B, enum sae_
     mem->score = o->emit == EMIT_SCORE ? stock_take_real(&at, B, n) : mem->factor;
     if (mode == SAE_EVAL)
         return at;
-    if (o->emit == EMIT_SCORE) {
-        mem->kept.cap = cap;
-        mem->kept.rowptr = stock_take(&at, B + 1, sizeof(int64_t));
-        mem->kept.idx = stock_take(&at, cap, sizeof(int32_t));
-        mem->kept.val = stock_take_real(&at, cap, 1);
-    }
     stock_take_links(&at, n, cap, &mem->links);
+    if (o->emit == EMIT_SCORE) {
+        mem->kept = stock_take_code(&at, B, n, cap);
+        mem->links.factor = mem->kept.val;
+    }
     if (o->auxk.alpha > 0)
         stock_take_auxk(&at, dim, B, &mem->a);
     return at;
 }
 
-static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
+static int workspace(const void *opt_, const sae_dims *dim, int64_t B, enum sae_mode mode,
                      sae_workspace *out)
 {
+    const opt *o = opt_;
     memory mem;
-    stock_bump at = layout(o, dim, B, mode, NULL, &mem);
-    out->scratch = at.used;
-    out->code_cap = capacity(o, dim, B);
-    out->dense_code = 0;
-    out->dense_pre = with_gradient(o, mode);
-    return at.overflow || out->code_cap < 0 ? SAE_ENOMEM : SAE_OK;
+    return stock_workspace(layout(o, dim, B, mode, NULL, &mem), stock_most_entries(o->k, dim, B), 0,
+                           with_gradient(o, mode), out);
 }
 
 /* ---- gradient norms -------------------------------------------------------------------------- */
@@ -191,21 +178,6 @@ static int norm_statistics(const sae_ctx *c, const double *norm, int64_t B, doub
     return SAE_OK;
 }
 
-/* norm[r] = |g[r]|. */
-static int row_norms(const sae_ctx *c, sae_cmat g, double *norm)
-{
-    double chunk[STOCK_CHUNK];
-    SAE_TRY(c->k->row_dot(c->dev, g, g, norm));
-    for (int64_t r = 0; r < g.rows; r += STOCK_CHUNK) {
-        int64_t some = stock_some(g.rows - r);
-        SAE_TRY(stock_get(c, chunk, norm + r, (size_t)some * sizeof *chunk));
-        for (int64_t i = 0; i < some; i++)
-            chunk[i] = sqrt(chunk[i]);
-        SAE_TRY(stock_put(c, norm + r, chunk, (size_t)some * sizeof *chunk));
-    }
-    return SAE_OK;
-}
-
 /* A moving average in STATE i; 0 is "none yet". */
 static int average(sae_model *m, const sae_ctx *c, int i, double rate, double value)
 {
@@ -239,7 +211,7 @@ static int init(sae_model *m, const sae_ctx *c, const sae_batch *sample)
     if (rc >= 0)
         rc = stock_put(c, m->t[G_CUT].w, &zero, sizeof zero);
     if (rc >= 0)
-        rc = row_norms(c, stock_cmat(sample->g, sample->B, m->dim.d_in), norm);
+        rc = stock_row_norms(c, stock_cmat(sample->g, sample->B, m->dim.d_in), norm);
     if (rc >= 0)
         rc = learn_norms(m, c, norm, sample->B);
     c->be->release(c->dev, norm);
@@ -306,7 +278,7 @@ static int factors(const sae_model *m, const sae_ctx *c, const sae_batch *b, con
     sae_mat f = stock_mat(mem->factor, B, n);
     double weight = o->score == SCORE_ADDITIVE ? o->beta : o->score == SCORE_SIGNED ? -1 : 1;
     SAE_TRY(take_gradients(c, o, b, d, mem));
-    SAE_TRY(row_norms(c, g, mem->norm));
+    SAE_TRY(stock_row_norms(c, g, mem->norm));
     SAE_TRY(row_factors(m, c, o, B, mem));
     SAE_TRY(c->k->scale(c->dev, g, mem->by, NULL, stock_mat(mem->g, B, d)));
     SAE_TRY(c->k->gemm(c->dev, 0, 1, (sae_real)weight, g, stock_w(m, STOCK_W_DEC), 0, f));
@@ -354,7 +326,7 @@ static int forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae
 {
     const opt *o = c->opt;
     memory mem, held;
-    sae_encoder e = stock_centre_encoder(m, b, o->pre_bias);
+    sae_encoder e = stock_encoder(m, b, o->pre_bias);
     layout(o, &m->dim, b->B, c->mode, t->scratch, &mem);
     if (c->hold) {
         layout(o, &m->dim, b->B, c->mode, c->hold->scratch, &held);
@@ -375,43 +347,24 @@ static int forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae
 
 /* ---- backward -------------------------------------------------------------------------------- */
 
-/* stock_code_back where the code's values are factors times the encoder's. */
-static int scaled_code_back(sae_model *m, const sae_ctx *c, const sae_code *z, memory *mem,
-                            sae_cmat dx, sae_real alpha, sae_cmat xc)
-{
-    stock_links *l = &mem->links;
-    sae_cmat dval = stock_cmat(l->dval, 1, z->nnz);
-    SAE_TRY(c->k->code_grad(c->dev, z, dx, stock_w(m, STOCK_W_DEC), l->dval));
-    SAE_TRY(c->k->code_transpose(c->dev, z, &l->csc));
-    SAE_TRY(c->k->code_outer(c->dev, &l->csc, z->val, alpha, dx, stock_grad(m, STOCK_W_DEC)));
-    SAE_TRY(c->k->mul(c->dev, 1, dval, stock_cmat(mem->kept.val, 1, z->nnz),
-                      stock_mat(l->dval, 1, z->nnz)));
-    SAE_TRY(c->k->code_outer(c->dev, &l->csc, l->dval, alpha, xc, stock_grad(m, STOCK_W_ENC)));
-    return c->k->code_col_sum(c->dev, &l->csc, l->dval, alpha, mem->w.dbe);
-}
-
 static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
 {
     const opt *o = c->opt;
     memory mem;
     layout(o, &m->dim, b->B, c->mode, t->scratch, &mem);
-    sae_cmat dx = stock_resid(m, t), xc = stock_cmat(mem.w.xc, b->B, m->dim.d_in);
+    sae_cmat dx = stock_resid(m, t);
     sae_real alpha = stock_alpha(t->coef[0], b->B);
-    SAE_TRY(stock_centre_begin(m, c, b, o->pre_bias, &mem.w));
+    SAE_TRY(stock_begin_back(m, c, b, o->pre_bias, &mem.w));
     SAE_TRY(stock_auxk_back(m, c, t, &mem.w, &mem.a, &dx));
-    if (o->emit == EMIT_SCORE)
-        SAE_TRY(scaled_code_back(m, c, &t->code, &mem, dx, alpha, xc));
-    else
-        SAE_TRY(stock_code_back(m, c, &t->code, &mem.links, dx, alpha, xc, mem.w.dbe));
-    SAE_TRY(stock_centre_decoder(m, c, dx, alpha));
-    return stock_centre_head(m, c, STOCK_W_ENC, STOCK_B_ENC, o->pre_bias, mem.w.dbe);
+    SAE_TRY(stock_code_back(m, c, &t->code, &mem.links, dx, alpha, mem.w.in, mem.w.dbe));
+    return stock_bias_back(m, c, dx, alpha, o->pre_bias, mem.w.dbe);
 }
 
 /* TopK's, and the product of gradients and atoms. */
 static double flops(const void *p, const sae_dims *dim, int64_t B, enum sae_mode mode)
 {
     const opt *o = p;
-    double entries = (double)capacity(o, dim, B), d = (double)dim->d_in;
+    double entries = (double)stock_most_entries(o->k, dim, B), d = (double)dim->d_in;
     double dense = (double)B * (double)dim->n * (with_gradient(o, mode) ? 2 : 1);
     return 2 * d * (dense + entries * (mode == SAE_TRAIN ? 4 : 1));
 }

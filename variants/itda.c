@@ -72,10 +72,7 @@ static stock_bump layout(const opt *o, const sae_dims *dim, int64_t B, enum sae_
     s->hh = (double *)stock_take(&at, B, sizeof(double));
     s->xh = (double *)stock_take(&at, B, sizeof(double));
     s->cosine = (double *)stock_take(&at, B, sizeof(double));
-    s->one = (sae_code){.B = 1, .cap = entries};
-    s->one.rowptr = (int64_t *)stock_take(&at, 2, sizeof(int64_t));
-    s->one.idx = (int32_t *)stock_take(&at, entries, sizeof(int32_t));
-    s->one.val = stock_take_real(&at, entries, 1);
+    s->one = stock_take_code(&at, 1, full.n, entries);
     s->xhat = stock_take_real(&at, 1, dim->d_out);
     s->near = stock_take_real(&at, 1, full.n);
     return at;
@@ -114,8 +111,8 @@ static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mod
                      sae_workspace *out)
 {
     mem s;
-    return stock_dictionary_workspace(layout(o, dim, B, mode, NULL, &s),
-                                      stock_most_entries(((const opt *)o)->p.k, dim, B), out);
+    return stock_workspace(layout(o, dim, B, mode, NULL, &s),
+                           stock_most_entries(((const opt *)o)->p.k, dim, B), 0, 0, out);
 }
 
 /* ---- atoms ----------------------------------------------------------------------------------- */

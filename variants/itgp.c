@@ -55,8 +55,8 @@ static int workspace(const void *opt_, const sae_dims *dim, int64_t B, enum sae_
     const opt *o = opt_;
     mem s;
     (void)mode;
-    return stock_dictionary_workspace(layout(dim, B, NULL, &s),
-                                      stock_most_entries(o->p.k ? o->p.k : GUESS, dim, B), out);
+    return stock_workspace(layout(dim, B, NULL, &s),
+                           stock_most_entries(o->p.k ? o->p.k : GUESS, dim, B), 0, 0, out);
 }
 
 static int init(sae_model *m, const sae_ctx *c, const sae_batch *sample)

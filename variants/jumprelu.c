@@ -28,9 +28,9 @@ static const sae_train_defaults btk_train = {
     .lr = 3e-4, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8};
 
 static const sae_preset presets[] = {
-    {"saebench", "window=post,centre=0,init_b_dec=zero,weight=lin(0,1,0,5000)", NULL,
+    {"saebench", "window=post,pre_bias=0,init_b_dec=zero,weight=lin(0,1,0,5000)", NULL,
      "SAEBench's baselines: dictionary_learning_demo demo_config.py"},
-    {"dictionary_learning", "window=post,centre=0,init_b_dec=zero", &dl_train,
+    {"dictionary_learning", "window=post,pre_bias=0,init_b_dec=zero", &dl_train,
      "dictionary_learning trainers/jumprelu.py"},
     {"saelens",
      "penalty=l0,theta=0.01,bandwidth=0.05,param=clamped,decoder=free,init_b_dec=zero", &lens_train,
@@ -41,7 +41,7 @@ static const sae_preset presets[] = {
      "penalty=tanh,theta=0.01,bandwidth=0.05,param=clamped,decoder=free,init_b_dec=zero,"
      "pre_act=3e-6", &lens_train, "SAELens from 6.48, jumprelu_sparsity_loss_mode=tanh"},
     {"batchtopk_repo",
-     "penalty=l0,weight=0.004,theta=1,param=log_unscaled,window=post,centre=0,mse=element,"
+     "penalty=l0,weight=0.004,theta=1,param=log_unscaled,window=post,pre_bias=0,mse=element,"
      "init_b_dec=zero", &btk_train, "bartbussmann/BatchTopK sae.py; the coefficient is AbsTopK's"},
     {0},
 };
@@ -54,7 +54,7 @@ static stock_jump rule(const void *o)
 
 static uint32_t tensor_flags(const void *o, const sae_tensor_spec *spec)
 {
-    return stock_decoder_flags(&((const opt *)o)->j.decoder, spec);
+    return stock_decoder_flags(((const opt *)o)->j.decoder.rows, spec);
 }
 
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
@@ -118,7 +118,7 @@ const sae_variant sae_variant_jumprelu = {
     .adapt = adapt,
     .flops = flops,
     .saelens = &(const sae_saelens){.architecture = "jumprelu", .threshold = "theta",
-                                    .param = "param", .centre = "centre"},
+                                    .param = "param", .centre = "pre_bias"},
     .tensor_flags = tensor_flags,
     .presets = presets,
 };

@@ -78,8 +78,8 @@ static int workspace(const void *opt_, const sae_dims *dim, int64_t B, enum sae_
     const opt *o = opt_;
     mem s;
     int64_t per_row = by_nearest(o, mode) ? 1 : o->p.k;
-    return stock_dictionary_workspace(layout(dim, B, mode, NULL, &s),
-                                      stock_most_entries(per_row, dim, B), out);
+    return stock_workspace(layout(dim, B, mode, NULL, &s), stock_most_entries(per_row, dim, B), 0,
+                           0, out);
 }
 
 /* ---- codes ----------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include <sae/rng.h>
 #include <sae/stock_init.h>
 #include <sae/stock_sparse.h>
+
 #include <stdlib.h>
 
 enum { MOST_PREFIXES = 32 };
@@ -142,11 +143,7 @@ static stock_bump layout(const opt *o, const sae_dims *dim, int64_t B, enum sae_
     int64_t inner = o->random > 0 ? o->random : group_prefixes(o, dim->n, cut) - 1;
     if (mode == SAE_EVAL)
         return at;
-    sae_code slice = {.cap = cap};
-    slice.rowptr = (int64_t *)stock_take(&at, B + 1, sizeof(int64_t));
-    slice.idx = (int32_t *)stock_take(&at, cap, sizeof(int32_t));
-    slice.val = stock_take_real(&at, cap, 1);
-    mem->slice = slice;
+    mem->slice = stock_take_code(&at, B, dim->n, cap);
     mem->sum = stock_take_real(&at, B, d);
     mem->inner = stock_take_real(&at, B, d * inner);
     return at;
@@ -229,20 +226,19 @@ static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape
     int64_t cut[MOST_PREFIXES], d = m->dim.d_out, all = b->B * d;
     int G = step_prefixes(o, c, m->dim.n, cut);
     layout(o, &m->dim, b->B, c->mode, t->scratch, &mem);
-    sae_cmat dx = stock_resid(m, t), xc = stock_cmat(w->xc, b->B, m->dim.d_in);
+    sae_cmat dx = stock_resid(m, t);
     sae_real alpha = stock_alpha(t->coef[LOSS_MSE], b->B);
-    SAE_TRY(stock_begin_back(m, c, b, w));
+    SAE_TRY(stock_begin_back(m, c, b, 1, w));
     SAE_TRY(stock_auxk_back(m, c, t, w, &mem.sparse.a, &dx));
     SAE_TRY(c->be->copy(c->dev, mem.sum, dx.p, (size_t)all * sizeof(sae_real), SAE_COPY_D2D));
     dx = stock_cmat(mem.sum, b->B, d);
     for (int g = G - 1; g >= 0; g--) {
         SAE_TRY(c->k->code_slice(c->dev, &t->code, g ? cut[g - 1] : 0, cut[g], &mem.slice));
-        SAE_TRY(stock_code_back(m, c, &mem.slice, &mem.sparse.links, dx, alpha, xc, w->dbe));
+        SAE_TRY(stock_code_back(m, c, &mem.slice, &mem.sparse.links, dx, alpha, w->in, w->dbe));
         if (g > 0)
-            SAE_TRY(c->k->shift_rows(c->dev, stock_cmat(mem.sum, 1, all), 1,
-                                     mem.inner + (g - 1) * all, stock_mat(mem.sum, 1, all)));
+            SAE_TRY(stock_add(c, mem.sum, 1, mem.inner + (g - 1) * all, all));
     }
-    return stock_bias_back(m, c, dx, alpha, w->dbe);
+    return stock_bias_back(m, c, dx, alpha, 1, w->dbe);
 }
 
 static int adapt(sae_model *m, const sae_ctx *c, const sae_batch *b, const sae_tape *t)

@@ -22,7 +22,7 @@ static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mod
     stock_bump at = stock_bump_at(NULL);
     (void)mode;
     stock_take(&at, B, sizeof(double));
-    return stock_dictionary_workspace(at, stock_most_entries(((const opt *)o)->p.k, dim, B), out);
+    return stock_workspace(at, stock_most_entries(((const opt *)o)->p.k, dim, B), 0, 0, out);
 }
 
 /* W_dec = the first rows of the identity, as many as fit. */

@@ -42,8 +42,8 @@ static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mod
 {
     stock_pursuit_mem s;
     (void)mode;
-    return stock_dictionary_workspace(layout(dim, B, NULL, &s),
-                                      stock_most_entries(((const opt *)o)->p.k, dim, B), out);
+    return stock_workspace(layout(dim, B, NULL, &s),
+                           stock_most_entries(((const opt *)o)->p.k, dim, B), 0, 0, out);
 }
 
 static int init(sae_model *m, const sae_ctx *c, const sae_batch *sample)

@@ -44,8 +44,8 @@ static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mod
                      sae_workspace *out)
 {
     mem s;
-    return stock_dictionary_workspace(layout(dim, B, mode, NULL, &s),
-                                      stock_most_entries(((const opt *)o)->p.k, dim, B), out);
+    return stock_workspace(layout(dim, B, mode, NULL, &s),
+                           stock_most_entries(((const opt *)o)->p.k, dim, B), 0, 0, out);
 }
 
 /* Sums start at 0 as the host made them. */

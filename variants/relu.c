@@ -49,7 +49,7 @@ static stock_lp rule(const opt *o)
 
 static uint32_t tensor_flags(const void *o, const sae_tensor_spec *spec)
 {
-    return stock_decoder_flags(&((const opt *)o)->decoder, spec);
+    return stock_decoder_flags(((const opt *)o)->decoder.rows, spec);
 }
 
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,

@@ -6,7 +6,7 @@
  */
 #include <sae/stock_auxk.h>
 #include <sae/stock_init.h>
-#include <sae/stock_slab.h>
+#include <sae/stock_run.h>
 
 enum { LOSS_MSE, LOSS_AFA, LOSS_AUXK };
 
@@ -25,10 +25,8 @@ static const sae_option options[] = {
      "the loss compares what the selection does: |z_j W_dec[j]| over j with |x - b_dec|"},
     {"bias", SAE_OPT_BOOL, 0, offsetof(opt, bias), 0, 0, 1, NULL, NULL, "1",
      "b_enc is trained; else it stays 0"},
-    {"mse", SAE_OPT_ENUM, 0, offsetof(opt, mse), STOCK_MSE_ELEMENT, 0, STOCK_MSE_FVU,
-     stock_mse_names, NULL, "1", "reduction of the reconstruction loss: row, element, fvu"},
-    {"init_b_dec", SAE_OPT_ENUM, 0, offsetof(opt, init_b_dec), STOCK_BIAS_ZERO, 0, STOCK_BIAS_ZERO,
-     stock_bias_names, NULL, "1", "first b_dec: mean or geometric median of a batch, or 0"},
+    STOCK_MSE_OPTION_AS(opt, mse, STOCK_MSE_ELEMENT),
+    STOCK_BIAS_OPTION(opt, init_b_dec, STOCK_BIAS_ZERO),
     {"init_enc", SAE_OPT_REAL, 0, offsetof(opt, init_enc), 0, 0, 1e3, NULL, NULL, "1",
      "first W_enc = init_enc * W_dec; 0: sqrt(2 d / n)"},
     STOCK_AUXK_OPTIONS_AS(opt, auxk, 1.0 / 32, 512, 20480, STOCK_AUXK_MSE, 0),
@@ -49,12 +47,12 @@ static const sae_preset presets[] = {
 typedef struct memory {
     stock_work w;
     double *target; /* [B] norms of rows */
-    double *norm2;  /* [n] |W_dec[j]|^2 */
-    sae_real *norm; /* [n] |W_dec[j]| */
+    double *wide;   /* [n] |W_dec[j]| */
+    sae_real *norm; /* [n] the same */
     sae_real *unit; /* [n] 1 / |W_dec[j]|, 0 for a zero row */
     /* TRAIN */
     sae_real *pull; /* [B] gradient of afa on z, per z and per gradient of mse */
-    stock_slab slab;
+    stock_run run;
     stock_auxk a;
 } memory;
 
@@ -65,13 +63,13 @@ static stock_bump layout(const opt *o, const sae_dims *dim, int64_t B, enum sae_
     mem->a = (stock_auxk){.o = &o->auxk, .key = SAE_KEY_RELU, .loss = LOSS_AUXK};
     stock_take_work(&s, dim, B, mode, &mem->w);
     mem->target = (double *)stock_take(&s, B, sizeof(double));
-    mem->norm2 = (double *)stock_take(&s, dim->n, sizeof(double));
+    mem->wide = (double *)stock_take(&s, dim->n, sizeof(double));
     mem->norm = stock_take_real(&s, 1, dim->n);
     mem->unit = stock_take_real(&s, 1, dim->n);
     if (mode == SAE_EVAL)
         return s;
     mem->pull = stock_take_real(&s, B, 1);
-    stock_take_slab(&s, dim, B, &mem->slab);
+    stock_take_run(&s, dim, B, &mem->run);
     if (o->auxk.alpha > 0)
         stock_take_auxk(&s, dim, B, &mem->a);
     return s;
@@ -82,12 +80,7 @@ static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mod
 {
     memory mem;
     stock_bump s = layout(o, dim, B, mode, NULL, &mem);
-    int64_t guess = dim->n < 256 ? dim->n : 256;
-    out->scratch = s.used;
-    out->code_cap = s.overflow ? 0 : B * guess;
-    out->dense_code = 0;
-    out->dense_pre = 1;
-    return s.overflow ? SAE_ENOMEM : SAE_OK;
+    return stock_workspace(s, stock_most_entries(STOCK_GUESS, dim, B), 0, 1, out);
 }
 
 static int init(sae_model *m, const sae_ctx *c, const sae_batch *sample)
@@ -114,34 +107,24 @@ static sae_model detached(const sae_model *m, const sae_ctx *c)
 static int row_norms(const sae_ctx *c, sae_cmat x, const sae_real *shift, sae_real *room,
                      double *out)
 {
-    double chunk[STOCK_CHUNK];
-    if (shift) {
-        SAE_TRY(c->k->shift_rows(c->dev, x, -1, shift, stock_mat(room, x.rows, x.cols)));
-        x = stock_cmat(room, x.rows, x.cols);
-    }
-    SAE_TRY(c->k->row_dot(c->dev, x, x, out));
-    for (int64_t i = 0; i < x.rows; i += STOCK_CHUNK) {
-        int64_t some = stock_some(x.rows - i);
-        SAE_TRY(stock_get(c, chunk, out + i, (size_t)some * sizeof *chunk));
-        for (int64_t k = 0; k < some; k++)
-            chunk[k] = sqrt(chunk[k]);
-        SAE_TRY(stock_put(c, out + i, chunk, (size_t)some * sizeof *chunk));
-    }
-    return SAE_OK;
+    if (!shift)
+        return stock_row_norms(c, x, out);
+    SAE_TRY(c->k->shift_rows(c->dev, x, -1, shift, stock_mat(room, x.rows, x.cols)));
+    return stock_row_norms(c, stock_cmat(room, x.rows, x.cols), out);
 }
 
 /* Norms of the atoms of m. */
 static int atom_norms(const sae_model *m, const sae_ctx *c, const memory *mem)
 {
     sae_cmat dec = stock_w(m, STOCK_W_DEC);
-    double norm2[STOCK_CHUNK];
+    double wide[STOCK_CHUNK];
     sae_real norm[STOCK_CHUNK], unit[STOCK_CHUNK];
-    SAE_TRY(c->k->row_dot(c->dev, dec, dec, mem->norm2));
+    SAE_TRY(stock_row_norms(c, dec, mem->wide));
     for (int64_t j = 0; j < m->dim.n; j += STOCK_CHUNK) {
         int64_t some = stock_some(m->dim.n - j);
-        SAE_TRY(stock_get(c, norm2, mem->norm2 + j, (size_t)some * sizeof *norm2));
+        SAE_TRY(stock_get(c, wide, mem->wide + j, (size_t)some * sizeof *wide));
         for (int64_t i = 0; i < some; i++) {
-            norm[i] = (sae_real)sqrt(norm2[i]);
+            norm[i] = (sae_real)wide[i];
             unit[i] = norm[i] > 0 ? 1 / norm[i] : 0;
         }
         SAE_TRY(stock_put(c, mem->norm + j, norm, (size_t)some * sizeof *norm));
@@ -193,7 +176,7 @@ static int select_code(const sae_model *m, const sae_ctx *c, const sae_batch *b,
 {
     const opt *o = c->opt;
     sae_code *z = &t->code;
-    sae_encoder e = stock_encoder(m, b);
+    sae_encoder e = stock_encoder(m, b, 1);
     sae_mat scores = stock_mat(t->pre, b->B, m->dim.n);
     sae_cmat s = stock_cmat(t->pre, b->B, m->dim.n), same = stock_cmat(NULL, b->B, m->dim.n);
     sae_scores ranked = {s, same, SAE_KEY_RELU};
@@ -216,16 +199,16 @@ static int select_code(const sae_model *m, const sae_ctx *c, const sae_batch *b,
 static int code_square(const sae_ctx *c, const sae_tape *t, memory *mem)
 {
     const opt *o = c->opt;
-    stock_slab *s = &mem->slab;
-    for (int64_t r = 0; r < t->B; r += s->part.B) {
-        SAE_TRY(stock_slab_at(c, &t->code, r, s));
-        sae_mat square = stock_mat(s->val, 1, s->part.nnz);
-        sae_cmat f = stock_cmat(s->val, 1, s->part.nnz);
-        SAE_TRY(c->k->code_scale(c->dev, &s->part, s->part.val, NULL,
-                                 o->consistent ? mem->norm : NULL, s->val));
+    stock_run *run = &mem->run;
+    for (int64_t r = 0; r < t->B; r += run->part.B) {
+        SAE_TRY(stock_run_at(c, &t->code, r, run));
+        sae_mat square = stock_mat(run->val, 1, run->part.nnz);
+        sae_cmat f = stock_cmat(run->val, 1, run->part.nnz);
+        SAE_TRY(c->k->code_scale(c->dev, &run->part, run->part.val, NULL,
+                                 o->consistent ? mem->norm : NULL, run->val));
         SAE_TRY(c->k->mul(c->dev, 1, f, f, square));
-        s->part.val = s->val;
-        SAE_TRY(c->k->code_norms(c->dev, &s->part, NULL, mem->w.row + r));
+        run->part.val = run->val;
+        SAE_TRY(c->k->code_norms(c->dev, &run->part, NULL, mem->w.row + r));
     }
     return SAE_OK;
 }
@@ -284,25 +267,25 @@ static int forward(const sae_model *model, const sae_ctx *c, const sae_batch *b,
 
 /* ---- backward -------------------------------------------------------------------------------- */
 
-static int slab_back(sae_model *m, const sae_ctx *c, const memory *mem, sae_cmat resid,
+static int run_back(sae_model *m, const sae_ctx *c, const memory *mem, sae_cmat resid,
                      sae_real alpha)
 {
     const opt *o = c->opt;
-    const stock_slab *s = &mem->slab;
+    const stock_run *run = &mem->run;
     const sae_kernels *k = c->k;
-    sae_real *dval = s->links.dval;
-    sae_csc csc = s->links.csc;
-    int64_t nnz = s->part.nnz;
-    sae_cmat dx = stock_slab_rows(s, resid);
-    sae_cmat xc = stock_slab_rows(s, stock_cmat(mem->w.xc, resid.rows, m->dim.d_in));
+    sae_real *dval = run->links.dval;
+    sae_csc csc = run->links.csc;
+    sae_cmat dx = stock_run_rows(run, resid);
+    sae_cmat in = stock_run_rows(run, mem->w.in);
     const sae_real *norm = o->consistent ? mem->norm : NULL;
-    SAE_TRY(k->code_grad(c->dev, &s->part, dx, stock_w(m, STOCK_W_DEC), dval));
-    SAE_TRY(k->code_scale(c->dev, &s->part, s->part.val, mem->pull + s->row0, norm, s->val));
-    SAE_TRY(k->code_scale(c->dev, &s->part, s->val, NULL, norm, s->val));
-    SAE_TRY(k->shift_rows(c->dev, stock_cmat(dval, 1, nnz), 1, s->val, stock_mat(dval, 1, nnz)));
-    SAE_TRY(k->code_transpose(c->dev, &s->part, &csc));
-    SAE_TRY(k->code_outer(c->dev, &csc, s->part.val, alpha, dx, stock_grad(m, STOCK_W_DEC)));
-    SAE_TRY(k->code_outer(c->dev, &csc, dval, alpha, xc, stock_grad(m, STOCK_W_ENC)));
+    SAE_TRY(k->code_grad(c->dev, &run->part, dx, stock_w(m, STOCK_W_DEC), dval));
+    SAE_TRY(
+        k->code_scale(c->dev, &run->part, run->part.val, mem->pull + run->row0, norm, run->val));
+    SAE_TRY(k->code_scale(c->dev, &run->part, run->val, NULL, norm, run->val));
+    SAE_TRY(stock_add(c, dval, 1, run->val, run->part.nnz));
+    SAE_TRY(k->code_transpose(c->dev, &run->part, &csc));
+    SAE_TRY(k->code_outer(c->dev, &csc, run->part.val, alpha, dx, stock_grad(m, STOCK_W_DEC)));
+    SAE_TRY(k->code_outer(c->dev, &csc, dval, alpha, in, stock_grad(m, STOCK_W_ENC)));
     return k->code_col_sum(c->dev, &csc, dval, alpha, mem->w.dbe);
 }
 
@@ -313,13 +296,13 @@ static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape
     sae_cmat dx = stock_resid(m, t);
     sae_real alpha = stock_alpha(t->coef[LOSS_MSE], b->B);
     layout(o, &m->dim, b->B, c->mode, t->scratch, &mem);
-    SAE_TRY(stock_begin_back(m, c, b, &mem.w));
+    SAE_TRY(stock_begin_back(m, c, b, 1, &mem.w));
     SAE_TRY(stock_auxk_back(m, c, t, &mem.w, &mem.a, &dx));
-    for (int64_t r = 0; r < b->B; r += mem.slab.part.B) {
-        SAE_TRY(stock_slab_at(c, &t->code, r, &mem.slab));
-        SAE_TRY(slab_back(m, c, &mem, dx, alpha));
+    for (int64_t r = 0; r < b->B; r += mem.run.part.B) {
+        SAE_TRY(stock_run_at(c, &t->code, r, &mem.run));
+        SAE_TRY(run_back(m, c, &mem, dx, alpha));
     }
-    SAE_TRY(stock_bias_back(m, c, dx, alpha, mem.w.dbe));
+    SAE_TRY(stock_bias_back(m, c, dx, alpha, 1, mem.w.dbe));
     if (o->bias)
         return SAE_OK;
     return stock_fill(c, m->t[STOCK_B_ENC].grad, m->dim.n, 0); /* b_enc has no gradient */

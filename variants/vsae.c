@@ -1,5 +1,5 @@
 /* variants/vsae.c - a variational autoencoder with a wide code and no selection (vsae.md). */
-#include <sae/stock_vsae_back.h>
+#include <sae/stock_vsae_backward.h>
 
 typedef struct opt {
     stock_vsae_opt vsae;
@@ -29,7 +29,7 @@ static uint64_t caps_for(const void *o)
 
 static uint32_t tensor_flags(const void *o, const sae_tensor_spec *spec)
 {
-    return stock_vsae_flags(&((const opt *)o)->vsae, spec);
+    return stock_decoder_flags(((const opt *)o)->vsae.decoder, spec);
 }
 
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,

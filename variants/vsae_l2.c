@@ -1,6 +1,6 @@
 /* variants/vsae_l2.c - TopK with an L2 penalty on all pre-TopK activations: the variational SAE as
  * its preprint evaluated it (vsae_l2.md). */
-#include <sae/stock_vsae_back.h>
+#include <sae/stock_vsae_backward.h>
 
 typedef struct opt {
     int64_t k;
@@ -27,7 +27,7 @@ static const sae_preset presets[] = {
     {"october", "beta=0.5,auxk=0.5,dead=1000", NULL, "the same preset in the code of October 2025"},
     {"gelu_sweep", "k=256,beta=1,auxk=0.03125", NULL, "the sweep over beta on gelu-1l"},
     {"topk_baseline",
-     "beta=0,auxk=0.03125,pre_bias=1,init_b_dec=median,atom_norm=unit,init_norm=1", &baseline_train,
+     "beta=0,auxk=0.03125,pre_bias=1,init_b_dec=median,decoder=unit,init_norm=1", &baseline_train,
      "the preprint's TopK baseline"},
     {0},
 };
@@ -46,7 +46,7 @@ static uint64_t caps_for(const void *o)
 
 static uint32_t tensor_flags(const void *o, const sae_tensor_spec *spec)
 {
-    return stock_vsae_flags(&((const opt *)o)->vsae, spec);
+    return stock_decoder_flags(((const opt *)o)->vsae.decoder, spec);
 }
 
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,

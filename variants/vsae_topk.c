@@ -1,6 +1,6 @@
 /* variants/vsae_topk.c - TopK of noisy activations with a KL penalty on their distribution
  * (vsae_topk.md). */
-#include <sae/stock_vsae_back.h>
+#include <sae/stock_vsae_backward.h>
 
 typedef struct opt {
     int64_t k, kl;
@@ -51,7 +51,7 @@ static uint64_t caps_for(const void *o)
 
 static uint32_t tensor_flags(const void *o, const sae_tensor_spec *spec)
 {
-    return stock_vsae_flags(&((const opt *)o)->vsae, spec);
+    return stock_decoder_flags(((const opt *)o)->vsae.decoder, spec);
 }
 
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,

@@ -35,7 +35,7 @@ def forward(p, case, mode):
     eps, two_sided = case["bandwidth"], case["variant"] == "abs_jumprelu"
     theta, level = levels(p, case["param"])
     x = case["x"]
-    shift = p["b_dec"][0] if case["centre"] else [Num(0)] * D
+    shift = p["b_dec"][0] if case["pre_bias"] else [Num(0)] * D
     pre = [[total((num(x[r][i]) - shift[i]) * p["W_enc"][j][i] for i in range(D)) + p["b_enc"][0][j]
             for j in range(N)] for r in range(B)]
     score = abs if two_sided else (lambda v: v)
@@ -87,21 +87,21 @@ def forward(p, case, mode):
 
 
 BASE = dict(variant="jumprelu", penalty="l0", weight=0.25, target_l0=2, bandwidth=1, param="raw",
-            window="pre", centre=1, decoder="unit", mse="row", tanh_scale=0.5, pre_act=0, dead=100,
+            window="pre", pre_bias=1, decoder="unit", mse="row", tanh_scale=0.5, pre_act=0, dead=100,
             tokens=1000, last_fired=[1000, 10, 996, 900, 1000, 20, 904, 903])
 CASES = [
     BASE,
-    dict(BASE, penalty="target", window="post", centre=0, mse="element"),
+    dict(BASE, penalty="target", window="post", pre_bias=0, mse="element"),
     dict(BASE, penalty="target", target_l0=5, param="log", bandwidth=0.75),
     dict(BASE, penalty="tanh", param="clamped", decoder="free", pre_act=0.125, bandwidth=2),
     dict(BASE, penalty="tanh", param="log", pre_act=0.5, bandwidth=0.5, tanh_scale=0.25),
-    dict(BASE, param="log_unscaled", window="post", centre=0, pre_act=0.25, decoder="free"),
+    dict(BASE, param="log_unscaled", window="post", pre_bias=0, pre_act=0.25, decoder="free"),
     dict(BASE, variant="abs_jumprelu"),
-    dict(BASE, variant="abs_jumprelu", penalty="target", param="log", centre=0, bandwidth=0.75),
+    dict(BASE, variant="abs_jumprelu", penalty="target", param="log", pre_bias=0, bandwidth=0.75),
     dict(BASE, variant="abs_jumprelu", penalty="target", target_l0=3, window="post", param="clamped",
          bandwidth=2, mse="element"),
 ]
-SPEC = ["penalty", "weight", "target_l0", "bandwidth", "param", "window", "centre", "decoder", "mse"]
+SPEC = ["penalty", "weight", "target_l0", "bandwidth", "param", "window", "pre_bias", "decoder", "mse"]
 ONE_SIDED = ["tanh_scale", "pre_act", "dead"]
 
 

@@ -169,7 +169,7 @@ def solve(number, spec, changes):
     p = {name: numbers(m) for name, m in plain.items()}
     code, xhat, loss, coef = step(p, c, spec)
     grad(total(w.detach() * v for w, v in zip(coef, loss)))
-    unit = ["W_dec"] if "atom_norm=unit" in spec else []
+    unit = ["W_dec"] if "decoder=unit" in spec else []
     return {"spec": spec, "x": c["x"], "row0": ROW0, "step": c["step"], "steps": 30,
             "tensors": plain, "tokens": c["tokens"], "last_fired": c["last_fired"],
             "train": {"code": active(code), "xhat": pairs(xhat), "loss": pairs([loss]),
@@ -180,7 +180,7 @@ def solve(number, spec, changes):
 AUX = "auxk=0.03125,k_aux=2,dead=100"
 CASES = [
     ("vsae_l2:k=2,beta=0.5," + AUX, {"alpha": 1 / 32}),
-    ("vsae_l2:k=3,beta=0.25,relu_mu=0,pre_bias=1,atom_norm=unit," + AUX,
+    ("vsae_l2:k=3,beta=0.25,relu_mu=0,pre_bias=1,decoder=unit," + AUX,
      {"k": 3, "beta": 0.25, "relu": 0, "pre_bias": 1, "alpha": 1 / 32, "wide": 8, "step": 2}),
     ("vsae_topk:k=3,beta=0.5", {"k": 3, "var": "learned", "step": 5}),
     ("vsae_topk:k=2,beta=0.5,kl=masked,relu_mu=0," + AUX,

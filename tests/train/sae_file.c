@@ -268,9 +268,9 @@ START_TEST(saelens_follows_options)
     static const char *const cases[][4] = {
         {"jumprelu", "param", "log", "jumprelu"},
         {"jumprelu", "param", "log", "jumprelu:param=log"},
-        {"jumprelu", "centre", "0", "jumprelu"},
-        {"jumprelu", "centre", "0", "jumprelu:centre=0"},
-        {"jumprelu", "centre", "1", "jumprelu:centre=0"},
+        {"jumprelu", "pre_bias", "0", "jumprelu"},
+        {"jumprelu", "pre_bias", "0", "jumprelu:pre_bias=0"},
+        {"jumprelu", "pre_bias", "1", "jumprelu:pre_bias=0"},
         {"relu", "shrink", "0.25", "relu"},
         {"relu", "shrink", "0", "relu:shrink=0.25"},
         {"relu", "decoder", "free", "relu"},

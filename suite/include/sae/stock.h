@@ -1,13 +1,12 @@
-/* sae/stock.h - parts that variants are composed of: memory, encoding, reconstruction, backward.
+/* sae/stock.h - parts that variants are composed of: tensors and views, backend memory, scratch.
  *
  * Inline functions over ctx->k. A variant calls the parts it wants and keeps the control flow;
- * nothing here knows a variant. The parts fit the model
+ * nothing here knows a variant. variants/README.md lists the companions stock_*.h. Most of them fit
+ * the model
  *
  *     pre = (x - b_dec) W_enc^T + b_enc    z = select(pre)    xhat = z W_dec + b_dec
  *
- * and a tensor table that begins with STOCK_TENSORS; with a target of its own a variant reads x as
- * it is. Companions: stock_init.h (initialisation), stock_loss.h (reconstruction), stock_auxk.h
- * (dead-feature loss), stock_sparse.h (the select-then-decode family).
+ * and a tensor table that begins with STOCK_TENSORS.
  *
  * All data pointers are backend memory and are touched by kernels and copies only. The exception is
  * ctx->hold: gradient checks run on a backend that shares memory with the host, so the parts that
@@ -21,6 +20,8 @@
 
 #include "fail.h"
 #include "variant.h"
+
+#include <math.h>
 
 /* ---- tensors and views ----------------------------------------------------------------------- */
 
@@ -114,6 +115,57 @@ static inline int stock_fill(const sae_ctx *c, sae_real *dst, int64_t n, sae_rea
     return SAE_OK;
 }
 
+/* ---- vectors --------------------------------------------------------------------------------- */
+
+/* y[0..n) += alpha * x[0..n). */
+static inline int stock_add(const sae_ctx *c, sae_real *y, double alpha, const sae_real *x,
+                            int64_t n)
+{
+    return c->k->shift_rows(c->dev, stock_cmat(y, 1, n), (sae_real)alpha, x, stock_mat(y, 1, n));
+}
+
+/* dst[0..n) = src[0..n) in double. */
+static inline int stock_widen(const sae_ctx *c, double *dst, const sae_real *src, int64_t n)
+{
+    sae_real thin[STOCK_CHUNK];
+    double wide[STOCK_CHUNK];
+    for (int64_t i = 0; i < n; i += STOCK_CHUNK) {
+        int64_t some = stock_some(n - i);
+        SAE_TRY(stock_get(c, thin, src + i, (size_t)some * sizeof *thin));
+        for (int64_t k = 0; k < some; k++)
+            wide[k] = (double)thin[k];
+        SAE_TRY(stock_put(c, dst + i, wide, (size_t)some * sizeof *wide));
+    }
+    return SAE_OK;
+}
+
+/* out[r] = |x[r]|. */
+static inline int stock_row_norms(const sae_ctx *c, sae_cmat x, double *out)
+{
+    double chunk[STOCK_CHUNK];
+    SAE_TRY(c->k->row_dot(c->dev, x, x, out));
+    for (int64_t r = 0; r < x.rows; r += STOCK_CHUNK) {
+        int64_t some = stock_some(x.rows - r);
+        SAE_TRY(stock_get(c, chunk, out + r, (size_t)some * sizeof *chunk));
+        for (int64_t i = 0; i < some; i++)
+            chunk[i] = sqrt(chunk[i]);
+        SAE_TRY(stock_put(c, out + r, chunk, (size_t)some * sizeof *chunk));
+    }
+    return SAE_OK;
+}
+
+/* Mean of v[0..n), 0 for n == 0. */
+static inline int stock_mean(const sae_ctx *c, int64_t n, const double *v, double *out)
+{
+    *out = 0;
+    SAE_TRY(c->k->sum(c->dev, n, v, out));
+    if (n > 0)
+        *out /= (double)n;
+    return SAE_OK;
+}
+
+/* ---- scratch --------------------------------------------------------------------------------- */
+
 /* Lays out tape.scratch. With base NULL it only measures; a variant runs the same layout function
  * for workspace() and for use, so that both agree. */
 typedef struct stock_bump {
@@ -146,151 +198,39 @@ static inline sae_real *stock_take_real(stock_bump *s, int64_t rows, int64_t col
     return s->overflow ? NULL : (sae_real *)stock_take(s, rows * cols, sizeof(sae_real));
 }
 
-/* ---- encoder and held decisions -------------------------------------------------------------- */
-
-/* b_dec where the encoder subtracts it from its input, else NULL. */
-static inline const sae_real *stock_pre_bias(const sae_model *m)
+/* Entries of codes with at most k per row; -1 when not countable. */
+static inline int64_t stock_most_entries(int64_t k, const sae_dims *dim, int64_t B)
 {
-    return m->v->needs(m->opt, SAE_EVAL) & SAE_NEED_TARGET
-               ? NULL
-               : (const sae_real *)m->t[STOCK_B_DEC].w;
+    int64_t per_row = k < dim->n ? k : dim->n;
+    return per_row > 0 && B > INT64_MAX / per_row ? -1 : B * per_row;
 }
 
-static inline sae_encoder stock_encoder(const sae_model *m, const sae_batch *b)
+enum { STOCK_GUESS = 256 }; /* first guess of the entries of a row that n alone bounds */
+
+/* A sparse code with room for cap entries of B rows. */
+static inline sae_code stock_take_code(stock_bump *s, int64_t B, int64_t n, int64_t cap)
 {
-    sae_encoder e;
-    e.x = stock_cmat(b->x, b->B, m->dim.d_in);
-    e.shift = stock_pre_bias(m);
-    e.w = stock_w(m, STOCK_W_ENC);
-    e.bias = (const sae_real *)m->t[STOCK_B_ENC].w;
-    e.subset = NULL;
-    e.m = 0;
-    return e;
+    sae_code z;
+    z.B = B;
+    z.n = n;
+    z.nnz = z.nan = 0;
+    z.cap = cap;
+    z.dense = 0;
+    z.rowptr = (int64_t *)stock_take(s, B < INT64_MAX ? B + 1 : -1, sizeof(int64_t));
+    z.idx = (int32_t *)stock_take(s, cap, sizeof(int32_t));
+    z.val = stock_take_real(s, cap, 1);
+    return z;
 }
 
-/* z gets the entries that `held` lists, with values from the encoder: the function whose derivative
- * backward computes when every selection is a constant. Needs host memory (see above). */
-static inline int stock_hold_code(const sae_encoder *e, const sae_code *held, sae_code *z)
+/* What workspace() answers: the scratch is laid out up to `at`; entries of codes, or -1. */
+static inline int stock_workspace(stock_bump at, int64_t entries, int dense_code, int dense_pre,
+                                  sae_workspace *out)
 {
-    z->B = held->B;
-    z->n = held->n;
-    z->nnz = held->nnz;
-    z->nan = 0;
-    z->dense = 0;
-    if (z->cap < held->nnz)
-        return SAE_ECAPACITY;
-    z->rowptr[0] = 0;
-    for (int64_t r = 0; r < held->B; r++) {
-        z->rowptr[r + 1] = held->rowptr[r + 1];
-        for (int64_t i = held->rowptr[r]; i < held->rowptr[r + 1]; i++) {
-            int32_t j = held->idx[i];
-            sae_real pre = e->bias[j];
-            for (int64_t k = 0; k < e->x.cols; k++) {
-                sae_real shift = e->shift ? e->shift[k] : 0;
-                pre += (e->x.p[r * e->x.ld + k] - shift) * e->w.p[j * e->w.ld + k];
-            }
-            z->idx[i] = j;
-            z->val[i] = pre;
-        }
-    }
-    return SAE_OK;
-}
-
-/* ---- reconstruction -------------------------------------------------------------------------- */
-
-/* xhat = z W_dec + b_dec: the `decode` method of every model with SAE_CAP_LINEAR_DEC. */
-static inline int stock_decode(const sae_model *m, const sae_ctx *c, const sae_code *z,
-                               sae_mat xhat)
-{
-    return c->k->code_decode(c->dev, z, stock_w(m, STOCK_W_DEC),
-                             (const sae_real *)m->t[STOCK_B_DEC].w, xhat);
-}
-
-/* Mean of v[0..n), 0 for n == 0. */
-static inline int stock_mean(const sae_ctx *c, int64_t n, const double *v, double *out)
-{
-    *out = 0;
-    SAE_TRY(c->k->sum(c->dev, n, v, out));
-    if (n > 0)
-        *out /= (double)n;
-    return SAE_OK;
-}
-
-/* ---- backward of sparse codes ---------------------------------------------------------------- */
-
-/* What the backward pass of one sparse code works in. */
-typedef struct stock_links {
-    sae_csc csc;
-    sae_real *dval;         /* [cap] gradient of the listed values */
-    const sae_real *weight; /* [n] listed value = weight[j] * encoder's output; NULL: 1 */
-} stock_links;
-
-static inline void stock_take_csc(stock_bump *s, int64_t n, int64_t cap, sae_csc *out)
-{
-    out->n = n;
-    out->nnz = 0;
-    out->cap = cap;
-    out->colptr = (int64_t *)stock_take(s, n < INT64_MAX ? n + 1 : -1, sizeof(int64_t));
-    out->row = (int32_t *)stock_take(s, cap, sizeof(int32_t));
-    out->pos = (int64_t *)stock_take(s, cap, sizeof(int64_t));
-}
-
-static inline void stock_take_links(stock_bump *s, int64_t n, int64_t cap, stock_links *out)
-{
-    stock_take_csc(s, n, cap, &out->csc);
-    out->dval = stock_take_real(s, cap, 1);
-    out->weight = NULL;
-}
-
-/* With alpha * dx the gradient of the loss with respect to z W_dec, add the gradients that flow
- * through the listed entries of z to W_dec (unless it is STATE) and W_enc, and their sum over rows
- * to dbe [n], the gradient of the encoder's output (alpha folded in). xc [B x d_in]: what the
- * encoder reads, a centred copy rather than x with a rank-one correction, which cancels and loses
- * the digits that matter when the mean of x dominates; the copy costs B d. */
-static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code *z, stock_links *l,
-                                  sae_cmat dx, sae_real alpha, sae_cmat xc, sae_real *dbe)
-{
-    if (z->nnz > l->csc.cap)
-        return SAE_RECORD(c->err, SAE_ECAPACITY, "a code of %lld entries, scratch for %lld",
-                          (long long)z->nnz, (long long)l->csc.cap);
-    SAE_TRY(c->k->code_grad(c->dev, z, dx, stock_w(m, STOCK_W_DEC), l->dval));
-    SAE_TRY(c->k->code_transpose(c->dev, z, &l->csc));
-    if (m->t[STOCK_W_DEC].spec->role == SAE_PARAM)
-        SAE_TRY(c->k->code_outer(c->dev, &l->csc, z->val, alpha, dx, stock_grad(m, STOCK_W_DEC)));
-    if (l->weight)
-        SAE_TRY(c->k->code_scale(c->dev, z, l->dval, NULL, l->weight, l->dval));
-    SAE_TRY(c->k->code_outer(c->dev, &l->csc, l->dval, alpha, xc, stock_grad(m, STOCK_W_ENC)));
-    return c->k->code_col_sum(c->dev, &l->csc, l->dval, alpha, dbe);
-}
-
-/* b_dec, once per step. It has two paths: the decoder (alpha sum_r dx[r]) and the centring, if any,
- * of the encoder's input (-dbe W_enc, dbe the gradient of the products with W_enc, summed over
- * rows). */
-static inline int stock_b_dec_back(sae_model *m, const sae_ctx *c, sae_cmat dx, sae_real alpha,
-                                   const sae_real *dbe)
-{
-    sae_mat db_dec = stock_grad(m, STOCK_B_DEC);
-    SAE_TRY(c->k->col_sum(c->dev, dx, alpha, db_dec.p));
-    if (!stock_pre_bias(m))
-        return SAE_OK;
-    return c->k->gemm(c->dev, 0, 0, -1, stock_cmat(dbe, 1, m->dim.n), stock_w(m, STOCK_W_ENC), 1,
-                      db_dec);
-}
-
-/* Both biases, once per step: b_enc += dbe, and b_dec. */
-static inline int stock_bias_back(sae_model *m, const sae_ctx *c, sae_cmat dx, sae_real alpha,
-                                  const sae_real *dbe)
-{
-    sae_mat db_enc = stock_grad(m, STOCK_B_ENC);
-    sae_cmat old = stock_cmat(db_enc.p, 1, m->dim.n);
-    SAE_TRY(c->k->shift_rows(c->dev, old, 1, dbe, db_enc));
-    return stock_b_dec_back(m, c, dx, alpha, dbe);
-}
-
-/* 2 coef / B: the factor between tape.resid and the gradient of coef * mse; 0 for B == 0. */
-static inline sae_real stock_alpha(double coef, int64_t B)
-{
-    return B > 0 ? (sae_real)(2 * coef / (double)B) : 0;
+    out->scratch = at.used;
+    out->code_cap = entries;
+    out->dense_code = dense_code;
+    out->dense_pre = dense_pre;
+    return at.overflow || entries < 0 ? SAE_ENOMEM : SAE_OK;
 }
 
 #endif

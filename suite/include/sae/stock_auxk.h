@@ -81,20 +81,13 @@ static inline int64_t stock_auxk_k(const stock_auxk_opt *o, const sae_dims *dim)
 /* Memory for a, whose o is set. */
 static inline void stock_take_auxk(stock_bump *s, const sae_dims *dim, int64_t B, stock_auxk *a)
 {
-    int64_t k = stock_auxk_k(a->o, dim), cap = k > 0 && B > INT64_MAX / k ? -1 : B * k;
+    int64_t cap = stock_most_entries(stock_auxk_k(a->o, dim), dim, B);
     a->head = (stock_auxk_head *)stock_take(s, 1, sizeof(stock_auxk_head));
     a->dead = (int32_t *)stock_take(s, dim->n, sizeof(int32_t));
     a->fired = (uint64_t *)stock_take(s, dim->n, sizeof(uint64_t));
     a->count = (uint64_t *)stock_take(s, dim->n, sizeof(uint64_t));
     a->weight = stock_take_real(s, 1, dim->n);
-    a->z.B = B;
-    a->z.n = dim->n;
-    a->z.nnz = a->z.nan = 0;
-    a->z.cap = cap;
-    a->z.dense = 0;
-    a->z.rowptr = (int64_t *)stock_take(s, B + 1, sizeof(int64_t));
-    a->z.idx = (int32_t *)stock_take(s, cap, sizeof(int32_t));
-    a->z.val = stock_take_real(s, cap, 1);
+    a->z = stock_take_code(s, B, dim->n, cap);
     stock_take_links(s, dim->n, cap, &a->links);
     a->err = stock_take_real(s, B, dim->d_out);
     a->dx = a->o->detach ? NULL : stock_take_real(s, B, dim->d_out);
@@ -161,7 +154,7 @@ static inline int stock_auxk_select(const sae_model *m, const sae_ctx *c, const 
                                     const sae_tape *t, stock_auxk *a, const stock_auxk *held,
                                     stock_auxk_head *head)
 {
-    sae_encoder e = a->enc ? *a->enc : stock_encoder(m, b);
+    sae_encoder e = a->enc ? *a->enc : stock_encoder(m, b, 1);
     if (held) {
         sae_code support = held->z;
         *head = *held->head;
@@ -184,7 +177,7 @@ static inline int stock_auxk_loss(const sae_model *m, const sae_ctx *c, const sa
                                   const stock_auxk *held)
 {
     stock_auxk_head head = {0, 0};
-    int64_t d = m->dim.d_out, all = b->B * d;
+    int64_t d = m->dim.d_out;
     const sae_real *target = c->hold && a->o->detach ? c->hold->resid : t->resid;
     t->loss[a->loss] = t->coef[a->loss] = 0;
     if (a->o->alpha > 0)
@@ -197,8 +190,7 @@ static inline int stock_auxk_loss(const sae_model *m, const sae_ctx *c, const sa
     sae_cmat err = stock_cmat(a->err, b->B, d);
     SAE_TRY(c->k->code_decode(c->dev, &a->z, stock_w(m, STOCK_W_DEC), a->bias,
                               stock_mat(a->err, b->B, d)));
-    SAE_TRY(c->k->shift_rows(c->dev, stock_cmat(a->err, 1, all), 1, target,
-                             stock_mat(a->err, 1, all)));
+    SAE_TRY(stock_add(c, a->err, 1, target, b->B * d));
     SAE_TRY(c->k->row_dot(c->dev, err, err, w->row));
     SAE_TRY(stock_mean(c, b->B, w->row, &t->loss[a->loss]));
     return stock_auxk_coef(m, c, t, a->o, w, head.dead, &t->coef[a->loss]);
@@ -224,7 +216,7 @@ static inline int stock_auxk_back(sae_model *m, const sae_ctx *c, const sae_tape
     }
     return stock_code_back(m, c, &a->z, &a->links, stock_cmat(a->err, t->B, d),
                            stock_alpha(t->coef[a->loss], t->B),
-                           stock_cmat(w->xc, t->B, m->dim.d_in), w->dbe);
+                           w->in, w->dbe);
 }
 
 #endif

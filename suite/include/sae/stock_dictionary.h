@@ -4,7 +4,7 @@
  *                                z = the k largest of (x - b_dec) W_dec^T, for orthonormal atoms
  *
  * There is no encoder and no PARAM tensor: init, adapt and finalize write W_dec and b_dec. The
- * tensor table begins with STOCK_DICTIONARY_TENSORS. Loss 0 is "mse" (stock.h), coefficient 1.
+ * tensor table begins with STOCK_DICTIONARY_TENSORS. Loss 0 is "mse" (stock_loss.h), coefficient 1.
  */
 #ifndef SAE_STOCK_DICTIONARY_H
 #define SAE_STOCK_DICTIONARY_H
@@ -57,22 +57,6 @@ static inline int stock_dictionary_loss(const sae_model *m, const sae_ctx *c, co
 {
     t->coef[0] = 1;
     return stock_reconstruct(m, c, b, t, row, &t->loss[0]);
-}
-
-/* Entries of codes with at most k per row; -1 when not countable. */
-static inline int64_t stock_most_entries(int64_t k, const sae_dims *dim, int64_t B)
-{
-    int64_t per_row = k < dim->n ? k : dim->n;
-    return per_row > 0 && B > INT64_MAX / per_row ? -1 : B * per_row;
-}
-
-/* What workspace() answers when the scratch is laid out up to `at`. */
-static inline int stock_dictionary_workspace(stock_bump at, int64_t entries, sae_workspace *out)
-{
-    out->scratch = at.used;
-    out->code_cap = entries;
-    out->dense_code = out->dense_pre = 0;
-    return at.overflow || entries < 0 ? SAE_ENOMEM : SAE_OK;
 }
 
 /* ---- codes by pursuit ------------------------------------------------------------------------ */

@@ -23,10 +23,16 @@ typedef struct stock_init_opt {
     double enc_scale;
 } stock_init_opt;
 
-/* Rows of an option table; T is the option struct, m its stock_init_opt member. */
+/* One row of an option table; T is the option struct, m an int64_t member. */
+#define STOCK_BIAS_OPTION(T, m, def)                                                               \
+    {                                                                                              \
+        "init_b_dec", SAE_OPT_ENUM, 0, offsetof(T, m), (def), 0, STOCK_BIAS_ZERO,                  \
+            stock_bias_names, NULL, "1", "first b_dec: mean or geometric median of a batch, or 0"  \
+    }
+
+/* That row and the encoder's; m is a stock_init_opt member. */
 #define STOCK_INIT_OPTIONS(T, m)                                                                   \
-    {"init_b_dec", SAE_OPT_ENUM, 0, offsetof(T, m.b_dec), STOCK_BIAS_MEAN, 0, STOCK_BIAS_ZERO,     \
-     stock_bias_names, NULL, "1", "first b_dec: mean or geometric median of a batch, or 0"},       \
+    STOCK_BIAS_OPTION(T, m.b_dec, STOCK_BIAS_MEAN),                                                \
     {                                                                                              \
         "init_enc", SAE_OPT_REAL, 0, offsetof(T, m.enc_scale), 1, 0, 1e3, NULL, NULL, "1",         \
             "first W_enc = init_enc * W_dec"                                                       \

@@ -35,16 +35,15 @@ static inline int stock_jump_count(const sae_ctx *c, const sae_code *z, const st
 static inline int stock_jump_tanh(const sae_model *m, const sae_ctx *c, const stock_jump_opt *o,
                                   const sae_tape *t, const stock_jump_mem *mem, double *loss)
 {
-    stock_slab s;
     int64_t n = m->dim.n;
+    stock_slab s = stock_slab_of(n, STOCK_DENSE_ROWS);
     SAE_TRY(stock_fill(c, mem->sum, n, 0));
     SAE_TRY(stock_fill(c, mem->col, n, 0));
     SAE_TRY(stock_add(c, mem->col, o->tanh_scale, mem->d.weight, n));
-    for (int64_t r0 = 0; r0 < t->B; r0 += STOCK_SLAB) {
-        stock_slab_at(m, t, &mem->d, r0, &s);
-        sae_mat v = stock_slab_mat(&mem->d, &s, 1);
-        sae_cmat cv = stock_slab_cmat(&mem->d, &s, 1);
-        SAE_TRY(c->k->scale(c->dev, s.z, NULL, mem->col, v));
+    while (stock_slab_next(&s, t->B)) {
+        sae_mat v = stock_slab_mat(s, mem->d.work[0]);
+        sae_cmat cv = stock_slab_cmat(s, mem->d.work[0]);
+        SAE_TRY(c->k->scale(c->dev, stock_slab_rows(s, t->code.val), NULL, mem->col, v));
         SAE_TRY(c->k->map(c->dev, SAE_FN_TANH, 0, 0, cv, v));
         SAE_TRY(c->k->col_sum(c->dev, cv, 1, mem->sum));
     }
@@ -52,20 +51,20 @@ static inline int stock_jump_tanh(const sae_model *m, const sae_ctx *c, const st
 }
 
 static inline int stock_jump_tanh_slab(const sae_ctx *c, const stock_jump_opt *o, const sae_tape *t,
-                                       const stock_jump_mem *mem, const stock_slab *s)
+                                       const stock_jump_mem *mem, stock_slab s)
 {
-    sae_mat v = stock_slab_mat(&mem->d, s, 1);
-    sae_cmat cv = stock_slab_cmat(&mem->d, s, 1);
+    sae_mat v = stock_slab_mat(s, mem->d.work[0]);
+    sae_cmat cv = stock_slab_cmat(s, mem->d.work[0]), z = stock_slab_rows(s, t->code.val);
     double slope = t->coef[1] / (double)t->B;
-    SAE_TRY(c->k->scale(c->dev, s->z, NULL, mem->col, v));
+    SAE_TRY(c->k->scale(c->dev, z, NULL, mem->col, v));
     SAE_TRY(c->k->map(c->dev, SAE_FN_TANH, 0, 0, cv, v));
     SAE_TRY(c->k->mul(c->dev, -1, cv, cv, v));
     SAE_TRY(c->k->shift_rows(c->dev, cv, 1, mem->d.ones, v));
     SAE_TRY(c->k->scale(c->dev, cv, NULL, mem->col, v));
-    SAE_TRY(stock_add(c, s->dz.p, slope, cv.p, cv.rows * cv.cols));
+    SAE_TRY(stock_slab_add(c, s, mem->d.dz, slope, cv.p));
     if (o->decoder.rows == STOCK_DECODER_UNIT)
         return SAE_OK;
-    SAE_TRY(c->k->mul(c->dev, (sae_real)slope, cv, s->z, v));
+    SAE_TRY(c->k->mul(c->dev, (sae_real)slope, cv, z, v));
     return c->k->col_sum(c->dev, cv, 1, mem->d.pull);
 }
 
@@ -92,24 +91,24 @@ static inline int stock_jump_dead(const sae_ctx *c, const stock_jump_opt *o, int
 static inline int stock_jump_pre_act(const sae_model *m, const sae_ctx *c, const stock_jump_opt *o,
                                      const sae_tape *t, const stock_jump_mem *mem, double *loss)
 {
-    stock_slab s;
     int64_t n = m->dim.n;
+    stock_slab s = stock_slab_of(n, STOCK_DENSE_ROWS);
     const sae_real *code = c->hold ? c->hold->code.val : t->code.val;
     SAE_TRY(stock_jump_dead(c, o, n, mem));
     SAE_TRY(stock_fill(c, mem->sum, n, 0));
-    for (int64_t r0 = 0; r0 < t->B; r0 += STOCK_SLAB) {
-        stock_slab_at(m, t, &mem->d, r0, &s);
-        SAE_TRY(c->k->shift_rows(c->dev, s.pre, -1, mem->level, s.dz));
-        SAE_TRY(c->k->scale(c->dev, s.cdz, NULL, mem->dead, s.dz));
-        SAE_TRY(c->k->gate(c->dev, s.cdz, stock_cmat(code + r0 * n, s.rows, n),
-                           stock_slab_mat(&mem->d, &s, 1)));
-        SAE_TRY(stock_add(c, s.dz.p, -1, mem->d.slab[1], s.rows * n));
-        SAE_TRY(c->k->col_sum(c->dev, s.cdz, -1, mem->sum));
+    while (stock_slab_next(&s, t->B)) {
+        sae_mat off = stock_slab_mat(s, mem->d.dz), active = stock_slab_mat(s, mem->d.work[0]);
+        sae_cmat coff = stock_slab_cmat(s, mem->d.dz);
+        SAE_TRY(c->k->shift_rows(c->dev, stock_slab_rows(s, t->pre), -1, mem->level, off));
+        SAE_TRY(c->k->scale(c->dev, coff, NULL, mem->dead, off));
+        SAE_TRY(c->k->gate(c->dev, coff, stock_slab_rows(s, code), active));
+        SAE_TRY(stock_slab_add(c, s, off.p, -1, active.p));
+        SAE_TRY(c->k->col_sum(c->dev, coff, -1, mem->sum));
     }
     return stock_mean_of(c, &mem->d, mem->sum, n, t->B, loss);
 }
 
-static inline int stock_jump_penalties_of(const sae_model *m, const sae_ctx *c,
+static inline int stock_jump_losses(const sae_model *m, const sae_ctx *c,
                                           const stock_jump_opt *o, sae_tape *t,
                                           stock_jump_mem *mem)
 {
@@ -134,55 +133,57 @@ static inline int stock_jump_forward(const sae_model *m, const sae_ctx *c, const
     SAE_TRY(stock_jump_code(m, c, b, j, t, &mem));
     SAE_TRY(stock_mse(m, c, b, t, j->o->mse, &mem.d.w));
     t->loss[1] = t->coef[1] = t->loss[2] = t->coef[2] = 0;
-    return c->mode == SAE_EVAL ? SAE_OK : stock_jump_penalties_of(m, c, j->o, t, &mem);
+    return c->mode == SAE_EVAL ? SAE_OK : stock_jump_losses(m, c, j->o, t, &mem);
 }
 
 /* ---- backward -------------------------------------------------------------------------------- */
 
-/* near_grad += sum over the window of s dz, dz being the gradient of z. */
-static inline int stock_jump_near_grad(const sae_ctx *c, const stock_jump *j,
-                                       const stock_jump_mem *mem, const stock_slab *s)
+/* near_grad += sum over the window of sign(pre) dz, dz being the gradient of z. */
+static inline int stock_jump_near_grad(const sae_ctx *c, const stock_jump *j, const sae_tape *t,
+                                       const stock_jump_mem *mem, stock_slab s)
 {
-    sae_mat v = stock_slab_mat(&mem->d, s, 1);
-    sae_cmat cv = stock_slab_cmat(&mem->d, s, 1), score;
-    SAE_TRY(stock_jump_score(c, j, s->pre, v, &score));
+    sae_mat v = stock_slab_mat(s, mem->d.work[0]);
+    sae_cmat cv = stock_slab_cmat(s, mem->d.work[0]), pre = stock_slab_rows(s, t->pre), score;
+    SAE_TRY(stock_jump_score(c, j, pre, v, &score));
     SAE_TRY(c->k->shift_rows(c->dev, score, -1, mem->theta, v));
-    SAE_TRY(c->k->window(c->dev, s->cdz, cv, j->o->bandwidth / 2, v));
+    SAE_TRY(c->k->window(c->dev, stock_slab_cmat(s, mem->d.dz), cv, j->o->bandwidth / 2, v));
     if (j->key == SAE_KEY_ABS) {
-        sae_mat sign = stock_slab_mat(&mem->d, s, 2);
-        SAE_TRY(c->k->map(c->dev, SAE_FN_SIGN, 0, 0, s->pre, sign));
-        SAE_TRY(c->k->mul(c->dev, 1, cv, stock_slab_cmat(&mem->d, s, 2), v));
+        sae_real *sign = mem->d.work[1];
+        SAE_TRY(c->k->map(c->dev, SAE_FN_SIGN, 0, 0, pre, stock_slab_mat(s, sign)));
+        SAE_TRY(stock_slab_mul(c, s, v.p, sign));
     }
     return c->k->col_sum(c->dev, cv, 1, mem->near_grad);
 }
 
 /* near += entries in the penalty's window; dz is overwritten. */
-static inline int stock_jump_near(const sae_ctx *c, const stock_jump *j, const stock_jump_mem *mem,
-                                  const stock_slab *s)
+static inline int stock_jump_near(const sae_ctx *c, const stock_jump *j, const sae_tape *t,
+                                  const stock_jump_mem *mem, stock_slab s)
 {
-    sae_mat v = stock_slab_mat(&mem->d, s, 1);
-    sae_cmat cv = stock_slab_cmat(&mem->d, s, 1), score;
-    SAE_TRY(stock_jump_score(c, j, j->o->window == STOCK_JUMP_POST ? s->z : s->pre, v, &score));
+    sae_mat v = stock_slab_mat(s, mem->d.work[0]), one = stock_slab_mat(s, mem->d.dz);
+    sae_cmat cv = stock_slab_cmat(s, mem->d.work[0]), cone = stock_slab_cmat(s, mem->d.dz), score;
+    const sae_real *of = j->o->window == STOCK_JUMP_POST ? t->code.val : t->pre;
+    SAE_TRY(stock_jump_score(c, j, stock_slab_rows(s, of), v, &score));
     SAE_TRY(c->k->shift_rows(c->dev, score, -1, mem->theta, v));
-    SAE_TRY(c->k->map(c->dev, SAE_FN_CLAMP, 1, 1, cv, s->dz));
-    SAE_TRY(c->k->window(c->dev, s->cdz, cv, j->o->bandwidth / 2, s->dz));
-    return c->k->col_sum(c->dev, s->cdz, 1, mem->near);
+    SAE_TRY(c->k->map(c->dev, SAE_FN_CLAMP, 1, 1, cv, one));
+    SAE_TRY(c->k->window(c->dev, cone, cv, j->o->bandwidth / 2, one));
+    return c->k->col_sum(c->dev, cone, 1, mem->near);
 }
 
 /* dz passes where z is active, and dead features are pulled towards their threshold elsewhere. */
 static inline int stock_jump_gate(const sae_ctx *c, const stock_jump *j, const sae_tape *t,
-                                  const stock_jump_mem *mem, const stock_slab *s)
+                                  const stock_jump_mem *mem, stock_slab s)
 {
-    sae_cmat active;
+    sae_mat dz = stock_slab_mat(s, mem->d.dz), v = stock_slab_mat(s, mem->d.work[0]);
+    sae_cmat cdz = stock_slab_cmat(s, mem->d.dz), active;
     sae_real slope = (sae_real)(t->coef[2] / (double)t->B);
-    SAE_TRY(stock_jump_score(c, j, s->z, stock_slab_mat(&mem->d, s, 1), &active));
+    SAE_TRY(stock_jump_score(c, j, stock_slab_rows(s, t->code.val), v, &active));
     if (!(t->coef[2] > 0))
-        return c->k->gate(c->dev, s->cdz, active, s->dz);
-    SAE_TRY(c->k->shift_rows(c->dev, s->cdz, slope, mem->dead, s->dz));
-    SAE_TRY(c->k->gate(c->dev, s->cdz, active, s->dz));
-    SAE_TRY(c->k->shift_rows(c->dev, s->cdz, -slope, mem->dead, s->dz));
-    SAE_TRY(c->k->map(c->dev, SAE_FN_SIGN, 0, 0, active, stock_slab_mat(&mem->d, s, 1)));
-    return c->k->col_sum(c->dev, stock_slab_cmat(&mem->d, s, 1), 1, mem->active);
+        return c->k->gate(c->dev, cdz, active, dz);
+    SAE_TRY(c->k->shift_rows(c->dev, cdz, slope, mem->dead, dz));
+    SAE_TRY(c->k->gate(c->dev, cdz, active, dz));
+    SAE_TRY(c->k->shift_rows(c->dev, cdz, -slope, mem->dead, dz));
+    SAE_TRY(c->k->map(c->dev, SAE_FN_SIGN, 0, 0, active, v));
+    return c->k->col_sum(c->dev, stock_slab_cmat(s, v.p), 1, mem->active);
 }
 
 /* What the penalty's derivative with respect to the number of active entries is. */
@@ -223,39 +224,38 @@ static inline int stock_jump_theta_back(sae_model *m, const sae_ctx *c, const st
 
 static inline int stock_jump_slab(sae_model *m, const sae_ctx *c, const sae_tape *t,
                                   const stock_jump *j, double per_entry, const stock_jump_mem *mem,
-                                  const stock_slab *s)
+                                  stock_slab s)
 {
+    SAE_TRY(stock_dense_dz(m, c, t, &mem->d, s));
     if (j->o->penalty == STOCK_JUMP_TANH)
         SAE_TRY(stock_jump_tanh_slab(c, j->o, t, mem, s));
-    SAE_TRY(stock_jump_near_grad(c, j, mem, s));
+    SAE_TRY(stock_jump_near_grad(c, j, t, mem, s));
     SAE_TRY(stock_jump_gate(c, j, t, mem, s));
-    SAE_TRY(stock_slab_close(m, c, &mem->d, s));
-    return per_entry > 0 || per_entry < 0 ? stock_jump_near(c, j, mem, s) : SAE_OK;
+    SAE_TRY(stock_dense_enc(m, c, &mem->d, s));
+    return per_entry > 0 || per_entry < 0 ? stock_jump_near(c, j, t, mem, s) : SAE_OK;
 }
 
 static inline int stock_jump_backward(sae_model *m, const sae_ctx *c, const sae_batch *b,
                                       const stock_jump *j, sae_tape *t)
 {
     stock_jump_mem mem;
-    stock_slab s;
     double per_entry;
     int64_t n = m->dim.n;
+    stock_slab s = stock_slab_of(n, STOCK_DENSE_ROWS);
     if (b->B == 0)
         return SAE_OK;
     stock_jump_layout(j, &m->dim, b->B, c->mode, t->scratch, &mem);
-    SAE_TRY(stock_dense_open(m, c, b, j->o->centre != 0, &mem.d));
+    SAE_TRY(stock_dense_open(m, c, b, j->o->pre_bias, &mem.d));
     SAE_TRY(stock_jump_per_entry(c, j->o, t, &mem, &per_entry));
     SAE_TRY(stock_fill(c, mem.near_grad, n, 0));
     SAE_TRY(stock_fill(c, mem.near, n, 0));
     SAE_TRY(stock_fill(c, mem.active, n, 0));
-    for (int64_t r0 = 0; r0 < b->B; r0 += STOCK_SLAB) {
-        SAE_TRY(stock_slab_open(m, c, t, &mem.d, r0, &s));
-        SAE_TRY(stock_jump_slab(m, c, t, j, per_entry, &mem, &s));
-    }
+    while (stock_slab_next(&s, b->B))
+        SAE_TRY(stock_jump_slab(m, c, t, j, per_entry, &mem, s));
     if (t->coef[2] > 0 && j->o->decoder.rows == STOCK_DECODER_FREE)
         SAE_TRY(stock_add(c, mem.d.pull, t->coef[2] / (double)t->B, mem.sum, n));
     SAE_TRY(stock_jump_theta_back(m, c, j->o, t, per_entry, &mem));
-    return stock_dense_close(m, c, b, t, &j->o->decoder, &mem.d);
+    return stock_dense_close(m, c, t, &j->o->decoder, j->o->pre_bias, &mem.d);
 }
 
 /* param=clamped: what the optimiser moved below 0 returns to 0, from where its gradient can lift it

@@ -26,15 +26,14 @@ enum { STOCK_JUMP = STOCK_TENSOR_COUNT };
 enum { STOCK_JUMP_TARGET, STOCK_JUMP_L0, STOCK_JUMP_TANH };
 static const char *const stock_jump_penalties[] = {"target", "l0", "tanh", NULL};
 enum { STOCK_JUMP_RAW, STOCK_JUMP_CLAMPED, STOCK_JUMP_LOG, STOCK_JUMP_LOG_UNSCALED };
-static const char *const stock_jump_params[] = {"raw", "clamped", "log", "log_unscaled",
-                                                NULL};
+static const char *const stock_jump_params[] = {"raw", "clamped", "log", "log_unscaled", NULL};
 enum { STOCK_JUMP_PRE, STOCK_JUMP_POST };
 static const char *const stock_jump_windows[] = {"pre", "post", NULL};
 
 typedef struct stock_jump_opt {
     double weight, target, theta, bandwidth;
     double tanh_scale, pre_act; /* score = pre only */
-    int64_t penalty, param, window, centre, mse, dead;
+    int64_t penalty, param, window, pre_bias, mse, dead;
     stock_decoder_opt decoder;
     stock_init_opt init;
 } stock_jump_opt;
@@ -58,9 +57,8 @@ typedef struct stock_jump_opt {
         {"window", SAE_OPT_ENUM, 0, offsetof(T, m.window), STOCK_JUMP_PRE, 0, STOCK_JUMP_POST,     \
          stock_jump_windows, NULL, "1",                                                            \
          "the penalty's window is around pre-activations or around codes"},                        \
-        {"centre", SAE_OPT_BOOL, 0, offsetof(T, m.centre), 1, 0, 1, NULL, NULL, "1",               \
-         "subtract b_dec from the encoder's input"},                                               \
-        STOCK_DECODER_OPTIONS(T, m.decoder), STOCK_MSE_OPTION(T, m.mse),                           \
+        STOCK_PRE_BIAS_OPTION(T, m.pre_bias, 1), STOCK_DECODER_OPTIONS(T, m.decoder),              \
+        STOCK_MSE_OPTION(T, m.mse),                                                                \
         STOCK_INIT_OPTIONS(T, m.init)
 
 typedef struct stock_jump { /* the rule */
@@ -88,7 +86,7 @@ static inline stock_bump stock_jump_layout(const stock_jump *j, const sae_dims *
 {
     stock_bump s = stock_bump_at(scratch);
     int64_t n = dim->n;
-    stock_take_dense(&s, dim, B, mode, j->key == SAE_KEY_ABS ? 3 : 2, &mem->d);
+    stock_take_dense(&s, dim, B, mode, j->key == SAE_KEY_ABS ? 2 : 1, &mem->d);
     mem->theta = stock_take_real(&s, 1, n);
     mem->level = stock_take_real(&s, 1, n);
     mem->wide = (double *)stock_take(&s, mode == SAE_EVAL ? n : 0, sizeof(double));
@@ -110,7 +108,7 @@ static inline int stock_jump_workspace(const stock_jump *j, const sae_dims *dim,
 {
     stock_jump_mem mem;
     stock_bump s = stock_jump_layout(j, dim, B, mode, NULL, &mem);
-    return stock_dense_workspace(&s, dim, B, mode, 1, out);
+    return stock_dense_workspace(s, dim, B, mode, 1, out);
 }
 
 static inline int stock_jump_init(sae_model *m, const sae_ctx *c, const sae_batch *sample,
@@ -166,20 +164,10 @@ static inline int stock_jump_dense(const sae_ctx *c, const stock_jump *j, const 
 static inline int stock_jump_code(const sae_model *m, const sae_ctx *c, const sae_batch *b,
                                   const stock_jump *j, sae_tape *t, const stock_jump_mem *mem)
 {
-    sae_encoder e = stock_encoder(m, b);
-    sae_real level[STOCK_CHUNK];
-    double wide[STOCK_CHUNK];
-    if (!j->o->centre)
-        e.shift = NULL;
+    sae_encoder e = stock_encoder(m, b, j->o->pre_bias);
     if (c->mode == SAE_TRAIN)
         return stock_jump_dense(c, j, &e, t, mem);
-    for (int64_t i = 0; i < m->dim.n; i += STOCK_CHUNK) {
-        int64_t some = stock_some(m->dim.n - i);
-        SAE_TRY(stock_get(c, level, mem->level + i, (size_t)some * sizeof *level));
-        for (int64_t k = 0; k < some; k++)
-            wide[k] = (double)level[k];
-        SAE_TRY(stock_put(c, mem->wide + i, wide, (size_t)some * sizeof *wide));
-    }
+    SAE_TRY(stock_widen(c, mem->wide, mem->level, m->dim.n));
     return c->k->encode_threshold(c->dev, &e, j->key, 0, mem->wide, &t->code);
 }
 

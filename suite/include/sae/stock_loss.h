@@ -11,24 +11,27 @@
 #ifndef SAE_STOCK_LOSS_H
 #define SAE_STOCK_LOSS_H
 
-#include "stock.h"
+#include "stock_code.h"
+#include "stock_encoder.h"
 
 enum { STOCK_MSE_ROW, STOCK_MSE_ELEMENT, STOCK_MSE_FVU };
 static const char *const stock_mse_names[] = {"row", "element", "fvu", NULL};
 
 /* One row of an option table; T is the option struct, m an int64_t member. */
-#define STOCK_MSE_OPTION(T, m)                                                                     \
+#define STOCK_MSE_OPTION_AS(T, m, def)                                                             \
     {                                                                                              \
-        "mse", SAE_OPT_ENUM, 0, offsetof(T, m), STOCK_MSE_ROW, 0, STOCK_MSE_FVU, stock_mse_names,  \
-            NULL, "1", "reduction of the reconstruction loss: row, element, fvu"                   \
+        "mse", SAE_OPT_ENUM, 0, offsetof(T, m), (def), 0, STOCK_MSE_FVU, stock_mse_names, NULL,    \
+            "1", "reduction of the reconstruction loss: row, element, fvu"                         \
     }
+#define STOCK_MSE_OPTION(T, m) STOCK_MSE_OPTION_AS(T, m, STOCK_MSE_ROW)
 
 typedef struct stock_work {
     double *row;    /* [B] one number per row */
+    /* TRAIN; NULL in EVAL */
     sae_real *mean; /* [d_out] */
-    sae_real *xc;   /* [B x d_in or d_out, the larger] forward: any use; backward: what the encoder
-                       reads, [B x d_in]. NULL in EVAL */
-    sae_real *dbe;  /* [n] gradient of b_enc in this step. NULL in EVAL */
+    sae_real *xc;   /* [B x d_in or d_out, the larger] forward: any use; backward: see in */
+    sae_real *dbe;  /* [n] gradient of b_enc in this step */
+    sae_cmat in;    /* [B x d_in] backward: what the encoder reads; set by stock_begin_back */
 } stock_work;
 
 static inline void stock_take_work(stock_bump *s, const sae_dims *dim, int64_t B,
@@ -37,6 +40,7 @@ static inline void stock_take_work(stock_bump *s, const sae_dims *dim, int64_t B
     w->row = (double *)stock_take(s, B, sizeof(double));
     w->mean = NULL;
     w->xc = w->dbe = NULL;
+    w->in = stock_cmat(NULL, 0, 0);
     if (mode == SAE_EVAL)
         return;
     w->mean = stock_take_real(s, 1, dim->d_out);
@@ -102,17 +106,19 @@ static inline int stock_mse(const sae_model *m, const sae_ctx *c, const sae_batc
     return stock_mse_of(m, c, b, t, how, w);
 }
 
-/* Start of every backward: dbe = 0 and xc = x - b_dec, or x where nothing is subtracted. */
+/* Start of every backward: dbe = 0, and w->in = what the encoder reads: x - b_dec (a copy, in xc)
+ * or x itself. */
 static inline int stock_begin_back(const sae_model *m, const sae_ctx *c, const sae_batch *b,
-                                   const stock_work *w)
+                                   int64_t pre_bias, stock_work *w)
 {
-    const sae_real *b_dec = stock_pre_bias(m);
+    const sae_real *shift = stock_shift(m, pre_bias);
+    int64_t d = m->dim.d_in;
     SAE_TRY(stock_fill(c, w->dbe, m->dim.n, 0));
-    if (!b_dec)
-        return c->be->copy(c->dev, w->xc, b->x, (size_t)(b->B * m->dim.d_in) * sizeof *w->xc,
-                           SAE_COPY_D2D);
-    return c->k->shift_rows(c->dev, stock_cmat(b->x, b->B, m->dim.d_in), -1, b_dec,
-                            stock_mat(w->xc, b->B, m->dim.d_in));
+    w->in = stock_cmat(shift ? w->xc : b->x, b->B, d);
+    if (!shift)
+        return SAE_OK;
+    return c->k->shift_rows(c->dev, stock_cmat(b->x, b->B, d), -1, shift,
+                            stock_mat(w->xc, b->B, d));
 }
 
 #endif

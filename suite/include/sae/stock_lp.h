@@ -34,7 +34,7 @@ static inline stock_bump stock_lp_layout(const sae_dims *dim, int64_t B, enum sa
                                          void *scratch, stock_lp_mem *mem)
 {
     stock_bump s = stock_bump_at(scratch);
-    stock_take_dense(&s, dim, B, mode, 2, &mem->d);
+    stock_take_dense(&s, dim, B, mode, 1, &mem->d);
     mem->bias = stock_take_real(&s, 1, dim->n);
     if (mode == SAE_EVAL)
         return s;
@@ -50,7 +50,7 @@ static inline int stock_lp_workspace(const sae_dims *dim, int64_t B, enum sae_mo
 {
     stock_lp_mem mem;
     stock_bump s = stock_lp_layout(dim, B, mode, NULL, &mem);
-    return stock_dense_workspace(&s, dim, B, mode, 0, out);
+    return stock_dense_workspace(s, dim, B, mode, 0, out);
 }
 
 /* S_r and what the penalty makes of it for the rows of z; the mean over rows goes to *loss. Writes
@@ -61,18 +61,18 @@ static inline int stock_lp_penalty(const sae_ctx *c, const stock_lp *o, sae_cmat
     int64_t B = z.rows, n = z.cols;
     sae_cmat weight = stock_cmat(mem->d.weight, 1, n), power = stock_cmat(mem->power, 1, B);
     const sae_real *w = o->p == 1 ? mem->d.weight : mem->wp;
+    stock_slab s = stock_slab_of(n, STOCK_DENSE_ROWS);
     if (o->p != 1)
         SAE_TRY(c->k->map(c->dev, SAE_FN_POWER, o->p, 0, weight, stock_mat(mem->wp, 1, n)));
-    for (int64_t r0 = 0; r0 < B; r0 += STOCK_SLAB) {
-        int64_t rows = B - r0 < STOCK_SLAB ? B - r0 : (int64_t)STOCK_SLAB;
-        sae_cmat part = stock_cmat(z.p + r0 * n, rows, n), zp = part;
+    while (stock_slab_next(&s, B)) {
+        sae_cmat part = stock_slab_rows(s, z.p), zp = part;
         if (o->p != 1) {
-            zp.p = mem->d.slab[1];
+            zp = stock_slab_cmat(s, mem->d.work[0]);
             SAE_TRY(c->k->map(c->dev, SAE_FN_POWER, o->p, 0, part,
-                              stock_mat(mem->d.slab[1], rows, n)));
+                              stock_slab_mat(s, mem->d.work[0])));
         }
         SAE_TRY(c->k->gemm(c->dev, 0, 0, 1, zp, stock_cmat(w, n, 1), 0,
-                           stock_mat(mem->power + r0, rows, 1)));
+                           stock_mat(mem->power + s.r0, s.rows, 1)));
     }
     SAE_TRY(c->k->map(c->dev, SAE_FN_POWER, o->root ? 1 / o->p : 1, 0, power,
                       stock_mat(mem->penalty, 1, B)));
@@ -93,7 +93,7 @@ static inline int stock_lp_forward(const sae_model *m, const sae_ctx *c, const s
                                    const stock_lp *o, sae_tape *t)
 {
     stock_lp_mem mem;
-    sae_encoder e = stock_encoder(m, b);
+    sae_encoder e = stock_encoder(m, b, 1);
     stock_lp_layout(&m->dim, b->B, c->mode, t->scratch, &mem);
     if (o->shrink > 0) {
         SAE_TRY(stock_fill(c, mem.bias, m->dim.n, (sae_real)-o->shrink));
@@ -127,52 +127,60 @@ static inline int stock_lp_slope(const sae_ctx *c, const stock_lp *o, const sae_
 
 /* dz += the penalty's gradient for p != 1; pull gains its share. */
 static inline int stock_lp_slab(const sae_ctx *c, const stock_lp *o, const stock_lp_mem *mem,
-                                const stock_slab *s)
+                                sae_cmat z, stock_slab s)
 {
-    sae_mat out = stock_slab_mat(&mem->d, s, 1);
-    sae_cmat v = stock_slab_cmat(&mem->d, s, 1);
-    SAE_TRY(c->k->map(c->dev, SAE_FN_POWER, o->p - 1, 0, s->z, out));
-    SAE_TRY(c->k->scale(c->dev, v, mem->slope + s->r0, mem->wp, out));
-    SAE_TRY(stock_add(c, s->dz.p, o->p, v.p, v.rows * v.cols));
+    sae_mat out = stock_slab_mat(s, mem->d.work[0]);
+    sae_cmat v = stock_slab_cmat(s, mem->d.work[0]);
+    SAE_TRY(c->k->map(c->dev, SAE_FN_POWER, o->p - 1, 0, z, out));
+    SAE_TRY(c->k->scale(c->dev, v, mem->slope + s.r0, mem->wp, out));
+    SAE_TRY(stock_slab_add(c, s, mem->d.dz, o->p, v.p));
     if (o->decoder->rows == STOCK_DECODER_UNIT)
         return SAE_OK;
-    SAE_TRY(c->k->mul(c->dev, (sae_real)o->p, v, s->z, out));
+    SAE_TRY(c->k->mul(c->dev, (sae_real)o->p, v, z, out));
     return c->k->col_sum(c->dev, v, 1, mem->d.pull);
 }
 
 /* The same for p = 1, where the slope is one number: dz += slope w, pull += slope w_j sum_r z_rj
  * (the factor w_j at the end). */
-static inline int stock_l1_slab(const sae_ctx *c, const stock_lp *o, const sae_tape *t,
-                                const stock_lp_mem *mem, const stock_slab *s)
+static inline int stock_l1_slab(const sae_ctx *c, const stock_lp *o, double each,
+                                const stock_lp_mem *mem, sae_cmat z, stock_slab s)
 {
-    sae_real slope = (sae_real)(t->coef[1] / (double)t->B);
-    SAE_TRY(c->k->shift_rows(c->dev, s->cdz, slope, mem->d.weight, s->dz));
-    return o->decoder->rows == STOCK_DECODER_UNIT
-               ? SAE_OK
-               : c->k->col_sum(c->dev, s->z, slope, mem->d.pull);
+    sae_real slope = (sae_real)each;
+    SAE_TRY(c->k->shift_rows(c->dev, stock_slab_cmat(s, mem->d.dz), slope, mem->d.weight,
+                             stock_slab_mat(s, mem->d.dz)));
+    return o->decoder->rows == STOCK_DECODER_UNIT ? SAE_OK
+                                                  : c->k->col_sum(c->dev, z, slope, mem->d.pull);
+}
+
+/* One slab of backward. */
+static inline int stock_lp_slab_back(sae_model *m, const sae_ctx *c, const stock_lp *o,
+                                     const sae_tape *t, const stock_lp_mem *mem, stock_slab s)
+{
+    sae_cmat z = stock_slab_rows(s, t->code.val);
+    double each = t->coef[1] / (double)t->B;
+    SAE_TRY(stock_dense_dz(m, c, t, &mem->d, s));
+    SAE_TRY(o->p == 1 ? stock_l1_slab(c, o, each, mem, z, s) : stock_lp_slab(c, o, mem, z, s));
+    SAE_TRY(c->k->gate(c->dev, stock_slab_cmat(s, mem->d.dz), z, stock_slab_mat(s, mem->d.dz)));
+    return stock_dense_enc(m, c, &mem->d, s);
 }
 
 static inline int stock_lp_backward(sae_model *m, const sae_ctx *c, const sae_batch *b,
                                     const stock_lp *o, sae_tape *t)
 {
     stock_lp_mem mem;
-    stock_slab s;
+    stock_slab s = stock_slab_of(m->dim.n, STOCK_DENSE_ROWS);
     if (b->B == 0)
         return SAE_OK;
     stock_lp_layout(&m->dim, b->B, c->mode, t->scratch, &mem);
     SAE_TRY(stock_dense_open(m, c, b, 1, &mem.d));
     SAE_TRY(stock_lp_slope(c, o, t, &mem));
-    for (int64_t r0 = 0; r0 < b->B; r0 += STOCK_SLAB) {
-        SAE_TRY(stock_slab_open(m, c, t, &mem.d, r0, &s));
-        SAE_TRY(o->p == 1 ? stock_l1_slab(c, o, t, &mem, &s) : stock_lp_slab(c, o, &mem, &s));
-        SAE_TRY(c->k->gate(c->dev, s.cdz, s.z, s.dz));
-        SAE_TRY(stock_slab_close(m, c, &mem.d, &s));
-    }
+    while (stock_slab_next(&s, b->B))
+        SAE_TRY(stock_lp_slab_back(m, c, o, t, &mem, s));
     if (o->p == 1)
         SAE_TRY(c->k->mul(c->dev, 1, stock_cmat(mem.d.pull, 1, m->dim.n),
                           stock_cmat(mem.d.weight, 1, m->dim.n),
                           stock_mat(mem.d.pull, 1, m->dim.n)));
-    return stock_dense_close(m, c, b, t, o->decoder, &mem.d);
+    return stock_dense_close(m, c, t, o->decoder, 1, &mem.d);
 }
 
 #endif

@@ -1,71 +1,68 @@
-/* sae/stock_slab.h - backward of sparse codes of any length, in runs of rows.
+/* sae/stock_slab.h - slabs: a few rows of a batch at a time, where B x n at once is too much.
  *
- * A selection without a bound on its entries (a threshold, a prefix) may list half of all B n
- * entries early in training and few of them later. Its backward pass takes as many rows at a time
- * as fit in a scratch of fixed size: all of them once the code is sparse.
+ *     stock_slab s = stock_slab_of(n, most);
+ *     while (stock_slab_next(&s, B))
+ *         ...
  */
 #ifndef SAE_STOCK_SLAB_H
 #define SAE_STOCK_SLAB_H
 
 #include "stock.h"
 
-enum { STOCK_SLAB = 1 << 20 }; /* entries of a run; more where one row may have more */
-
-typedef struct stock_slab {
-    int64_t cap;
-    int64_t *rowptr;   /* [B + 1] */
-    stock_links links; /* [cap] */
-    sae_real *val;     /* [cap] any use */
-    int64_t row0;      /* the run's first row */
-    sae_code part;     /* its rows as a code of their own */
+typedef struct stock_slab { /* rows [r0, r0 + rows) of the batch */
+    int64_t r0, rows, n;
+    int64_t most; /* rows at a time */
 } stock_slab;
 
-static inline void stock_take_slab(stock_bump *s, const sae_dims *dim, int64_t B, stock_slab *out)
+/* Before the first slab. */
+static inline stock_slab stock_slab_of(int64_t n, int64_t most)
 {
-    int64_t n = dim->n, most = STOCK_SLAB;
-    if (n == 0 || B <= most / n)
-        most = B * n;
-    out->cap = most > n ? most : n;
-    out->rowptr = (int64_t *)stock_take(s, B < INT64_MAX ? B + 1 : -1, sizeof(int64_t));
-    stock_take_links(s, n, out->cap, &out->links);
-    out->val = stock_take_real(s, out->cap, 1);
+    stock_slab s = {0, 0, n, most};
+    return s;
 }
 
-/* The run's rows of a matrix with a row per row of the batch. */
-static inline sae_cmat stock_slab_rows(const stock_slab *s, sae_cmat x)
+/* The next slab; 0 at the end of B rows. */
+static inline int stock_slab_next(stock_slab *s, int64_t B)
 {
-    sae_cmat part = {x.p + s->row0 * x.ld, s->part.B, x.cols, x.ld};
-    return part;
+    s->r0 += s->rows;
+    s->rows = B - s->r0 < s->most ? B - s->r0 : s->most;
+    return s->rows > 0;
 }
 
-/* The run that starts at row r0 < z.B, of at least one row. O(rows) host work. */
-static inline int stock_slab_at(const sae_ctx *c, const sae_code *z, int64_t r0, stock_slab *s)
+/* Work memory p of the slab's shape. */
+static inline sae_mat stock_slab_mat(stock_slab s, sae_real *p)
 {
-    int64_t chunk[STOCK_CHUNK], first, ends = 0, nnz = 0;
-    int full = 0;
-    SAE_TRY(stock_get(c, &first, z->rowptr + r0, sizeof first));
-    for (int64_t r = r0; r <= z->B && !full; r += STOCK_CHUNK) {
-        int64_t some = stock_some(z->B + 1 - r), kept = 0;
-        SAE_TRY(stock_get(c, chunk, z->rowptr + r, (size_t)some * sizeof *chunk));
-        while (kept < some && chunk[kept] - first <= s->cap) {
-            nnz = chunk[kept] - first;
-            chunk[kept++] = nnz;
-        }
-        SAE_TRY(stock_put(c, s->rowptr + ends, chunk, (size_t)kept * sizeof *chunk));
-        ends += kept;
-        full = kept < some;
-    }
-    if (ends < 2)
-        return SAE_RECORD(c->err, SAE_ECAPACITY, "row %lld of a code: more entries than features",
-                          (long long)r0);
-    s->row0 = r0;
-    s->part = *z;
-    s->part.B = ends - 1;
-    s->part.nnz = s->part.cap = nnz;
-    s->part.rowptr = s->rowptr;
-    s->part.idx = z->idx + first;
-    s->part.val = z->val + first;
-    return SAE_OK;
+    return stock_mat(p, s.rows, s.n);
+}
+
+static inline sae_cmat stock_slab_cmat(stock_slab s, const sae_real *p)
+{
+    return stock_cmat(p, s.rows, s.n);
+}
+
+/* The slab's rows of p [B x n]. */
+static inline sae_cmat stock_slab_rows(stock_slab s, const sae_real *p)
+{
+    return stock_cmat(p + s.r0 * s.n, s.rows, s.n);
+}
+
+/* The slab's rows of x, which has another width. */
+static inline sae_cmat stock_slab_part(stock_slab s, sae_cmat x)
+{
+    return stock_cmat(x.p + s.r0 * x.ld, s.rows, x.cols);
+}
+
+/* p += alpha * q, both of the slab's shape. */
+static inline int stock_slab_add(const sae_ctx *c, stock_slab s, sae_real *p, double alpha,
+                                 const sae_real *q)
+{
+    return stock_add(c, p, alpha, q, s.rows * s.n);
+}
+
+/* p *= q, likewise. */
+static inline int stock_slab_mul(const sae_ctx *c, stock_slab s, sae_real *p, const sae_real *q)
+{
+    return c->k->mul(c->dev, 1, stock_slab_cmat(s, p), stock_slab_cmat(s, q), stock_slab_mat(s, p));
 }
 
 #endif

@@ -74,16 +74,13 @@ static inline int stock_sparse_workspace(const stock_sparse *s, const sae_dims *
 {
     stock_sparse_mem mem;
     stock_bump at = stock_sparse_layout(s, dim, B, mode, NULL, &mem);
-    out->scratch = at.used;
-    out->code_cap = stock_sparse_cap(s, dim, B);
-    out->dense_code = out->dense_pre = 0;
-    return at.overflow || out->code_cap < 0 ? SAE_ENOMEM : SAE_OK;
+    return stock_workspace(at, stock_sparse_cap(s, dim, B), 0, 0, out);
 }
 
 static inline int stock_sparse_code(const sae_model *m, const sae_ctx *c, const sae_batch *b,
                                     const stock_sparse *s, sae_code *z)
 {
-    sae_encoder e = stock_encoder(m, b);
+    sae_encoder e = stock_encoder(m, b, 1);
     if (c->hold)
         return stock_hold_code(&e, &c->hold->code, z);
     switch (s->how) {
@@ -135,13 +132,12 @@ static inline int stock_sparse_back(sae_model *m, const sae_ctx *c, const sae_ba
 {
     stock_sparse_mem mem;
     stock_sparse_layout(s, &m->dim, b->B, c->mode, t->scratch, &mem);
-    sae_cmat xc = stock_cmat(mem.w.xc, b->B, m->dim.d_in);
     sae_real alpha = stock_alpha(t->coef[0], b->B);
     *dx = stock_resid(m, t);
-    SAE_TRY(stock_begin_back(m, c, b, &mem.w));
+    SAE_TRY(stock_begin_back(m, c, b, 1, &mem.w));
     SAE_TRY(stock_auxk_back(m, c, t, &mem.w, &mem.a, dx));
-    SAE_TRY(stock_code_back(m, c, &t->code, &mem.links, *dx, alpha, xc, mem.w.dbe));
-    return stock_bias_back(m, c, *dx, alpha, mem.w.dbe);
+    SAE_TRY(stock_code_back(m, c, &t->code, &mem.links, *dx, alpha, mem.w.in, mem.w.dbe));
+    return stock_bias_back(m, c, *dx, alpha, 1, mem.w.dbe);
 }
 
 static inline int stock_sparse_backward(sae_model *m, const sae_ctx *c, const sae_batch *b,

@@ -14,7 +14,7 @@
  * slabs of rows. Backward does not need eps: s eps = z - mu on every kept entry. EVAL without noise
  * is one fused kernel.
  *
- * The methods forward and backward are in stock_vsae_step.h.
+ * stock_vsae_forward.h and stock_vsae_backward.h have the methods of these names.
  *
  * Losses: "mse", the penalty (0 with coefficient 0 in EVAL), and "auxk" where `auxk` is set. AuxK
  * ranks and decodes the means, not the noisy z; it adds b_dec when the encoder does not subtract
@@ -24,14 +24,14 @@
 #define SAE_STOCK_VSAE_H
 
 #include "stock_auxk.h"
-#include "stock_centre.h"
+#include "stock_decoder.h"
 #include "stock_init.h"
+#include "stock_slab.h"
 
 #include <string.h>
 
-enum { STOCK_VSAE_ALL = -1, STOCK_VSAE_SLAB = 256 };
-enum { STOCK_ATOMS_FREE, STOCK_ATOMS_UNIT };
-static const char *const stock_atoms_names[] = {"free", "unit", NULL};
+enum { STOCK_VSAE_ALL = -1 };   /* as k */
+enum { STOCK_VSAE_ROWS = 256 }; /* of a slab */
 enum { STOCK_VAR_LEARNED, STOCK_VAR_FIXED, STOCK_VAR_OFF };
 static const char *const stock_var_names[] = {"learned", "fixed", "off", NULL};
 enum { STOCK_SAMPLE_MEAN, STOCK_SAMPLE_NOISE };
@@ -46,8 +46,8 @@ enum { STOCK_W_VAR = STOCK_TENSOR_COUNT, STOCK_B_VAR };
     }
 
 typedef struct stock_vsae_opt {
-    double beta, warmup, dec_norm;
-    int64_t relu_mu, pre_bias, atoms;
+    double beta, warmup, norm;
+    int64_t relu_mu, pre_bias, decoder;
     stock_init_opt init;
 } stock_vsae_opt;
 
@@ -56,94 +56,29 @@ typedef struct stock_var_opt {
     int64_t var, sample;
 } stock_var_opt;
 
+/* Rows of an option table; T is the option struct, m its stock_vsae_opt member; the others are the
+ * variant's defaults. */
 #define STOCK_VSAE_OPTIONS(T, m, def_beta, def_relu)                                               \
-    {"beta",                                                                                       \
-     SAE_OPT_REAL,                                                                                 \
-     SAE_OPT_SCHED,                                                                                \
-     offsetof(T, m.beta),                                                                          \
-     (def_beta),                                                                                   \
-     0,                                                                                            \
-     1e9,                                                                                          \
-     NULL,                                                                                         \
-     NULL,                                                                                         \
-     "1",                                                                                          \
-     "weight of the penalty on means"},                                                            \
-        {"kl_warmup",                                                                              \
-         SAE_OPT_REAL,                                                                             \
-         0,                                                                                        \
-         offsetof(T, m.warmup),                                                                    \
-         0.1,                                                                                      \
-         0,                                                                                        \
-         1,                                                                                        \
-         NULL,                                                                                     \
-         NULL,                                                                                     \
-         "1",                                                                                      \
+    {"beta", SAE_OPT_REAL, SAE_OPT_SCHED, offsetof(T, m.beta), (def_beta), 0, 1e9, NULL, NULL,     \
+     "1", "weight of the penalty on means"},                                                       \
+        {"kl_warmup", SAE_OPT_REAL, 0, offsetof(T, m.warmup), 0.1, 0, 1, NULL, NULL, "1",          \
          "share of the steps over which the penalty's weight rises linearly from 0"},              \
-        {"relu_mu",                                                                                \
-         SAE_OPT_BOOL,                                                                             \
-         0,                                                                                        \
-         offsetof(T, m.relu_mu),                                                                   \
-         (def_relu),                                                                               \
-         0,                                                                                        \
-         1,                                                                                        \
-         NULL,                                                                                     \
-         NULL,                                                                                     \
-         "1",                                                                                      \
+        {"relu_mu", SAE_OPT_BOOL, 0, offsetof(T, m.relu_mu), (def_relu), 0, 1, NULL, NULL, "1",    \
          "means are positive parts of the encoder's output"},                                      \
-        STOCK_CENTRE_OPTION(T, m.pre_bias, 0),                                                     \
-        {"atom_norm",                                                                              \
-         SAE_OPT_ENUM,                                                                             \
-         0,                                                                                        \
-         offsetof(T, m.atoms),                                                                     \
-         STOCK_ATOMS_FREE,                                                                         \
-         0,                                                                                        \
-         STOCK_ATOMS_UNIT,                                                                         \
-         stock_atoms_names,                                                                        \
-         NULL,                                                                                     \
-         "1",                                                                                      \
-         "rows of W_dec are free, or keep unit norm"},                                             \
-        {"init_norm",                                                                              \
-         SAE_OPT_REAL,                                                                             \
-         0,                                                                                        \
-         offsetof(T, m.dec_norm),                                                                  \
-         0.1,                                                                                      \
-         1e-6,                                                                                     \
-         1e3,                                                                                      \
-         NULL,                                                                                     \
-         NULL,                                                                                     \
-         "1",                                                                                      \
-         "first norm of the rows of W_enc, and of W_dec with atom_norm=free"},                     \
-    {                                                                                              \
-        "init_b_dec", SAE_OPT_ENUM, 0, offsetof(T, m.init.b_dec), STOCK_BIAS_ZERO, 0,              \
-            STOCK_BIAS_ZERO, stock_bias_names, NULL, "1",                                          \
-            "first b_dec: mean or geometric median of a batch, or 0"                               \
-    }
+        STOCK_PRE_BIAS_OPTION(T, m.pre_bias, 0),                                                   \
+        STOCK_DECODER_OPTION(T, m.decoder, STOCK_DECODER_FREE),                                    \
+        {"init_norm", SAE_OPT_REAL, 0, offsetof(T, m.norm), 0.1, 1e-6, 1e3, NULL, NULL, "1",       \
+         "first norm of the rows of W_enc, and of W_dec with decoder=free"},                       \
+        STOCK_BIAS_OPTION(T, m.init.b_dec, STOCK_BIAS_ZERO)
 
+/* Likewise for the variance; m is a stock_var_opt member. */
 #define STOCK_VAR_OPTIONS(T, m)                                                                    \
-    {"var",                                                                                        \
-     SAE_OPT_ENUM,                                                                                 \
-     0,                                                                                            \
-     offsetof(T, m.var),                                                                           \
-     STOCK_VAR_LEARNED,                                                                            \
-     0,                                                                                            \
-     STOCK_VAR_OFF,                                                                                \
-     stock_var_names,                                                                              \
-     NULL,                                                                                         \
-     "1",                                                                                          \
-     "variance: a learned head, sigma everywhere, or no noise"},                                   \
-        {"sigma",                                                                                  \
-         SAE_OPT_REAL,                                                                             \
-         0,                                                                                        \
-         offsetof(T, m.sigma),                                                                     \
-         1,                                                                                        \
-         1e-6,                                                                                     \
-         1e3,                                                                                      \
-         NULL,                                                                                     \
-         NULL,                                                                                     \
-         "1",                                                                                      \
+    {"var", SAE_OPT_ENUM, 0, offsetof(T, m.var), STOCK_VAR_LEARNED, 0, STOCK_VAR_OFF,              \
+     stock_var_names, NULL, "1", "variance: a learned head, sigma everywhere, or no noise"},       \
+        {"sigma", SAE_OPT_REAL, 0, offsetof(T, m.sigma), 1, 1e-6, 1e3, NULL, NULL, "1",            \
          "standard deviation with var=fixed"},                                                     \
-        {"init_logvar", SAE_OPT_REAL, 0,   offsetof(T, m.logvar), -2, -100, 100,                   \
-         NULL,          NULL,         "1", "first b_var"},                                         \
+        {"init_logvar", SAE_OPT_REAL, 0, offsetof(T, m.logvar), -2, -100, 100, NULL, NULL, "1",    \
+         "first b_var"},                                                                           \
     {                                                                                              \
         "eval_sampling", SAE_OPT_ENUM, 0, offsetof(T, m.sample), STOCK_SAMPLE_MEAN, 0,             \
             STOCK_SAMPLE_NOISE, stock_sample_names, NULL, "1",                                     \
@@ -164,7 +99,6 @@ typedef struct stock_vsae_mem { /* in the scratch; one without use is NULL */
     sae_real *logvar;                 /* [B x n] raw */
     sae_real *z;                      /* [B x n]; a dense code holds it instead */
     sae_real *mu, *a, *b, *dz, *mask; /* slabs */
-    double *row;                      /* [B] */
     sae_real *sum;                    /* [n] */
     sae_real *dbv;                    /* [n] gradient of b_var in this step */
     stock_links links;
@@ -207,16 +141,14 @@ static inline enum sae_key stock_vsae_key(const stock_vsae *s)
 /* Entries of B rows, or -1; a guess for the lists of STOCK_VSAE_ALL. */
 static inline int64_t stock_vsae_cap(const stock_vsae *s, const sae_dims *dim, int64_t B)
 {
-    int64_t k = s->k == STOCK_VSAE_ALL ? 256 : s->k;
-    k = k < dim->n ? k : dim->n;
-    return k > 0 && B > INT64_MAX / k ? -1 : B * k;
+    return stock_most_entries(s->k == STOCK_VSAE_ALL ? (int64_t)STOCK_GUESS : s->k, dim, B);
 }
 
 static inline stock_bump stock_vsae_layout(const stock_vsae *s, const sae_dims *dim, int64_t B,
                                            enum sae_mode mode, void *scratch, stock_vsae_mem *mem)
 {
     stock_bump at = stock_bump_at(scratch);
-    int64_t slab = B < STOCK_VSAE_SLAB ? B : (int64_t)STOCK_VSAE_SLAB, n = dim->n;
+    int64_t slab = B < STOCK_VSAE_ROWS ? B : (int64_t)STOCK_VSAE_ROWS, n = dim->n;
     int noise = stock_vsae_noise(s, mode), listed = s->k != STOCK_VSAE_ALL;
     memset(mem, 0, sizeof *mem);
     stock_take_work(&at, dim, B, mode, &mem->w);
@@ -232,7 +164,6 @@ static inline stock_bump stock_vsae_layout(const stock_vsae *s, const sae_dims *
         return at;
     mem->dz = stock_take_real(&at, slab, n);
     mem->mask = s->masked ? stock_take_real(&at, slab, n) : NULL;
-    mem->row = (double *)stock_take(&at, B, sizeof(double));
     mem->sum = stock_take_real(&at, 1, n);
     mem->dbv = stock_take_real(&at, 1, n);
     if (listed)
@@ -250,11 +181,8 @@ static inline int stock_vsae_workspace(const stock_vsae *s, const sae_dims *dim,
 {
     stock_vsae_mem mem;
     stock_bump at = stock_vsae_layout(s, dim, B, mode, NULL, &mem);
-    out->scratch = at.used;
-    out->code_cap = stock_vsae_cap(s, dim, B);
-    out->dense_code = !stock_vsae_sparse(s, mode);
-    out->dense_pre = !stock_vsae_fused(s, mode);
-    return at.overflow || out->code_cap < 0 ? SAE_ENOMEM : SAE_OK;
+    return stock_workspace(at, stock_vsae_cap(s, dim, B), !stock_vsae_sparse(s, mode),
+                           !stock_vsae_fused(s, mode), out);
 }
 
 /* ---- initialisation -------------------------------------------------------------------------- */
@@ -284,16 +212,11 @@ static inline int stock_vsae_init(sae_model *m, const sae_ctx *c, const sae_batc
                                   const stock_vsae *s)
 {
     stock_init_opt init = s->o->init;
-    int unit = s->o->atoms == STOCK_ATOMS_UNIT;
-    init.enc_scale = unit ? s->o->dec_norm : 1;
+    int unit = s->o->decoder == STOCK_DECODER_UNIT;
+    init.enc_scale = unit ? s->o->norm : 1;
     if (s->v)
         SAE_TRY(stock_vsae_init_var(m, c, s->v->logvar));
-    return stock_init(m, c, sample, &init, unit ? 1 : s->o->dec_norm);
-}
-
-static inline uint32_t stock_vsae_flags(const stock_vsae_opt *o, const sae_tensor_spec *spec)
-{
-    return o->atoms == STOCK_ATOMS_UNIT ? spec->flags : spec->flags & ~(uint32_t)SAE_T_UNIT_ROWS;
+    return stock_init(m, c, sample, &init, unit ? 1 : s->o->norm);
 }
 
 #endif

@@ -1,6 +1,6 @@
-/* sae/stock_vsae_step.h - forward and backward of the variational family (stock_vsae.h). */
-#ifndef SAE_STOCK_VSAE_STEP_H
-#define SAE_STOCK_VSAE_STEP_H
+/* sae/stock_vsae_forward.h - forward of the variational family (stock_vsae.h). */
+#ifndef SAE_STOCK_VSAE_FORWARD_H
+#define SAE_STOCK_VSAE_FORWARD_H
 
 #include "stock_vsae.h"
 
@@ -8,55 +8,18 @@
 #define STOCK_LOGVAR_LO (-6.0)
 #define STOCK_LOGVAR_HI 2.0
 
-typedef struct stock_slab { /* rows [r0, r0 + rows) of the batch */
-    int64_t r0, rows, n;
-} stock_slab;
-
-/* The slab that follows s; 0 at the end of B rows. Starts from {0, 0, n}. */
-static inline int stock_vsae_next(stock_slab *s, int64_t B)
-{
-    s->r0 += s->rows;
-    s->rows = B - s->r0 < STOCK_VSAE_SLAB ? B - s->r0 : (int64_t)STOCK_VSAE_SLAB;
-    return s->rows > 0;
-}
-
-static inline sae_cmat stock_slab_cmat(stock_slab s, const sae_real *p)
-{
-    return stock_cmat(p, s.rows, s.n);
-}
-
-static inline sae_mat stock_slab_mat(stock_slab s, sae_real *p)
-{
-    return stock_mat(p, s.rows, s.n);
-}
-
-/* p += alpha * q over a slab. */
-static inline int stock_slab_add(const sae_ctx *c, stock_slab s, sae_real *p, double alpha,
-                                 const sae_real *q)
-{
-    int64_t all = s.rows * s.n;
-    return c->k->shift_rows(c->dev, stock_cmat(p, 1, all), (sae_real)alpha, q,
-                            stock_mat(p, 1, all));
-}
-
-static inline int stock_slab_mul(const sae_ctx *c, stock_slab s, sae_real *p, const sae_real *q)
-{
-    return c->k->mul(c->dev, 1, stock_slab_cmat(s, p), stock_slab_cmat(s, q), stock_slab_mat(s, p));
-}
-
 /* ---- one slab of the model ------------------------------------------------------------------- */
 
 /* *mu = the means, in mem->mu or tape.pre itself. */
 static inline int stock_vsae_mu(const sae_ctx *c, const stock_vsae *s, const sae_tape *t,
                                 const stock_vsae_mem *mem, stock_slab at, sae_cmat *mu)
 {
-    const sae_real *pre = t->pre + at.r0 * at.n;
-    const sae_real *gate = c->hold ? c->hold->pre + at.r0 * at.n : pre;
-    *mu = stock_slab_cmat(at, s->o->relu_mu ? mem->mu : pre);
+    sae_cmat pre = stock_slab_rows(at, t->pre);
+    sae_cmat gate = stock_slab_rows(at, c->hold ? c->hold->pre : t->pre);
+    *mu = s->o->relu_mu ? stock_slab_cmat(at, mem->mu) : pre;
     if (!s->o->relu_mu)
         return SAE_OK;
-    return c->k->gate(c->dev, stock_slab_cmat(at, pre), stock_slab_cmat(at, gate),
-                      stock_slab_mat(at, mem->mu));
+    return c->k->gate(c->dev, pre, gate, stock_slab_mat(at, mem->mu));
 }
 
 /* out = l, the clamped log-variance. Which entries are clamped is a decision: held, if set, has
@@ -117,7 +80,7 @@ static inline int stock_vsae_mask(const sae_ctx *c, const sae_code *z, const sto
 
 /* ---- the penalty ----------------------------------------------------------------------------- */
 
-/* mem->row += sum_j clip(mu)^2 per row; mem->sum += sum_r (exp(l) - l - 1) per feature. */
+/* mem->w.row += sum_j clip(mu)^2 per row; mem->sum += sum_r (exp(l) - l - 1) per feature. */
 static inline int stock_vsae_kl_slab(const sae_ctx *c, const stock_vsae *s, const sae_tape *t,
                                      const stock_vsae_mem *mem, const stock_vsae_mem *held,
                                      stock_slab at)
@@ -130,7 +93,7 @@ static inline int stock_vsae_kl_slab(const sae_ctx *c, const stock_vsae *s, cons
         SAE_TRY(stock_vsae_mask(c, &t->code, mem, at));
         SAE_TRY(stock_slab_mul(c, at, mem->a, mem->mask));
     }
-    SAE_TRY(c->k->row_dot(c->dev, a, a, mem->row + at.r0));
+    SAE_TRY(c->k->row_dot(c->dev, a, a, mem->w.row + at.r0));
     if (!stock_vsae_learned(s))
         return SAE_OK;
     SAE_TRY(stock_vsae_logvar(c, mem, held, at, mem->a));
@@ -155,18 +118,18 @@ static inline int stock_vsae_kl(const sae_model *m, const sae_ctx *c, const stoc
 {
     double mean, variances, ramp = floor(s->o->warmup * (double)c->steps);
     int64_t B = t->B, n = m->dim.n;
-    stock_slab at = {0, 0, n};
+    stock_slab at = stock_slab_of(n, STOCK_VSAE_ROWS);
     t->coef[1] = s->o->beta * (ramp > (double)c->step ? (double)c->step / ramp : 1);
     t->loss[1] = 0;
     if (B == 0)
         return SAE_OK;
     SAE_TRY(stock_fill(c, mem->sum, n, 0));
-    while (stock_vsae_next(&at, B))
+    while (stock_slab_next(&at, B))
         SAE_TRY(stock_vsae_kl_slab(c, s, t, mem, held, at));
-    SAE_TRY(stock_mean(c, B, mem->row, &mean));
+    SAE_TRY(stock_mean(c, B, mem->w.row, &mean));
     SAE_TRY(
-        c->k->row_dot(c->dev, stock_cmat(mem->sum, 1, n), stock_cmat(mem->half, 1, n), mem->row));
-    SAE_TRY(stock_get(c, &variances, mem->row, sizeof variances));
+        c->k->row_dot(c->dev, stock_cmat(mem->sum, 1, n), stock_cmat(mem->half, 1, n), mem->w.row));
+    SAE_TRY(stock_get(c, &variances, mem->w.row, sizeof variances));
     double entries = s->masked ? (double)t->code.nnz / (double)B : (double)n;
     t->loss[1] = 0.5 * mean + variances / (double)B + entries * stock_vsae_constant(s);
     return SAE_OK;
@@ -177,26 +140,11 @@ static inline int stock_vsae_kl(const sae_model *m, const sae_ctx *c, const stoc
 /* z gets the entries that the held code lists, with their values in x [B x n]. */
 static inline int stock_vsae_gather(const sae_code *held, const sae_real *x, sae_code *z)
 {
-    if (z->cap < held->nnz)
-        return SAE_ECAPACITY;
-    z->nnz = held->nnz;
-    for (int64_t r = 0; r <= held->B; r++)
-        z->rowptr[r] = held->rowptr[r];
+    SAE_TRY(stock_hold_entries(held, z));
     for (int64_t r = 0; r < held->B; r++)
-        for (int64_t i = held->rowptr[r]; i < held->rowptr[r + 1]; i++) {
-            z->idx[i] = held->idx[i];
+        for (int64_t i = held->rowptr[r]; i < held->rowptr[r + 1]; i++)
             z->val[i] = x[r * held->n + held->idx[i]];
-        }
     return SAE_OK;
-}
-
-static inline void stock_vsae_shape(sae_code *z, int64_t B, int64_t n, int dense)
-{
-    z->B = B;
-    z->n = n;
-    z->nnz = dense ? B * n : 0;
-    z->nan = 0;
-    z->dense = dense;
 }
 
 /* EVAL codes without noise. */
@@ -207,7 +155,7 @@ static inline int stock_vsae_mean_code(const sae_ctx *c, const sae_encoder *e, c
         return c->k->encode_topk(c->dev, e, stock_vsae_key(s), s->k, z);
     if (s->o->relu_mu)
         return c->k->encode_threshold(c->dev, e, SAE_KEY_RELU, 0, NULL, z);
-    stock_vsae_shape(z, e->x.rows, e->w.rows, 1);
+    stock_dense_code(z, e->x.rows, e->w.rows);
     return c->k->encode_dense(c->dev, e, stock_mat(z->val, e->x.rows, e->w.rows));
 }
 
@@ -217,7 +165,7 @@ static inline int stock_vsae_all(const sae_ctx *c, const sae_batch *b, const sto
                                  const stock_vsae_mem *held, stock_slab at, sae_real *out)
 {
     sae_cmat mu;
-    while (stock_vsae_next(&at, b->B)) {
+    while (stock_slab_next(&at, b->B)) {
         sae_real *z = out + at.r0 * at.n;
         if (stock_vsae_noise(s, c->mode)) {
             SAE_TRY(stock_vsae_sample(c, b, s, t, mem, held, at, z));
@@ -235,7 +183,7 @@ static inline int stock_vsae_code(const sae_model *m, const sae_ctx *c, const sa
                                   const stock_vsae_mem *mem, const stock_vsae_mem *held)
 {
     int64_t B = b->B, n = m->dim.n;
-    stock_slab start = {0, 0, n};
+    stock_slab start = stock_slab_of(n, STOCK_VSAE_ROWS);
     sae_encoder var = *e;
     sae_scores of = {stock_cmat(mem->z ? mem->z : t->pre, B, n), {NULL, 0, 0, 0}, SAE_KEY_ABS};
     SAE_TRY(stock_fill(c, mem->half, n, (sae_real)0.5));
@@ -246,14 +194,13 @@ static inline int stock_vsae_code(const sae_model *m, const sae_ctx *c, const sa
         SAE_TRY(c->k->encode_dense(c->dev, &var, stock_mat(mem->logvar, B, n)));
     }
     if (s->k == STOCK_VSAE_ALL) {
-        stock_vsae_shape(&t->code, B, n, 1);
+        stock_dense_code(&t->code, B, n);
         return stock_vsae_all(c, b, s, t, mem, held, start, t->code.val);
     }
     if (mem->z)
         SAE_TRY(stock_vsae_all(c, b, s, t, mem, held, start, mem->z));
     else
         of.key = stock_vsae_key(s);
-    stock_vsae_shape(&t->code, B, n, 0);
     if (c->hold)
         return stock_vsae_gather(&c->hold->code, of.value.p, &t->code);
     return c->k->row_topk(c->dev, &of, s->k, &t->code);
@@ -263,7 +210,7 @@ static inline int stock_vsae_forward(const sae_model *m, const sae_ctx *c, const
                                      const stock_vsae *s, sae_tape *t)
 {
     stock_vsae_mem mem, other, *held = c->hold ? &other : NULL;
-    sae_encoder e = stock_centre_encoder(m, b, s->o->pre_bias);
+    sae_encoder e = stock_encoder(m, b, s->o->pre_bias);
     stock_vsae_layout(s, &m->dim, b->B, c->mode, t->scratch, &mem);
     if (held)
         stock_vsae_layout(s, &m->dim, b->B, c->mode, c->hold->scratch, held);

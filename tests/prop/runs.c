@@ -1,9 +1,9 @@
-/* tests/prop/slab.c - codes cut into runs of rows (sae/stock_slab.h) lose and repeat nothing. */
-#include "core/registry.h"
+/* tests/prop/runs.c - codes cut into runs of rows (sae/stock_run.h) lose and repeat nothing. */
 #include "core/model.h"
+#include "core/registry.h"
 #include "support/support.h"
 
-#include <sae/stock_slab.h>
+#include <sae/stock_run.h>
 
 enum { ROWS = 1500, FEATURES = 7, CAP = 8 };
 
@@ -30,24 +30,24 @@ START_TEST(runs_of_rows)
     sae_engine e;
     sae_registry *reg = NULL;
     sae_code z = {.B = ROWS, .n = FEATURES, .rowptr = rowptr, .idx = idx, .val = val};
-    stock_slab s = {.cap = _i ? CAP : ROWS * FEATURES, .rowptr = own};
+    stock_run run = {.cap = _i ? CAP : ROWS * FEATURES, .rowptr = own};
     ck_assert_ok(sae_registry_open(&reg, &err), err);
     ck_assert_ok(sae_engine_open(&e, sae_find_backend(reg, "ref"), 0, 1, &err), err);
     sae_ctx c = {.size = sizeof c, .be = e.be, .dev = e.dev, .err = &err};
     fill(&z);
     int64_t runs = 0;
-    for (int64_t r = 0; r < z.B; r += s.part.B, runs++) {
-        ck_assert_ok(stock_slab_at(&c, &z, r, &s), err);
-        ck_assert_int_eq(s.row0, r);
-        ck_assert_int_ge(s.part.B, 1);
-        ck_assert_int_le(s.part.nnz, s.cap);
-        ck_assert_int_eq(s.part.rowptr[0], 0);
-        ck_assert_int_eq(s.part.rowptr[s.part.B], s.part.nnz);
-        ck_assert_ptr_eq(s.part.val, val + rowptr[r]);
-        for (int64_t i = 0; i < s.part.B; i++)
-            ck_assert_int_eq(s.part.rowptr[i + 1] - s.part.rowptr[i], (r + i) % 8);
-        if (r + s.part.B < z.B) /* the next row would not have fitted */
-            ck_assert_int_gt(rowptr[r + s.part.B + 1] - rowptr[r], s.cap);
+    for (int64_t r = 0; r < z.B; r += run.part.B, runs++) {
+        ck_assert_ok(stock_run_at(&c, &z, r, &run), err);
+        ck_assert_int_eq(run.row0, r);
+        ck_assert_int_ge(run.part.B, 1);
+        ck_assert_int_le(run.part.nnz, run.cap);
+        ck_assert_int_eq(run.part.rowptr[0], 0);
+        ck_assert_int_eq(run.part.rowptr[run.part.B], run.part.nnz);
+        ck_assert_ptr_eq(run.part.val, val + rowptr[r]);
+        for (int64_t i = 0; i < run.part.B; i++)
+            ck_assert_int_eq(run.part.rowptr[i + 1] - run.part.rowptr[i], (r + i) % 8);
+        if (r + run.part.B < z.B) /* the next row would not have fitted */
+            ck_assert_int_gt(rowptr[r + run.part.B + 1] - rowptr[r], run.cap);
     }
     ck_assert(_i ? runs > 2 : runs == 1);
     sae_engine_close(&e);
@@ -55,11 +55,11 @@ START_TEST(runs_of_rows)
 }
 END_TEST
 
-Suite *suite_slab(void);
-Suite *suite_slab(void)
+Suite *suite_runs(void);
+Suite *suite_runs(void)
 {
     Suite *s = suite_create("runs of rows");
-    TCase *t = tcase_create("slab");
+    TCase *t = tcase_create("runs");
     tcase_add_loop_test(t, runs_of_rows, 0, 2);
     suite_add_tcase(s, t);
     return s;

@@ -1,12 +1,12 @@
-/* sae/stock_vsae_back.h - backward of the variational family (stock_vsae.h), and its cost.
+/* sae/stock_vsae_backward.h - backward of the variational family (stock_vsae.h), and its cost.
  *
  * Gradients of the means and log-variances are dense where the penalty is: they are formed a slab
  * of rows at a time, in units of alpha, the factor between tape.resid and the gradient of xhat.
  */
-#ifndef SAE_STOCK_VSAE_BACK_H
-#define SAE_STOCK_VSAE_BACK_H
+#ifndef SAE_STOCK_VSAE_BACKWARD_H
+#define SAE_STOCK_VSAE_BACKWARD_H
 
-#include "stock_vsae_step.h"
+#include "stock_vsae_forward.h"
 
 typedef struct stock_vsae_grad { /* what one backward is computed from */
     const sae_batch *b;
@@ -35,8 +35,7 @@ static inline int stock_vsae_dz(const sae_model *m, const sae_ctx *c, const stoc
     sae_mat dz = stock_slab_mat(at, g->mem->dz);
     if (g->t->code.dense)
         return c->k->gemm(c->dev, 0, 1, 1,
-                          stock_cmat(g->dx.p + at.r0 * g->dx.ld, at.rows, g->dx.cols),
-                          stock_w(m, STOCK_W_DEC), 0, dz);
+                          stock_slab_part(at, g->dx), stock_w(m, STOCK_W_DEC), 0, dz);
     sae_code part = stock_vsae_rows(&g->t->code, at, g->mem->links.dval);
     return c->k->code_to_dense(c->dev, &part, dz);
 }
@@ -54,12 +53,12 @@ static inline int stock_vsae_z(const sae_ctx *c, const stock_vsae_grad *g, stock
 
 /* The second head: dl = dz (z - mu) / 2 + penalty (exp(l) - 1) / 2, 0 where l is clamped. */
 static inline int stock_vsae_logvar_back(sae_model *m, const sae_ctx *c, const stock_vsae_grad *g,
-                                         sae_cmat mu, sae_cmat xc, stock_slab at)
+                                         sae_cmat mu, sae_cmat in, stock_slab at)
 {
     const stock_vsae_mem *mem = g->mem;
     sae_mat a = stock_slab_mat(at, mem->a), dl = stock_slab_mat(at, mem->b);
     sae_cmat ac = stock_slab_cmat(at, mem->a), dlc = stock_slab_cmat(at, mem->b);
-    sae_cmat raw = stock_slab_cmat(at, mem->logvar + at.r0 * at.n);
+    sae_cmat raw = stock_slab_rows(at, mem->logvar);
     double centre = (STOCK_LOGVAR_LO + STOCK_LOGVAR_HI) / 2;
     SAE_TRY(stock_vsae_z(c, g, at));
     SAE_TRY(stock_slab_add(c, at, a.p, -1, mu.p));
@@ -72,7 +71,7 @@ static inline int stock_vsae_logvar_back(sae_model *m, const sae_ctx *c, const s
     SAE_TRY(stock_slab_add(c, at, dl.p, g->penalty / 2, a.p));
     SAE_TRY(c->k->shift_rows(c->dev, raw, (sae_real)(-2 * centre), mem->half, a));
     SAE_TRY(c->k->window(c->dev, dlc, ac, STOCK_LOGVAR_HI - centre, dl));
-    SAE_TRY(c->k->gemm(c->dev, 1, 0, g->alpha, dlc, xc, 1, stock_grad(m, STOCK_W_VAR)));
+    SAE_TRY(c->k->gemm(c->dev, 1, 0, g->alpha, dlc, in, 1, stock_grad(m, STOCK_W_VAR)));
     return c->k->col_sum(c->dev, dlc, g->alpha, mem->dbv);
 }
 
@@ -80,23 +79,22 @@ static inline int stock_vsae_slab_back(sae_model *m, const sae_ctx *c, const sto
                                        stock_slab at)
 {
     const stock_vsae_mem *mem = g->mem;
-    int64_t d = m->dim.d_in;
     sae_mat dz = stock_slab_mat(at, mem->dz), a = stock_slab_mat(at, mem->a);
-    sae_cmat dzc = stock_slab_cmat(at, mem->dz), xc = stock_cmat(mem->w.xc + at.r0 * d, at.rows, d);
-    sae_cmat mu, pre = stock_slab_cmat(at, g->t->pre + at.r0 * at.n);
+    sae_cmat dzc = stock_slab_cmat(at, mem->dz), in = stock_slab_part(at, mem->w.in);
+    sae_cmat mu, pre = stock_slab_rows(at, g->t->pre);
     SAE_TRY(stock_vsae_mu(c, g->s, g->t, mem, at, &mu));
     SAE_TRY(stock_vsae_dz(m, c, g, at));
     if (g->s->masked)
         SAE_TRY(stock_vsae_mask(c, &g->t->code, mem, at));
     if (mem->logvar)
-        SAE_TRY(stock_vsae_logvar_back(m, c, g, mu, xc, at));
+        SAE_TRY(stock_vsae_logvar_back(m, c, g, mu, in, at));
     SAE_TRY(c->k->window(c->dev, mu, mu, STOCK_MU_CLIP, a));
     if (g->s->masked)
         SAE_TRY(stock_slab_mul(c, at, a.p, mem->mask));
     SAE_TRY(stock_slab_add(c, at, dz.p, g->penalty, a.p));
     if (g->s->o->relu_mu)
         SAE_TRY(c->k->gate(c->dev, dzc, pre, dz));
-    SAE_TRY(c->k->gemm(c->dev, 1, 0, g->alpha, dzc, xc, 1, stock_grad(m, STOCK_W_ENC)));
+    SAE_TRY(c->k->gemm(c->dev, 1, 0, g->alpha, dzc, in, 1, stock_grad(m, STOCK_W_ENC)));
     return c->k->col_sum(c->dev, dzc, g->alpha, mem->w.dbe);
 }
 
@@ -106,7 +104,7 @@ static inline int stock_vsae_decoder_back(sae_model *m, const sae_ctx *c, const 
 {
     const sae_code *z = &g->t->code;
     sae_mat dw = stock_grad(m, STOCK_W_DEC);
-    SAE_TRY(stock_centre_decoder(m, c, g->dx, g->alpha));
+    SAE_TRY(c->k->col_sum(c->dev, g->dx, g->alpha, m->t[STOCK_B_DEC].grad));
     if (z->dense)
         return c->k->gemm(c->dev, 1, 0, g->alpha, stock_cmat(z->val, z->B, z->n), g->dx, 1, dw);
     SAE_TRY(c->k->code_grad(c->dev, z, g->dx, stock_w(m, STOCK_W_DEC), l->dval));
@@ -123,15 +121,23 @@ static inline int stock_vsae_aux_back(sae_model *m, const sae_ctx *c, const stoc
     SAE_TRY(stock_auxk_back(m, c, t, &mem->w, &mem->aux, dx));
     if (s->o->pre_bias)
         return SAE_OK;
-    return stock_centre_decoder(m, c, stock_cmat(mem->aux.err, t->B, m->dim.d_out),
-                                stock_alpha(t->coef[2], t->B));
+    return c->k->col_sum(c->dev, stock_cmat(mem->aux.err, t->B, m->dim.d_out),
+                         stock_alpha(t->coef[2], t->B), m->t[STOCK_B_DEC].grad);
+}
+
+/* The bias of one head with weights w, and b_dec's path through it. */
+static inline int stock_vsae_head_back(sae_model *m, const sae_ctx *c, const stock_vsae *s, int w,
+                                       int b, const sae_real *db)
+{
+    SAE_TRY(stock_add(c, m->t[b].grad, 1, db, m->dim.n));
+    return stock_shift_back(m, c, w, s->o->pre_bias, db);
 }
 
 static inline int stock_vsae_backward(sae_model *m, const sae_ctx *c, const sae_batch *b,
                                       const stock_vsae *s, sae_tape *t)
 {
     stock_vsae_mem mem;
-    stock_slab at = {0, 0, m->dim.n};
+    stock_slab at = stock_slab_of(m->dim.n, STOCK_VSAE_ROWS);
     stock_vsae_layout(s, &m->dim, b->B, c->mode, t->scratch, &mem);
     stock_vsae_grad g = {b,
                          s,
@@ -140,15 +146,15 @@ static inline int stock_vsae_backward(sae_model *m, const sae_ctx *c, const sae_
                          stock_resid(m, t),
                          stock_alpha(t->coef[0], b->B),
                          t->coef[1] / (2 * t->coef[0])};
-    SAE_TRY(stock_centre_begin(m, c, b, s->o->pre_bias, &mem.w));
+    SAE_TRY(stock_begin_back(m, c, b, s->o->pre_bias, &mem.w));
     SAE_TRY(stock_fill(c, mem.dbv, m->dim.n, 0));
     SAE_TRY(stock_vsae_aux_back(m, c, s, t, &mem, &g.dx));
     SAE_TRY(stock_vsae_decoder_back(m, c, &g, &mem.links));
-    while (stock_vsae_next(&at, b->B))
+    while (stock_slab_next(&at, b->B))
         SAE_TRY(stock_vsae_slab_back(m, c, &g, at));
     if (mem.logvar)
-        SAE_TRY(stock_centre_head(m, c, STOCK_W_VAR, STOCK_B_VAR, s->o->pre_bias, mem.dbv));
-    return stock_centre_head(m, c, STOCK_W_ENC, STOCK_B_ENC, s->o->pre_bias, mem.w.dbe);
+        SAE_TRY(stock_vsae_head_back(m, c, s, STOCK_W_VAR, STOCK_B_VAR, mem.dbv));
+    return stock_vsae_head_back(m, c, s, STOCK_W_ENC, STOCK_B_ENC, mem.w.dbe);
 }
 
 /* Floating-point operations of forward, and of backward in TRAIN. */

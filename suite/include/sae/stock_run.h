@@ -1,0 +1,71 @@
+/* sae/stock_run.h - backward of sparse codes of any length, in runs of rows.
+ *
+ * A selection without a bound on its entries (a threshold, a prefix) may list half of all B n
+ * entries early in training and few of them later. Its backward pass takes as many rows at a time
+ * as fit in a scratch of fixed size: all of them once the code is sparse.
+ */
+#ifndef SAE_STOCK_RUN_H
+#define SAE_STOCK_RUN_H
+
+#include "stock_code.h"
+
+enum { STOCK_RUN = 1 << 20 }; /* entries of a run; more where one row may have more */
+
+typedef struct stock_run {
+    int64_t cap;
+    int64_t *rowptr;   /* [B + 1] */
+    stock_links links; /* [cap] */
+    sae_real *val;     /* [cap] any use */
+    int64_t row0;      /* the run's first row */
+    sae_code part;     /* its rows as a code of their own */
+} stock_run;
+
+static inline void stock_take_run(stock_bump *s, const sae_dims *dim, int64_t B, stock_run *out)
+{
+    int64_t n = dim->n, most = STOCK_RUN;
+    if (n == 0 || B <= most / n)
+        most = B * n;
+    out->cap = most > n ? most : n;
+    out->rowptr = (int64_t *)stock_take(s, B < INT64_MAX ? B + 1 : -1, sizeof(int64_t));
+    stock_take_links(s, n, out->cap, &out->links);
+    out->val = stock_take_real(s, out->cap, 1);
+}
+
+/* The run's rows of a matrix with a row per row of the batch. */
+static inline sae_cmat stock_run_rows(const stock_run *run, sae_cmat x)
+{
+    sae_cmat part = {x.p + run->row0 * x.ld, run->part.B, x.cols, x.ld};
+    return part;
+}
+
+/* The run that starts at row r0 < z.B, of at least one row. O(rows) host work. */
+static inline int stock_run_at(const sae_ctx *c, const sae_code *z, int64_t r0, stock_run *run)
+{
+    int64_t chunk[STOCK_CHUNK], first, ends = 0, nnz = 0;
+    int full = 0;
+    SAE_TRY(stock_get(c, &first, z->rowptr + r0, sizeof first));
+    for (int64_t r = r0; r <= z->B && !full; r += STOCK_CHUNK) {
+        int64_t some = stock_some(z->B + 1 - r), kept = 0;
+        SAE_TRY(stock_get(c, chunk, z->rowptr + r, (size_t)some * sizeof *chunk));
+        while (kept < some && chunk[kept] - first <= run->cap) {
+            nnz = chunk[kept] - first;
+            chunk[kept++] = nnz;
+        }
+        SAE_TRY(stock_put(c, run->rowptr + ends, chunk, (size_t)kept * sizeof *chunk));
+        ends += kept;
+        full = kept < some;
+    }
+    if (ends < 2)
+        return SAE_RECORD(c->err, SAE_ECAPACITY, "row %lld of a code: more entries than features",
+                          (long long)r0);
+    run->row0 = r0;
+    run->part = *z;
+    run->part.B = ends - 1;
+    run->part.nnz = run->part.cap = nnz;
+    run->part.rowptr = run->rowptr;
+    run->part.idx = z->idx + first;
+    run->part.val = z->val + first;
+    return SAE_OK;
+}
+
+#endif

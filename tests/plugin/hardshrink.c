@@ -31,7 +31,7 @@ static const char *const losses[] = {"mse", "auxk", NULL};
 /* A threshold bounds no count, so there is room for every entry of a row. */
 static stock_sparse rule(const opt *o)
 {
-    stock_sparse s = {STOCK_THRESHOLD, SAE_KEY_ABS, 1e9, o->theta, o->mse, &o->auxk};
+    stock_sparse s = {STOCK_THRESHOLD, SAE_KEY_ABS, 1e9, o->theta, o->mse, &o->auxk, 0};
     return s;
 }
 

@@ -47,15 +47,17 @@ static void size_from_spec(const char *spec, char *out, size_t room)
         }
 }
 
+/* n is what was asked for: dictionaries that grow end at sizes of their own, but are one kind. */
 static void describe_config(sae_report_data *d, sae_config *c)
 {
+    size_from_spec(c->spec, c->n, sizeof c->n);
     for (int64_t i = 0; i < d->saes.rows; i++)
         if (strcmp(sae_table_cell(&d->saes, i, "spec"), c->spec) == 0) {
             c->label = sae_table_cell(&d->saes, i, "label");
-            snprintf(c->n, sizeof c->n, "%s", sae_table_cell(&d->saes, i, "n"));
+            if (!c->n[0])
+                snprintf(c->n, sizeof c->n, "%s", sae_table_cell(&d->saes, i, "n"));
             return;
         }
-    size_from_spec(c->spec, c->n, sizeof c->n);
 }
 
 /* Number c among what came before it. */

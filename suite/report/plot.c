@@ -14,6 +14,7 @@
 #include <string.h>
 
 enum { COLORS = 6, DASHES = 5, SERIES_MAX = 48, TICS_MAX = 64, LABEL_MAX = 40 };
+enum { KEY_MAX = 12, KEY_COLUMNS = 3 };
 
 /* One figure in progress. */
 typedef struct canvas {
@@ -149,9 +150,17 @@ static void write_asset(FILE *f, const char *name)
     fwrite(a->data, 1, (size_t)(a->end - a->data), f);
 }
 
-static void write_script(canvas *c, FILE *f)
+/* A key of many lines stands below the figure, KEY_COLUMNS beside each other. */
+static int figure_height(const canvas *c)
 {
     int height = 60 + 22 * c->series;
+    if (c->series > KEY_MAX)
+        return 400 + 24 * ((c->series + KEY_COLUMNS - 1) / KEY_COLUMNS);
+    return height > 400 ? height : 400;
+}
+
+static void write_script(canvas *c, FILE *f)
+{
     if (c->y_zero)
         c->y[0] = 0;
     if (!c->x_tight)
@@ -164,10 +173,12 @@ static void write_script(canvas *c, FILE *f)
     fprintf(f, "# Drawn by saemark; run gnuplot on this file to draw it again.\nreset\n");
     fprintf(f, "name = \"%s\"\nheading = \"%s\"\n", c->fig->name, c->fig->heading);
     fprintf(f, "xlabel = \"%s\"\nylabel = \"%s\"\n", c->xlabel, c->ylabel);
-    fprintf(f, "width = 680\nheight = %d\nseries = %d\n", height > 400 ? height : 400, c->series);
+    fprintf(f, "width = 680\nheight = %d\nseries = %d\n", figure_height(c), c->series);
     write_array(f, "color", c->color, c->series);
     write_array(f, "dash", c->dash, c->series);
     write_asset(f, "reports/style.gp");
+    if (c->series > KEY_MAX)
+        fprintf(f, "set key outside below center horizontal maxcols %d\n", KEY_COLUMNS);
     fprintf(f, "set xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\nset format \"%%g\"\n", c->x[0],
             c->x[1], c->y[0], c->y[1]);
     if (c->xlog)

@@ -117,6 +117,6 @@ const sae_variant sae_variant_batchtopk = {
     .backward = backward,
     .adapt = adapt,
     .flops = flops,
-    .presets = presets,
     .saelens = &(const sae_saelens){.architecture = "jumprelu", .threshold = "theta"},
+    .presets = presets,
 };

@@ -367,9 +367,9 @@ static int adapt(sae_model *m, const sae_ctx *c, const sae_batch *b, const sae_t
 
 /* The encoder's product and, for as many entries as the targets allow, decode and five sparse
  * products of backward. */
-static double flops(const void *opts, const sae_dims *dim, int64_t B, enum sae_mode mode)
+static double flops(const void *opt_, const sae_dims *dim, int64_t B, enum sae_mode mode)
 {
-    const opt *o = opts;
+    const opt *o = opt_;
     double mean = 0;
     for (int64_t k = 0; k < o->groups; k++)
         mean += target_of(o, k) / (double)o->groups;

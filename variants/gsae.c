@@ -89,9 +89,9 @@ static uint64_t needs(const void *o, enum sae_mode mode)
     return with_gradient(o, mode) ? SAE_NEED_GRAD : 0;
 }
 
-static uint64_t caps_for(const void *p)
+static uint64_t caps_for(const void *opt_)
 {
-    const opt *o = p;
+    const opt *o = opt_;
     return SAE_CAP_LINEAR_DEC | (o->relu ? 0u : SAE_CAP_SIGNED) |
            (o->shuffle ? SAE_CAP_BATCH_TRAIN : 0u);
 }
@@ -361,9 +361,9 @@ static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape
 }
 
 /* TopK's, and the product of gradients and atoms. */
-static double flops(const void *p, const sae_dims *dim, int64_t B, enum sae_mode mode)
+static double flops(const void *opt_, const sae_dims *dim, int64_t B, enum sae_mode mode)
 {
-    const opt *o = p;
+    const opt *o = opt_;
     double entries = (double)stock_most_entries(o->k, dim, B), d = (double)dim->d_in;
     double dense = (double)B * (double)dim->n * (with_gradient(o, mode) ? 2 : 1);
     return 2 * d * (dense + entries * (mode == SAE_TRAIN ? 4 : 1));

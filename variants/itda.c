@@ -49,17 +49,17 @@ static const sae_preset presets[] = {
     {0},
 };
 
-typedef struct mem { /* in the scratch; NULL in EVAL but for p */
+typedef struct memory { /* in the scratch; NULL in EVAL but for p */
     stock_pursuit_mem p;
     double *xx, *hh, *xh; /* [B] |x|^2, |xhat|^2, <x, xhat> */
     double *cosine;       /* [B] cos(x, xhat); 1 for rows without a direction */
     sae_code one;         /* code of one row, and its reconstruction */
     sae_real *xhat;       /* [d] */
     sae_real *near;       /* [n_cap] products of a row with atoms */
-} mem;
+} memory;
 
 static stock_bump layout(const opt *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
-                         void *scratch, mem *s)
+                         void *scratch, memory *s)
 {
     stock_bump at = stock_bump_at(scratch);
     sae_dims full = *dim; /* atoms may join while a batch is walked */
@@ -110,7 +110,7 @@ static int check(const void *opt_, const sae_dims *dim, sae_err *e)
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
                      sae_workspace *out)
 {
-    mem s;
+    memory s;
     return stock_workspace(layout(o, dim, B, mode, NULL, &s),
                            stock_most_entries(((const opt *)o)->p.k, dim, B), 0, 0, out);
 }
@@ -222,7 +222,7 @@ static double cosine(double xx, double hh, double xh)
 }
 
 /* s->cosine, and loss 1: the mean of (2 - 2 cos) / d, which nothing follows (coefficient 0). */
-static int measure(const sae_model *m, const sae_ctx *c, const sae_batch *b, const mem *s,
+static int measure(const sae_model *m, const sae_ctx *c, const sae_batch *b, const memory *s,
                    sae_tape *t)
 {
     double xx[STOCK_CHUNK], hh[STOCK_CHUNK], xh[STOCK_CHUNK], sum = 0;
@@ -250,7 +250,7 @@ static int measure(const sae_model *m, const sae_ctx *c, const sae_batch *b, con
 static int forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
 {
     const opt *o = c->opt;
-    mem s;
+    memory s;
     layout(o, &m->dim, b->B, c->mode, t->scratch, &s);
     SAE_TRY(stock_pursuit_forward(m, c, b, &o->p, NULL, &s.p, t));
     t->loss[1] = t->coef[1] = 0;
@@ -264,7 +264,7 @@ typedef struct walk { /* over the rows of one batch */
     const sae_ctx *c;
     const sae_batch *b;
     const opt *o;
-    mem s;
+    memory s;
     int64_t old; /* atoms before the batch */
 } walk;
 

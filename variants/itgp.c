@@ -17,12 +17,12 @@ static const sae_option options[] = {
 static const sae_tensor_spec tensors[] = {STOCK_DICTIONARY_TENSORS, {0}};
 static const char *const losses[] = {"mse", NULL};
 
-typedef struct mem { /* in the scratch */
+typedef struct memory { /* in the scratch */
     stock_pursuit_mem p;
     int64_t *l0; /* [B] active features of the base */
-} mem;
+} memory;
 
-static stock_bump layout(const sae_dims *dim, int64_t B, void *scratch, mem *s)
+static stock_bump layout(const sae_dims *dim, int64_t B, void *scratch, memory *s)
 {
     stock_bump at = stock_bump_at(scratch);
     stock_take_pursuit(&at, dim, B, &s->p);
@@ -53,7 +53,7 @@ static int workspace(const void *opt_, const sae_dims *dim, int64_t B, enum sae_
                      sae_workspace *out)
 {
     const opt *o = opt_;
-    mem s;
+    memory s;
     (void)mode;
     return stock_workspace(layout(dim, B, NULL, &s),
                            stock_most_entries(o->p.k ? o->p.k : GUESS, dim, B), 0, 0, out);
@@ -77,7 +77,7 @@ static int init(sae_model *m, const sae_ctx *c, const sae_batch *sample)
 }
 
 /* s->l0 from the base; *most: the largest. */
-static int count_active(const sae_ctx *c, const sae_batch *b, const mem *s, int64_t *most)
+static int count_active(const sae_ctx *c, const sae_batch *b, const memory *s, int64_t *most)
 {
     const sae_tape *base;
     int64_t l0[STOCK_CHUNK];
@@ -95,7 +95,7 @@ static int count_active(const sae_ctx *c, const sae_batch *b, const mem *s, int6
 
 static int forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
 {
-    mem s;
+    memory s;
     stock_pursuit_opt p = ((const opt *)c->opt)->p;
     int own = p.k > 0;
     layout(&m->dim, b->B, t->scratch, &s);

@@ -117,8 +117,8 @@ const sae_variant sae_variant_jumprelu = {
     .backward = backward,
     .adapt = adapt,
     .flops = flops,
+    .tensor_flags = tensor_flags,
     .saelens = &(const sae_saelens){.architecture = "jumprelu", .threshold = "theta",
                                     .param = "param", .centre = "pre_bias"},
-    .tensor_flags = tensor_flags,
     .presets = presets,
 };

@@ -34,14 +34,15 @@ static const sae_tensor_spec tensors[] = {
 };
 static const char *const losses[] = {"mse", NULL};
 
-typedef struct mem { /* in the scratch; EVAL: p only */
+typedef struct memory { /* in the scratch; EVAL: p only */
     stock_pursuit_mem p;
     sae_csc csc;
     sae_real *val;                 /* [B] */
     sae_real *count, *keep, *rate; /* [n] rows of the batch; weights of the old and the new */
-} mem;
+} memory;
 
-static stock_bump layout(const sae_dims *dim, int64_t B, enum sae_mode mode, void *scratch, mem *s)
+static stock_bump layout(const sae_dims *dim, int64_t B, enum sae_mode mode, void *scratch,
+                         memory *s)
 {
     stock_bump at = stock_bump_at(scratch);
     stock_take_pursuit(&at, dim, B, &s->p);
@@ -76,7 +77,7 @@ static int workspace(const void *opt_, const sae_dims *dim, int64_t B, enum sae_
                      sae_workspace *out)
 {
     const opt *o = opt_;
-    mem s;
+    memory s;
     int64_t per_row = by_nearest(o, mode) ? 1 : o->p.k;
     return stock_workspace(layout(dim, B, mode, NULL, &s), stock_most_entries(per_row, dim, B), 0,
                            0, out);
@@ -99,7 +100,7 @@ static int nearest(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae
 static int forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
 {
     const opt *o = c->opt;
-    mem s;
+    memory s;
     layout(&m->dim, b->B, c->mode, t->scratch, &s);
     if (!by_nearest(o, c->mode))
         return stock_pursuit_forward(m, c, b, &o->p, NULL, &s.p, t);
@@ -165,7 +166,7 @@ static int init(sae_model *m, const sae_ctx *c, const sae_batch *sample)
 
 /* A centre is the mean of all rows it was ever given: with `count` new ones, the old mean keeps the
  * weight mass / (mass + count) and every new row has 1 / (mass + count). */
-static int weigh(sae_model *m, const sae_ctx *c, const mem *s)
+static int weigh(sae_model *m, const sae_ctx *c, const memory *s)
 {
     double mass[STOCK_CHUNK];
     sae_real count[STOCK_CHUNK], keep[STOCK_CHUNK], rate[STOCK_CHUNK];
@@ -191,7 +192,7 @@ static int weigh(sae_model *m, const sae_ctx *c, const mem *s)
 
 static int adapt(sae_model *m, const sae_ctx *c, const sae_batch *b, const sae_tape *t)
 {
-    mem s;
+    memory s;
     int64_t d = m->dim.d_in;
     sae_mat centre = stock_w_out(m, CENTRE);
     layout(&m->dim, b->B, c->mode, t->scratch, &s);

@@ -49,8 +49,8 @@ typedef struct memory {
     sae_real *off;  /* [d_in] the base's bias less the mean of u */
 } memory;
 
-static stock_bump lay_out(const sae_dims *dim, int64_t B, enum sae_mode mode, void *scratch,
-                          memory *mem)
+static stock_bump layout(const sae_dims *dim, int64_t B, enum sae_mode mode, void *scratch,
+                         memory *mem)
 {
     stock_bump at = stock_bump_at(scratch);
     int64_t in = dim->d_in, out = dim->d_out;
@@ -73,7 +73,7 @@ static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mod
     enum { GUESS = 64 }; /* entries of a row */
     memory mem = {0};
     (void)o;
-    stock_bump at = lay_out(dim, B, mode, NULL, &mem);
+    stock_bump at = layout(dim, B, mode, NULL, &mem);
     out->scratch = at.used;
     out->code_cap = B < INT64_MAX / GUESS ? B * GUESS : B;
     out->dense_code = out->dense_pre = 0;
@@ -121,7 +121,7 @@ static int forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae
     memory mem = {0};
     const sae_tape *of_base = NULL;
     size_t bytes = (size_t)(b->B * m->dim.d_in) * sizeof(sae_real);
-    lay_out(&m->dim, b->B, c->mode, t->scratch, &mem);
+    layout(&m->dim, b->B, c->mode, t->scratch, &mem);
     SAE_TRY(c->base->encode(c->base, b, &of_base, c->err));
     SAE_TRY(copy_code(c, &of_base->code, &t->code));
     if (mem.u)
@@ -235,7 +235,7 @@ static int adapt(sae_model *m, const sae_ctx *c, const sae_batch *b, const sae_t
     const opt *o = c->opt;
     memory mem = {0};
     double count;
-    lay_out(&m->dim, b->B, SAE_TRAIN, t->scratch, &mem);
+    layout(&m->dim, b->B, SAE_TRAIN, t->scratch, &mem);
     sae_cmat u = stock_cmat(mem.u, b->B, m->dim.d_in), y = stock_cmat(b->y, b->B, m->dim.d_out);
     sae_cmat ones = stock_cmat(mem.ones, b->B, 1);
     SAE_TRY(stock_fill(c, mem.ones, b->B, 1));

@@ -20,14 +20,15 @@ static const sae_tensor_spec tensors[] = {
 };
 static const char *const losses[] = {"mse", NULL};
 
-typedef struct mem { /* in the scratch; NULL in EVAL but for row */
+typedef struct memory { /* in the scratch; NULL in EVAL but for row */
     double *row;     /* [B] */
     sae_real *xc;    /* [B x d] x - shift */
     sae_real *ones;  /* [B] */
     double *work;    /* [d x d + d] */
-} mem;
+} memory;
 
-static stock_bump layout(const sae_dims *dim, int64_t B, enum sae_mode mode, void *scratch, mem *s)
+static stock_bump layout(const sae_dims *dim, int64_t B, enum sae_mode mode, void *scratch,
+                         memory *s)
 {
     stock_bump at = stock_bump_at(scratch);
     int64_t d = dim->d_in;
@@ -43,7 +44,7 @@ static stock_bump layout(const sae_dims *dim, int64_t B, enum sae_mode mode, voi
 static int workspace(const void *o, const sae_dims *dim, int64_t B, enum sae_mode mode,
                      sae_workspace *out)
 {
-    mem s;
+    memory s;
     return stock_workspace(layout(dim, B, mode, NULL, &s),
                            stock_most_entries(((const opt *)o)->p.k, dim, B), 0, 0, out);
 }
@@ -60,7 +61,7 @@ static int init(sae_model *m, const sae_ctx *c, const sae_batch *sample)
 
 static int forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
 {
-    mem s;
+    memory s;
     layout(&m->dim, b->B, c->mode, t->scratch, &s);
     return stock_project_forward(m, c, b, c->opt, s.row, t);
 }
@@ -120,7 +121,7 @@ static int decompose(sae_model *m, const sae_ctx *c, double *work)
     return to_real(c, m->t[STOCK_OFFSET].w, m->t[SHIFT].w, 1 / rows, m->t[SUM].w, d);
 }
 
-static int accumulate(sae_model *m, const sae_ctx *c, const sae_batch *b, const mem *s)
+static int accumulate(sae_model *m, const sae_ctx *c, const sae_batch *b, const memory *s)
 {
     int64_t d = m->dim.d_in;
     double rows;
@@ -138,7 +139,7 @@ static int accumulate(sae_model *m, const sae_ctx *c, const sae_batch *b, const 
 /* The components follow the sums after 1, 2, 4, 8, ... steps, so that the loss can be watched. */
 static int adapt(sae_model *m, const sae_ctx *c, const sae_batch *b, const sae_tape *t)
 {
-    mem s;
+    memory s;
     layout(&m->dim, b->B, c->mode, t->scratch, &s);
     SAE_TRY(accumulate(m, c, b, &s));
     return c->step & (c->step + 1) ? SAE_OK : decompose(m, c, s.work);

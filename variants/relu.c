@@ -103,8 +103,8 @@ const sae_variant sae_variant_relu = {
     .check = stock_check,
     .backward = backward,
     .flops = flops,
+    .tensor_flags = tensor_flags,
     .saelens = &(const sae_saelens){.architecture = "standard", .activation = "relu",
                                     .shrink = "shrink"},
-    .tensor_flags = tensor_flags,
     .presets = presets,
 };

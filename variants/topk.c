@@ -100,6 +100,6 @@ const sae_variant sae_variant_topk = {
     .check = stock_check,
     .backward = backward,
     .flops = flops,
-    .presets = presets,
     .saelens = &(const sae_saelens){.architecture = "topk", .k = "k", .activation = "topk"},
+    .presets = presets,
 };

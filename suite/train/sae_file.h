@@ -36,7 +36,7 @@ typedef struct sae_loaded {
     char dataset_hash[36]; /* "" when unknown */
 } sae_loaded;
 
-/* variant: spec string to interpret files of other tools with ("relu"), NULL to take it from
+/* variant: spec string to interpret files of other tools with, NULL to take it from
  * cfg.json; its n is the file's. SAE_EFORMAT names file, tensor or key, expected and
  * found. */
 int sae_file_import(sae_loaded *s, const char *path, const char *variant, const sae_registry *reg,

@@ -161,7 +161,7 @@ typedef struct sae_train_defaults { /* data, not code; a plan overrides any of t
 /* How SAELens holds a trained SAE of this kind: W_enc, b_enc, W_dec, b_dec as they are (ReLU of the
  * selected pre-activations), k from the option of that name, and a threshold. */
 typedef struct sae_saelens {
-    const char *architecture; /* as its cfg.json names it: "standard", "jumprelu", ... */
+    const char *architecture; /* what its cfg.json says under that key */
     const char *threshold;    /* tensor of thresholds on pre-activations, [1 x n] or [1 x 1] */
     const char *k;            /* INT option that its cfg.json states as k, or NULL */
     const char *activation;   /* activation_fn of files older than the architecture's name, or NULL;

@@ -4,7 +4,7 @@
  * inside them belong to the value) or in double quotes with \" and \\. For variants two keys are
  * read here: n (dictionary size), n=16384, or n=8d for 8 times the activation width; and preset,
  * whose options apply where the text gives no others.
- * Sweeps: "topk:k={8,16,32},n={8d,16d}" expands to the Cartesian product, rightmost fastest.
+ * Sweeps: "name:k={8,16,32},n={8d,16d}" expands to the Cartesian product, rightmost fastest.
  */
 #ifndef SAE_CORE_SPEC_H
 #define SAE_CORE_SPEC_H

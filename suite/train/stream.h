@@ -12,8 +12,7 @@ enum sae_norm {
     SAE_NORM_SQRT_D,   /* x * sqrt(d) / mean |x| (SAELens expected_average_only_in)            */
     SAE_NORM_UNIT_ROW, /* x / |x| per row; decoded rows are multiplied by |x| again            */
     SAE_NORM_ROW_STD   /* (x - m) / (s + 1e-5) per row, m its mean and s its standard deviation
-                          with d - 1 (SAELens layer_norm);
-                          decoded rows get both back                                         */
+                          with d - 1 (SAELens layer_norm); decoded rows get both back        */
 };
 extern const char *const sae_norm_names[]; /* NULL-terminated, in enum order */
 

@@ -50,11 +50,10 @@ def best_of_rows(pre, k, features, key="relu"):
 
 
 def decode(p, z, bias=True, features=range(N)):
-    out = [[p["b_dec"][0][i] if bias else Num(0) for i in range(D)] for _ in range(B)]
+    out = [[b if bias else Num(0) for b in p["b_dec"][0]] for _ in range(B)]
     for (r, j), v in sorted(z.items()):
         if j in features:
-            for i in range(D):
-                out[r][i] = out[r][i] + v * p["W_dec"][j][i]
+            out[r] = [a + v * w for a, w in zip(out[r], p["W_dec"][j])]
     return out
 
 
@@ -73,13 +72,13 @@ def mean_square(m):
 def variance(m):
     """Total variance of the rows, a constant."""
     m = detach([[v if isinstance(v, Num) else Num(v) for v in row] for row in m])
-    mean = [total(row[i] for row in m) / len(m) for i in range(D)]
-    return total((row[i] - mean[i]) * (row[i] - mean[i]) for row in m for i in range(D)) / len(m)
+    mean = [total(column) / len(m) for column in zip(*m)]
+    return total((v - a) * (v - a) for row in m for v, a in zip(row, mean)) / len(m)
 
 
-def mse_scale(how, x):
-    return {"row": lambda: Num(1), "element": lambda: Num(1) / D,
-            "fvu": lambda: 1 / variance(x)}[how]()
+def mse_scale(how, y):
+    return {"row": lambda: Num(1), "element": lambda: Num(1) / len(y[0]),
+            "fvu": lambda: 1 / variance(y)}[how]()
 
 
 def fired_now(case, z):

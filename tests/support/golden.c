@@ -99,7 +99,7 @@ static int64_t whole(const json_t *object, const char *key)
 /* ---- what a case may hold beside rows -------------------------------------------------------- */
 
 /* A model with the W_dec and b_dec of the case's "base", and the code that it has for every
- * batch. */
+ * batch, with what that code decodes to. */
 struct golden_base {
     sae_base base; /* first: encode finds the rest from it */
     sae_spec spec;
@@ -132,9 +132,10 @@ static void fill_code(sae_code *z, const json_t *entries)
         z->rowptr[r++] = z->nnz;
 }
 
-static void open_base(golden *g, const sae_dims *dim)
+static void open_base(golden *g, int64_t d, int64_t n)
 {
     const json_t *c = json_object_get(g->c, "base");
+    const sae_dims dim = {d, d, n, n};
     if (!c)
         return;
     ck_assert_ok(sae_new(&g->base, 1, sizeof *g->base, "golden", &g->err), g->err);
@@ -142,8 +143,8 @@ static void open_base(golden *g, const sae_dims *dim)
     ck_assert_ok(sae_spec_parse(&b->spec, g->reg, SAE_KIND_VARIANT, "topk:k=64", &g->err), g->err);
     const sae_variant *v = b->spec.variant;
     const void *opt = sae_opts_base(b->spec.opts);
-    ck_assert_ok(sae_model_open(&b->model, v, opt, dim, &g->e, 0, &g->err), g->err);
-    ck_assert_ok(sae_tape_open(&b->tape, v, opt, dim, g->batch.B, SAE_EVAL, &g->e, &g->err),
+    ck_assert_ok(sae_model_open(&b->model, v, opt, &dim, &g->e, 0, &g->err), g->err);
+    ck_assert_ok(sae_tape_open(&b->tape, v, opt, &dim, g->batch.B, SAE_EVAL, &g->e, &g->err),
                  g->err);
     const char *const name[] = {"W_dec", "b_dec"};
     for (int i = 0; i < 2; i++) {
@@ -151,6 +152,9 @@ static void open_base(golden *g, const sae_dims *dim)
         fill(t->w, json_object_get(c, name[i]), t->rows, t->cols);
     }
     fill_code(&b->tape.code, json_object_get(c, "code"));
+    ck_assert_ok(
+        v->decode(&b->model, &g->ctx, &b->tape.code, (sae_mat){b->tape.xhat, g->batch.B, d, d}),
+        g->err);
     b->base = (sae_base){&b->model, base_encode};
     g->ctx.base = &b->base;
 }
@@ -273,7 +277,7 @@ void golden_open(golden *g, int i)
                        .err = &g->err};
     open_tokens(g);
     open_truth(g, &dim);
-    open_base(g, &dim);
+    open_base(g, d, n);
     open_model(g, dim, B);
 }
 

@@ -357,7 +357,7 @@ int sae_admit_metric(const sae_metric *m, sae_metric *out, sae_err *err)
 {
     subject s = {"metric", NULL, err};
     const uint64_t needs = SAE_MNEED_CODE | SAE_MNEED_XHAT | SAE_MNEED_LM | SAE_MNEED_TRUTH |
-                           SAE_MNEED_LABELS | SAE_MNEED_GRAD;
+                           SAE_MNEED_LABELS | SAE_MNEED_GRAD | SAE_MNEED_ZERO_ALL;
     SAE_TRY(check_head(&s, m->abi, SAE_METRIC_ABI, m->size, sizeof *out, m->name));
     memset(out, 0, sizeof *out);
     memcpy(out, m, m->size);
@@ -366,6 +366,7 @@ int sae_admit_metric(const sae_metric *m, sae_metric *out, sae_err *err)
         {"summary", out->summary}, {"source", out->source}, {NULL, NULL}};
     SAE_TRY(check_texts(&s, texts));
     SAE_TRY(check_bits(&s, "needs", out->needs, needs));
+    SAE_TRY(check_bits(&s, "wants", out->wants, needs));
     SAE_TRY(check_options(&s, &out->options, out->opt_size));
     if (!out->state_size || !out->begin || !out->batch || !out->merge || !out->end)
         return refuse(&s, "state_size, begin, batch, merge and end are mandatory");

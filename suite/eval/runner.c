@@ -31,7 +31,7 @@ typedef struct runner {
     int64_t count;
     int64_t d_in, d;    /* widths of what they read and of what they reconstruct */
     int64_t B, rows;    /* most rows of a batch, rows to measure */
-    uint32_t needs;     /* union of SAE_MNEED_* of the metrics that run */
+    uint32_t needs;     /* union of SAE_MNEED_* that the metrics that run need or want and get */
     int64_t metrics;    /* that run, per subject */
     sae_spec **metric;  /* [metrics] */
     sae_lane *lane;     /* [count] */
@@ -55,7 +55,7 @@ static uint32_t supplied(const runner *q)
     const sae_dataset *ds = q->ev->stream->ds;
     uint64_t gives = sae_source_gives(ds, q->ev->stream->src);
     uint32_t have = SAE_MNEED_CODE | SAE_MNEED_XHAT;
-    have |= gives & SAE_GIVES_LM && ds->lm ? SAE_MNEED_LM : 0u;
+    have |= gives & SAE_GIVES_LM && ds->lm ? SAE_MNEED_LM | SAE_MNEED_ZERO_ALL : 0u;
     have |= gives & SAE_GIVES_LABELS && ds->labels ? SAE_MNEED_LABELS : 0u;
     if (q->target) /* the truth and the gradients of a source are those of x */
         return have;
@@ -64,16 +64,27 @@ static uint32_t supplied(const runner *q)
     return have;
 }
 
-/* Keep the metrics whose needs are met. Passes over a language model give no truth, so the first
- * metric that splices decides against those that need it. */
+/* Passes over a language model give no truth: a metric that needs to splice decides against the
+ * truth, one that needs the truth against those that only want to splice. */
+static uint32_t usable(const runner *q)
+{
+    const sae_evaluation *ev = q->ev;
+    uint32_t have = supplied(q), needs = 0;
+    for (int64_t i = 0; i < ev->metrics; i++)
+        needs |= ev->metric[i]->metric->needs;
+    if (needs & have & SAE_MNEED_LM)
+        have &= ~(uint32_t)SAE_MNEED_TRUTH;
+    else if (needs & have & SAE_MNEED_TRUTH)
+        have &= ~(uint32_t)(SAE_MNEED_LM | SAE_MNEED_ZERO_ALL);
+    return have;
+}
+
+/* Keep the metrics whose needs are met. */
 static int choose_metrics(runner *q)
 {
     const sae_evaluation *ev = q->ev;
-    uint32_t have = supplied(q);
+    uint32_t have = usable(q);
     SAE_TRY(sae_new(&q->metric, ev->metrics, sizeof *q->metric, "metrics", q->err));
-    for (int64_t i = 0; i < ev->metrics; i++)
-        if (have & SAE_MNEED_LM && ev->metric[i]->metric->needs & SAE_MNEED_LM)
-            have &= ~(uint32_t)SAE_MNEED_TRUTH;
     for (int64_t i = 0; i < ev->metrics; i++) {
         uint32_t missing = ev->metric[i]->metric->needs & ~have;
         if (missing) {
@@ -85,10 +96,16 @@ static int choose_metrics(runner *q)
                                                 : "labels");
             continue;
         }
-        q->needs |= ev->metric[i]->metric->needs;
+        q->needs |= ev->metric[i]->metric->needs | (ev->metric[i]->metric->wants & have);
         q->metric[q->metrics++] = ev->metric[i];
     }
     return SAE_OK;
+}
+
+/* What a metric that runs is shown. */
+static uint32_t reads_of(const runner *q, const sae_metric *m)
+{
+    return m->needs | (m->wants & q->needs);
 }
 
 static int count_rows(runner *q)
@@ -180,7 +197,8 @@ static int open_splicer(runner *q)
         SAE_FAIL(q->err, SAE_EINVAL, "dataset %s: its documents have no labels", s->ds->name);
     if (!mean)
         SAE_FAIL(q->err, SAE_ENEEDS, "mean ablation needs the mean row of the training stream");
-    SAE_TRY(sae_splicer_open(&q->splice, &q->lm, mean, q->d_in, q->d, q->B, q->err));
+    SAE_TRY(sae_splicer_open(&q->splice, &q->lm, mean, q->d_in, q->d, q->B,
+                             (q->needs & SAE_MNEED_ZERO_ALL) != 0, q->err));
     q->B = q->splice.cap;
     return SAE_OK;
 }
@@ -241,13 +259,14 @@ static int open_cells(runner *q)
         c->subject = l->s;
         c->metric = spec->metric;
         c->active = 1;
+        uint32_t reads = reads_of(q, c->metric);
         c->r = (sae_measure){.size = sizeof c->r,
                              .m = l->s->model,
                              .c = &l->host,
                              .opt = sae_opts_base(spec->opts),
-                             .truth = spec->metric->needs & SAE_MNEED_TRUTH ? &q->truth : NULL,
-                             .label = spec->metric->needs & SAE_MNEED_LABELS ? q->labels_of : NULL,
-                             .labels = spec->metric->needs & SAE_MNEED_LABELS ? q->labels : 0,
+                             .truth = reads & SAE_MNEED_TRUTH ? &q->truth : NULL,
+                             .label = reads & SAE_MNEED_LABELS ? q->labels_of : NULL,
+                             .labels = reads & SAE_MNEED_LABELS ? q->labels : 0,
                              .scale = q->target ? l->s->target->scale : l->s->norm->scale,
                              .emit = emit,
                              .point = point,
@@ -283,7 +302,7 @@ static int show(runner *q, const sae_eval *all, int64_t subject)
 {
     for (int64_t i = 0; i < q->metrics; i++) {
         cell *c = &q->cell[subject * q->metrics + i];
-        uint32_t needs = c->metric->needs;
+        uint32_t needs = reads_of(q, c->metric);
         sae_eval e = *all;
         if (!c->active)
             continue;
@@ -340,7 +359,8 @@ static int run_batch(runner *q, int64_t B, uint64_t row0)
                       .tok = q->tok,
                       .label = q->label,
                       .truth = &q->truth,
-                      .splice = splice ? &q->splice.out : NULL};
+                      .splice = splice ? &q->splice.out : NULL,
+                      .row0 = row0};
         SAE_TRY(show(q, &e, i));
     }
     sae_progress_at(&q->progress, (double)row0 + (double)B);

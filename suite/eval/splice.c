@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { CLEAN, SPLICE, ZERO, MEAN, KL_SPLICE, KL_ZERO };
+enum { CLEAN, SPLICE, ZERO, MEAN, KL_SPLICE, KL_ZERO, ZERO_ALL, KL_ZERO_ALL, LOSSES };
 
 /* Rows of documents [first, first + count). */
 static int64_t rows_of(const sae_splicer *s, int64_t first, int64_t count)
@@ -34,18 +34,23 @@ static void lay_out(sae_arena *a, void *arg)
     sae_splicer *s = arg;
     s->start = sae_arena_take(a, s->v.docs->c.N + 1, sizeof *s->start);
     s->kept_row = sae_arena_take(a, s->cap, sizeof *s->kept_row);
-    s->scored_row = sae_arena_take(a, s->cap, sizeof *s->scored_row);
-    s->scored = sae_arena_take(a, s->cap, sizeof *s->scored);
+    s->position = sae_arena_take(a, s->cap, sizeof *s->position);
+    s->tok = sae_arena_take(a, s->cap, sizeof *s->tok);
+    s->kept_at = sae_arena_take(a, s->cap, sizeof *s->kept_at);
+    s->gathered = sae_arena_take(a, s->cap, sizeof *s->gathered);
+    for (int i = 0; i < 2; i++)
+        s->top[i] = sae_arena_take(a, s->cap, sizeof *s->top[i]);
     s->mix = sae_arena_take(a, s->cap, (size_t)(s->d > s->d_in ? s->d : s->d_in) * sizeof *s->mix);
     s->logprob = sae_arena_take(a, s->cap, (size_t)s->vocab * sizeof *s->logprob);
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < (s->zero_all ? LOSSES : ZERO_ALL); i++)
         s->loss[i] = sae_arena_take(a, s->cap, sizeof *s->loss[i]);
 }
 
 int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, int64_t d_in,
-                     int64_t d, int64_t budget, sae_err *err)
+                     int64_t d, int64_t budget, int zero_all, sae_err *err)
 {
     memset(s, 0, sizeof *s);
+    s->zero_all = zero_all;
     s->v = *v;
     s->mean = mean;
     s->d_in = d_in;
@@ -55,8 +60,18 @@ int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, i
     for (int64_t i = 0; i < v->docs->c.N; i++)
         s->cap = rows_of(s, i, 1) > s->cap ? rows_of(s, i, 1) : s->cap;
     SAE_TRY(sae_arena_open(&s->memory, lay_out, s, "language-model losses", err));
-    s->out = (sae_splice){0, s->scored, s->loss[CLEAN], s->loss[SPLICE], s->loss[ZERO],
-                          s->loss[MEAN], s->loss[KL_SPLICE], s->loss[KL_ZERO]};
+    s->out = (sae_splice){.tok = s->tok,
+                          .ce_clean = s->loss[CLEAN],
+                          .ce_splice = s->loss[SPLICE],
+                          .ce_zero = s->loss[ZERO],
+                          .ce_mean = s->loss[MEAN],
+                          .kl_splice = s->loss[KL_SPLICE],
+                          .kl_zero = s->loss[KL_ZERO],
+                          .kept = s->kept_at,
+                          .top_clean = s->top[0],
+                          .top_splice = s->top[1],
+                          .ce_zero_all = s->loss[ZERO_ALL],
+                          .kl_zero_all = s->loss[KL_ZERO_ALL]};
     return SAE_OK;
 }
 
@@ -68,48 +83,72 @@ void sae_splicer_close(sae_splicer *s)
     memset(s, 0, sizeof *s);
 }
 
-/* Tokens and labels of the group's rows: which SAEs see, which predict a token. */
+/* The next position is row r of the group. */
+static void add_position(sae_splicer *s, int64_t r, const sae_token *t, int kept)
+{
+    int64_t p = s->out.P++;
+    s->position[p] = r;
+    s->tok[p] = *t;
+    s->kept_at[p] = (unsigned char)kept;
+}
+
+/* Tokens and labels of the group's rows: which SAEs see, which predict a token. The positions that
+ * predict none, the last of every document, come behind the others. */
 static void index_rows(sae_splicer *s, int64_t first, int64_t count, const sae_fill *to)
 {
     const sae_docs *docs = s->v.docs;
     const int64_t row0 = docs->c.start[first];
-    s->kept = s->out.T = 0;
-    for (int64_t i = 0; i < count; i++)
-        for (int64_t r = s->start[i]; r < s->start[i + 1]; r++) {
-            int32_t id = docs->c.tok[row0 + r];
-            sae_token t = {docs->doc[first + i], (uint32_t)(r - s->start[i]), (uint32_t)id};
-            if (!s->v.exclude || !s->v.exclude[id]) {
-                to->tok[s->kept] = t;
-                if (to->label)
-                    memcpy(to->label + s->kept * docs->labels,
-                           docs->label + (row0 + r) * docs->labels,
-                           (size_t)docs->labels * sizeof *to->label);
-                s->kept_row[s->kept++] = r;
+    s->kept = s->out.P = 0;
+    for (int last = 0; last < 2; last++) {
+        for (int64_t i = 0; i < count; i++)
+            for (int64_t r = s->start[i]; r < s->start[i + 1]; r++) {
+                int32_t id = docs->c.tok[row0 + r];
+                int kept = !s->v.exclude || !s->v.exclude[id];
+                sae_token t = {docs->doc[first + i], (uint32_t)(r - s->start[i]), (uint32_t)id};
+                if ((r + 1 == s->start[i + 1]) == last)
+                    add_position(s, r, &t, kept);
+                if (!last && kept) {
+                    to->tok[s->kept] = t;
+                    if (to->label)
+                        memcpy(to->label + s->kept * docs->labels,
+                               docs->label + (row0 + r) * docs->labels,
+                               (size_t)docs->labels * sizeof *to->label);
+                    s->kept_row[s->kept++] = r;
+                }
             }
-            if (r + 1 < s->start[i + 1]) {
-                s->scored[s->out.T] = t;
-                s->scored_row[s->out.T++] = r;
-            }
-        }
+        s->out.T = last ? s->out.T : s->out.P;
+    }
 }
 
-/* Per-row results of a pass to per-scored-token results, in place: scored_row[t] >= t. */
-static void gather(const sae_splicer *s, double *per_row)
+/* Per-row results of a pass to per-position results. */
+static void gather(const sae_splicer *s, double *result)
 {
-    for (int64_t t = 0; t < s->out.T; t++)
-        per_row[t] = per_row[s->scored_row[t]];
+    for (int64_t p = 0; p < s->out.P; p++)
+        s->gathered[p] = result[s->position[p]];
+    memcpy(result, s->gathered, (size_t)s->out.P * sizeof *result);
 }
 
-/* Finish the pass with `mix` and collect its losses; kl < 0: not wanted. */
-static int finish_mix(sae_splicer *s, int ce, int kl, sae_err *err)
+static void gather_top(const sae_splicer *s, int32_t *top)
+{
+    for (int64_t p = 0; p < s->out.P; p++)
+        s->gathered[p] = top[s->position[p]];
+    for (int64_t p = 0; p < s->out.P; p++)
+        top[p] = (int32_t)s->gathered[p];
+}
+
+/* Finish the pass with `mix` and collect its losses; kl < 0, top NULL: not wanted. */
+static int finish_mix(sae_splicer *s, int ce, int kl, int32_t *top, sae_err *err)
 {
     sae_lm_out out = {.ce = s->loss[ce],
                       .ref = kl >= 0 ? s->logprob : NULL,
-                      .kl = kl >= 0 ? s->loss[kl] : NULL};
+                      .kl = kl >= 0 ? s->loss[kl] : NULL,
+                      .top = top};
     SAE_TRY(s->v.lm->finish(s->pass, s->mix, &out, err));
     gather(s, s->loss[ce]);
     if (kl >= 0)
         gather(s, s->loss[kl]);
+    if (top)
+        gather_top(s, top);
     return SAE_OK;
 }
 
@@ -124,9 +163,13 @@ static void keep(const sae_splicer *s, const float *all, int64_t d, sae_real *ke
 /* The unchanged model: rows for the SAEs, reference log-probabilities, gradient if wanted. */
 static int finish_clean(sae_splicer *s, sae_real *x, sae_real *g, sae_err *err)
 {
-    sae_lm_out out = {.ce = s->loss[CLEAN], .logprob = s->logprob, .grad = g ? s->mix : NULL};
+    sae_lm_out out = {.ce = s->loss[CLEAN],
+                      .logprob = s->logprob,
+                      .grad = g ? s->mix : NULL,
+                      .top = s->top[0]};
     SAE_TRY(s->v.lm->finish(s->pass, NULL, &out, err));
     gather(s, s->loss[CLEAN]);
+    gather_top(s, s->top[0]);
     for (int64_t t = 0; t < s->out.T; t++)
         if (!isfinite(s->loss[CLEAN][t]))
             SAE_FAIL(err, SAE_ENONFINITE,
@@ -158,6 +201,15 @@ static void ablate(sae_splicer *s, const double *row)
             s->mix[s->kept_row[i] * s->d + c] = row ? (float)row[c] : 0.0f;
 }
 
+/* Leaves excluded rows of mix as they were: passes after this one read them. */
+static int zero_all(sae_splicer *s, sae_err *err)
+{
+    memset(s->mix, 0, (size_t)(s->rows * s->d) * sizeof *s->mix);
+    SAE_TRY(finish_mix(s, ZERO_ALL, KL_ZERO_ALL, NULL, err));
+    memcpy(s->mix, s->v.lm->acts(s->pass), (size_t)(s->rows * s->d) * sizeof *s->mix);
+    return SAE_OK;
+}
+
 int sae_splicer_next(sae_splicer *s, const sae_fill *to, sae_err *err)
 {
     const sae_contexts *c = &s->v.docs->c;
@@ -175,9 +227,10 @@ int sae_splicer_next(sae_splicer *s, const sae_fill *to, sae_err *err)
     SAE_TRY(finish_clean(s, to->x, to->g, err));
     SAE_TRY(reach_target(s, to->y, err));
     ablate(s, NULL);
-    SAE_TRY(finish_mix(s, ZERO, KL_ZERO, err));
+    SAE_TRY(finish_mix(s, ZERO, KL_ZERO, NULL, err));
     ablate(s, s->mean);
-    return finish_mix(s, MEAN, -1, err);
+    SAE_TRY(finish_mix(s, MEAN, -1, NULL, err));
+    return s->zero_all ? zero_all(s, err) : SAE_OK;
 }
 
 int sae_splicer_splice(sae_splicer *s, const sae_real *xhat, sae_err *err)
@@ -185,5 +238,5 @@ int sae_splicer_splice(sae_splicer *s, const sae_real *xhat, sae_err *err)
     for (int64_t i = 0; i < s->kept; i++)
         for (int64_t c = 0; c < s->d; c++)
             s->mix[s->kept_row[i] * s->d + c] = (float)xhat[i * s->d + c];
-    return finish_mix(s, SPLICE, KL_SPLICE, err);
+    return finish_mix(s, SPLICE, KL_SPLICE, s->top[1], err);
 }

@@ -3,7 +3,8 @@
  * For every group: one pass halted at the hook, finished once unchanged, once with zeros and once
  * with the mean row in place of every row that SAEs see; then once per SAE with its decoded rows.
  * Rows of excluded tokens (BOS) keep the model's own activation in all of them, so that the passes
- * differ in nothing but those rows. With a target in the view, SAEs see the rows at `hook`, and the
+ * differ in nothing but those rows; only the pass that SAE_MNEED_ZERO_ALL asks for has zeros there
+ * too. With a target in the view, SAEs see the rows at `hook`, and the
  * model goes on from the hook of the targets.
  */
 #ifndef SAE_EVAL_SPLICE_H
@@ -24,19 +25,24 @@ typedef struct sae_splicer {
     int64_t rows, kept;  /* of this group: all, and those SAEs see */
     int64_t *start;      /* [documents + 1] */
     int64_t *kept_row;   /* [cap] row of the group behind each kept row */
-    int64_t *scored_row; /* [cap] row of the group behind each scored token */
-    sae_token *scored;   /* [cap] */
+    int64_t *position;   /* [cap] row of the group behind each position of sae_splice */
+    sae_token *tok;      /* [cap] of each position */
+    unsigned char *kept_at; /* [cap] of each position: SAEs see its row */
+    int32_t *top[2];     /* [cap] most likely tokens: clean, spliced */
+    double *gathered;    /* [cap] results on their way from rows to positions */
     float *logprob;      /* [cap x vocab] of the unchanged model */
     float *mix;          /* [cap x the larger width] rows to go on from; gradients on the way */
-    double *loss[6];     /* [cap] in the order of sae_splice */
+    double *loss[8];     /* [cap] see splice.c */
+    int zero_all;        /* run that pass too */
     sae_arena memory;    /* of the arrays above */
     sae_lm_pass *pass;
     sae_splice out;      /* of this group */
 } sae_splicer;
 
-/* Groups of about `budget` rows. v and mean are borrowed. */
+/* Groups of about `budget` rows. v and mean are borrowed. zero_all: with the pass that replaces
+ * excluded rows as well. */
 int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, int64_t d_in,
-                     int64_t d, int64_t budget, sae_err *err);
+                     int64_t d, int64_t budget, int zero_all, sae_err *err);
 void sae_splicer_close(sae_splicer *s);
 /* Capture the next group: rows, targets of a view that has any, tokens, and unless NULL gradients
  * and labels, of the kept rows, of which there are at most cap. `out` holds the shared losses.

@@ -147,6 +147,15 @@ static int32_t next_token(const sae_lm_group *g, int64_t row)
     return row + 1 < g->start[hi] ? g->tok[row + 1] : -1;
 }
 
+/* The lowest id whose logit is the largest one. */
+static int32_t first_equal(int64_t vocab, const sae_real *z, double max)
+{
+    int64_t v = 0;
+    while (v < vocab - 1 && (double)z[v] != max)
+        v++;
+    return (int32_t)v;
+}
+
 /* Results of row r (of the pass) from its logits z; `next` is the token it predicts, -1: none.
  * `back`: z becomes the gradient of its loss. */
 static void row_results(const sae_lm_config *c, int64_t r, int32_t next, const sae_lm_out *out,
@@ -154,9 +163,11 @@ static void row_results(const sae_lm_config *c, int64_t r, int32_t next, const s
 {
     double max, log_sum;
     int64_t vocab = c->vocab;
-    if (!out->ce && !out->kl && !out->logprob && !back)
+    if (!out->ce && !out->kl && !out->logprob && !out->top && !back)
         return;
     sae_lm_softmax_stats(vocab, z, &max, &log_sum);
+    if (out->top)
+        out->top[r] = isfinite(log_sum) ? first_equal(vocab, z, max) : -1;
     if (out->ce)
         out->ce[r] = next < 0 ? (double)NAN : (max - (double)z[next]) + log_sum;
     if (out->kl)
@@ -208,7 +219,7 @@ int sae_lm_head_forward(sae_lm_model *m, const sae_lm_group *g, const sae_real *
                         const sae_lm_out *out, const sae_lm_head_back *back, sae_err *err)
 {
     const sae_lm_config *c = &m->cfg;
-    if (!out->ce && !out->logprob && !out->kl && !out->logits && !back)
+    if (!out->ce && !out->logprob && !out->kl && !out->logits && !out->top && !back)
         return SAE_OK;
     sae_lm_final_norm(m, g->rows, x);
     int64_t chunk = sae_lm_head_rows(c);

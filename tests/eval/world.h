@@ -27,7 +27,9 @@ typedef struct world {
     sae_real z[ROWS * N], truth[ROWS * ATOMS]; /* dense; zero where inactive */
     sae_token tok[ROWS];
     int32_t label[ROWS];
-    double loss[6][ROWS];
+    double loss[8][ROWS]; /* in the order of sae_splice */
+    unsigned char kept[ROWS];
+    int32_t top[2][ROWS];
     uint64_t last_fired[N], fire_count[N];
     double scale;
     uint64_t caps;
@@ -137,8 +139,11 @@ static inline void world_fill(world *w, uint64_t seed)
             double v = draw(seed, 4000u + (uint64_t)r, (uint32_t)j) - 0.3;
             w->truth[r * ATOMS + j] = (sae_real)(v > 0 ? v : 0);
         }
-        for (int k = 0; k < 6; k++) /* clean < spliced < ablated, by clear margins */
-            w->loss[k][r] = 1 + (k == 1) * 0.2 + (k == 2) * 3 + (k == 3) * 2 +
+        w->kept[r] = w->tok[r].pos > 0;
+        w->top[0][r] = (int32_t)(r % 7);
+        w->top[1][r] = r % 4 ? w->top[0][r] : 9;
+        for (int k = 0; k < 8; k++) /* clean < spliced < ablated, by clear margins */
+            w->loss[k][r] = 1 + (k == 1) * 0.2 + (k == 2) * 3 + (k == 3) * 2 + (k > 5) * 4 +
                             0.1 * fabs(draw(seed, 5000u + (uint64_t)r, (uint32_t)k)) +
                             0.1 * fabs(draw(seed, doc, 98));
         if (sae_philox(seed, SAE_STREAM_SYNTHETIC, 6000u + (uint64_t)r, 0).v[0] % 5 == 0) {
@@ -247,14 +252,17 @@ static inline void bench_show(bench *b, void *state, world *w, int64_t first, in
                      .val = w->z + first * N};
     sae_truth t = b->truth;
     t.code = compress(&truth, w->truth + first * ATOMS, B, ATOMS);
-    sae_splice splice = {B, w->tok + first, w->loss[0] + first, w->loss[1] + first,
-                         w->loss[2] + first, w->loss[3] + first, w->loss[4] + first,
-                         w->loss[5] + first};
+    sae_splice splice = {.T = B, .P = B, .tok = w->tok + first, .kept = w->kept + first,
+                         .ce_clean = w->loss[0] + first, .ce_splice = w->loss[1] + first,
+                         .ce_zero = w->loss[2] + first, .ce_mean = w->loss[3] + first,
+                         .kl_splice = w->loss[4] + first, .kl_zero = w->loss[5] + first,
+                         .top_clean = w->top[0] + first, .top_splice = w->top[1] + first,
+                         .ce_zero_all = w->loss[6] + first, .kl_zero_all = w->loss[7] + first};
     sae_eval e = {.B = B, .d = D, .x = w->x + first * D, .xhat = w->xhat + first * D,
                   .g = w->g + first * D,
                   .code = dense ? &flat : compress(&code, w->z + first * N, B, N),
                   .tok = w->tok + first, .label = w->label + first, .truth = &t,
-                  .splice = &splice};
+                  .splice = &splice, .row0 = (uint64_t)first};
     ck_assert_ok(b->spec.metric->batch(&b->r, state, &e), b->err);
 }
 

@@ -267,6 +267,19 @@ static void assert_losses(const sae_splice *out, int64_t first, int64_t next, co
     ck_assert_int_eq(t, out->T);
 }
 
+/* The positions that predict a token in order, then the last one of every document. */
+static void assert_positions(const sae_splice *out, int64_t first, int64_t next)
+{
+    const sae_contexts *c = &stand_in_docs.c;
+    int64_t p = out->T;
+    for (int64_t doc = first; doc < next; doc++, p++)
+        ck_assert(out->tok[p].doc == (uint64_t)doc &&
+                  out->tok[p].pos + 1 == (uint32_t)(c->start[doc + 1] - c->start[doc]));
+    ck_assert_int_eq(p, out->P);
+    for (p = 0; p < out->P; p++)
+        ck_assert(out->kept[p] == !w.exclude[out->tok[p].id]);
+}
+
 /* Replacing rows by themselves changes nothing; by zeros and by the mean, what it does to a
  * document alone. Rows and gradients handed to SAEs are the model's. */
 START_TEST(splices)
@@ -284,16 +297,22 @@ START_TEST(splices)
     sae_splicer s;
     for (int j = 0; j < WIDEST; j++)
         fill[j] = (float)(mean[j] = (j % 7 - 3) / 8.0);
-    ck_assert_ok(sae_splicer_open(&s, &view, mean, w.width, w.width, 200, &w.f.err), w.f.err);
+    ck_assert_ok(sae_splicer_open(&s, &view, mean, w.width, w.width, 200, 1, &w.f.err), w.f.err);
     const sae_fill to = {.x = x, .g = g, .tok = tok};
     for (int64_t first = 0; first < LM_DOCS; first = s.next) {
         ck_assert_ok(sae_splicer_next(&s, &to, &w.f.err), w.f.err);
         ck_assert_ok(sae_splicer_splice(&s, x, &w.f.err), w.f.err);
         for (int64_t t = 0; t < s.out.T; t++)
-            ck_assert(s.out.ce_splice[t] == s.out.ce_clean[t] && s.out.kl_splice[t] == 0.0);
+            ck_assert(s.out.ce_splice[t] == s.out.ce_clean[t]);
+        for (int64_t p = 0; p < s.out.P; p++)
+            ck_assert(s.out.kl_splice[p] == 0.0 && s.out.top_splice[p] == s.out.top_clean[p]);
+        assert_positions(&s.out, first, s.next);
         assert_losses(&s.out, first, s.next, NULL, s.out.ce_clean);
         assert_losses(&s.out, first, s.next, zeros, s.out.ce_zero);
         assert_losses(&s.out, first, s.next, fill, s.out.ce_mean);
+        memset(w.exclude, 0, sizeof w.exclude);
+        assert_losses(&s.out, first, s.next, zeros, s.out.ce_zero_all);
+        w.exclude[LM_BOS] = 1;
         for (int64_t i = 0; i < s.kept; i++) {
             if (i == 0 || tok[i].doc != tok[i - 1].doc)
                 run_alone(&a, (int64_t)tok[i].doc, NULL);

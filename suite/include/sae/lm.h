@@ -45,6 +45,8 @@ typedef struct sae_lm_out {
     sae_real *grad;      /* [rows x d_hook] d(sum of ce)/d(hook activation), at the activations
                             that finish() was given */
     sae_real *logits;    /* [rows x vocab] raw logits */
+    int32_t *top;        /* [rows] the most likely token, the lowest id among equals; -1 where a
+                            logit is NaN */
 } sae_lm_out;
 
 /* A loaded model. Owned by the host; methods return enum sae_status. One pass at a time per model

@@ -23,7 +23,8 @@ enum { /* what a metric reads beyond x; a metric whose needs are not met is skip
     SAE_MNEED_LM = 1 << 2,    /* sae_eval.splice */
     SAE_MNEED_TRUTH = 1 << 3, /* sae_eval.truth */
     SAE_MNEED_LABELS = 1 << 4,
-    SAE_MNEED_GRAD = 1 << 5
+    SAE_MNEED_GRAD = 1 << 5,
+    SAE_MNEED_ZERO_ALL = 1 << 8 /* ce_zero_all and kl_zero_all of sae_splice: one more pass */
 };
 
 /* Entries of row i of a code, dense or sparse: p from sae_code_row(z, i) to sae_code_row(z, i + 1),
@@ -45,16 +46,22 @@ typedef struct sae_label {
     int bidirectional; /* 1: the first and the last class are opposite poles of one direction */
 } sae_label;
 
-/* Language-model losses around the hook, one entry per scored token. */
+/* Language-model losses around the hook, one entry per scored token. What needs no next token has
+ * P entries: those, then the last position of every context. */
 typedef struct sae_splice {
     int64_t T;               /* scored tokens: every token after BOS of every context */
-    const sae_token *tok;    /* [T] the predicting position */
+    const sae_token *tok;    /* [P] the predicting position */
     const double *ce_clean;  /* [T] nats, unchanged model */
     const double *ce_splice; /* [T] hook rows replaced by xhat (excluded positions kept) */
     const double *ce_zero;   /* [T] the same rows replaced by 0 */
     const double *ce_mean;   /* [T] the same rows replaced by the mean row of TRAIN */
-    const double *kl_splice; /* [T] KL(clean || spliced), nats */
-    const double *kl_zero;   /* [T] KL(clean || zero-ablated), nats */
+    const double *kl_splice; /* [P] KL(clean || spliced), nats */
+    const double *kl_zero;   /* [P] KL(clean || zero-ablated), nats */
+    int64_t P;               /* positions, >= T */
+    const unsigned char *kept; /* [P] 0: the predicting position is one that SAEs do not see (BOS) */
+    const int32_t *top_clean, *top_splice; /* [P] most likely next token, -1: none (NaN) */
+    const double *ce_zero_all; /* [T] every row at the hook replaced by 0, excluded ones too; */
+    const double *kl_zero_all; /* [P] both NULL unless a metric asks for SAE_MNEED_ZERO_ALL */
 } sae_splice;
 
 typedef struct sae_eval { /* one evaluated batch; all pointers borrowed for the call */
@@ -66,6 +73,7 @@ typedef struct sae_eval { /* one evaluated batch; all pointers borrowed for the 
     const int32_t *label;     /* [B x sae_measure.labels] classes, -1: does not apply; or NULL */
     const sae_truth *truth;   /* NULL unless needed */
     const sae_splice *splice; /* NULL unless needed */
+    uint64_t row0;            /* number of the first row; rows of a pass count from 0 */
 } sae_eval;
 
 typedef struct sae_row { /* one result */
@@ -102,7 +110,7 @@ typedef struct sae_measure { /* context of a measurement; read-only for metrics 
 typedef struct sae_metric {
     uint32_t abi, size; /* SAE_METRIC_ABI, sizeof(sae_metric) */
     const char *name, *summary, *source;
-    uint32_t needs;     /* SAE_MNEED_* */
+    uint32_t needs;     /* SAE_MNEED_*: without one of these it does not run */
     size_t opt_size;    /* >= 1 */
     const sae_option *options;
     size_t (*state_size)(const sae_measure *r);
@@ -112,6 +120,7 @@ typedef struct sae_metric {
     /* into += from; associative and commutative up to rounding */
     int (*merge)(const sae_measure *r, void *into, const void *from);
     int (*end)(const sae_measure *r, void *state); /* emits rows; SAE_AGAIN: another pass */
+    uint32_t wants; /* SAE_MNEED_*: what it also reads where there is any */
 } sae_metric;
 
 #endif

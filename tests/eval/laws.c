@@ -272,6 +272,29 @@ START_TEST(perfect_recovery)
 }
 END_TEST
 
+START_TEST(perfect_probing)
+{
+    static const char *const keys[] = {"k1_auc", "k2_auc", "k16_auc", "k1_balanced_accuracy",
+                                       "k1_accuracy", "k1_f1"};
+    static results o;
+    world_fill(&w, 9);
+    memset(w.z, 0, sizeof w.z);
+    for (int64_t r = 0; r < ROWS; r++)
+        w.z[r * N + 2 + w.label[r]] = 3; /* a latent per class */
+    measure(&w, "probing:min_rows=4", 7, 0, &o);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        ck_assert_msg(value_of(&o, keys[i]) == 1 && se_of(&o, keys[i]) == 0, "%s", keys[i]);
+    for (int64_t r = 0; r < ROWS; r++)
+        w.z[r * N + 2 + w.label[r]] = -3; /* the other pole: clipped, there is nothing */
+    measure(&w, "probing:min_rows=4", 7, 0, &o);
+    ck_assert(value_of(&o, "k1_auc") == 1 && value_of(&o, "k1_auc_stock") == 0.5);
+    memset(w.z, 0, sizeof w.z);
+    measure(&w, "probing:min_rows=4", 7, 0, &o);
+    ck_assert(value_of(&o, "k16_auc") == 0.5 && value_of(&o, "k16_balanced_accuracy") == 0.5);
+    ck_assert(value_of(&o, "x_auc") > 0.5);
+}
+END_TEST
+
 Suite *suite_laws(void)
 {
     Suite *s = suite_create("laws");
@@ -287,6 +310,7 @@ Suite *suite_laws(void)
     tcase_add_test(t, scale_laws);
     tcase_add_test(t, flipped_signs);
     tcase_add_test(t, perfect_recovery);
+    tcase_add_test(t, perfect_probing);
     suite_add_tcase(s, t);
     return s;
 }

@@ -168,6 +168,9 @@ static inline void world_fill(world *w, uint64_t seed)
     }
 }
 
+static const char *const world_classes[] = {"zero", "one", "two"};
+static const sae_label world_labels[] = {{"third", 3, world_classes, 0}};
+
 /* ---- measuring ------------------------------------------------------------------------------- */
 
 typedef struct bench {
@@ -201,7 +204,8 @@ static inline void bench_open(bench *b, world *w, const char *metric)
     b->truth = (sae_truth){ATOMS, D, w->dict, NULL};
     b->r = (sae_measure){.size = sizeof b->r, .m = &b->m, .c = &b->c,
                          .opt = sae_opts_base(b->spec.opts), .truth = &b->truth,
-                         .scale = w->scale, .emit = record_row, .point = record_point};
+                         .label = world_labels, .labels = 1, .scale = w->scale,
+                         .emit = record_row, .point = record_point};
 }
 
 static inline void bench_close(bench *b)

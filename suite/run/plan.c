@@ -1,4 +1,8 @@
-/* suite/run/plan.c - reading, overriding and checking plans. */
+/* suite/run/plan.c - reading, overriding and checking plans.
+ *
+ * A plan is texts first (plan_schema.h). --set and the variables change texts; then numbers are
+ * read and checked.
+ */
 #include "run/plan.h"
 
 #include "core/assets.h"
@@ -9,37 +13,120 @@
 #include "core/text.h"
 #include "run/plan_schema.h"
 
-#include <errno.h>
-#include <math.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- --set key=value ------------------------------------------------------------------------- */
+#define MOST (INT64_C(1) << 40)
 
-enum set_type { SET_TEXT, SET_INT, SET_SEEDS, SET_SAES };
+/* ---- fields ---------------------------------------------------------------------------------- */
 
+/* Every key with one value. */
 static const struct {
     const char *key;
-    enum set_type type;
-    size_t off;
-} settable[] = {
-    {"title", SET_TEXT, offsetof(sae_plan, title)},
-    {"dataset", SET_TEXT, offsetof(sae_plan, dataset)},
-    {"eval_dataset", SET_TEXT, offsetof(sae_plan, eval_dataset)},
-    {"norm", SET_TEXT, offsetof(sae_plan, norm)},
-    {"steps", SET_INT, offsetof(sae_plan, steps)},
-    {"batch", SET_INT, offsetof(sae_plan, batch)},
-    {"eval_rows", SET_INT, offsetof(sae_plan, eval_rows)},
-    {"log_every", SET_INT, offsetof(sae_plan, log_every)},
-    {"checkpoint_every", SET_INT, offsetof(sae_plan, checkpoint_every)},
-    {"data_seed", SET_INT, offsetof(sae_plan, data_seed)},
-    {"seeds", SET_SEEDS, 0},
-    {"saes", SET_SAES, 0},
+    size_t off; /* in sae_plan_text */
+} scalars[] = {
+    {"name", offsetof(sae_plan_text, name)},
+    {"title", offsetof(sae_plan_text, title)},
+    {"dataset", offsetof(sae_plan_text, dataset)},
+    {"eval_dataset", offsetof(sae_plan_text, eval_dataset)},
+    {"norm", offsetof(sae_plan_text, norm)},
+    {"steps", offsetof(sae_plan_text, steps)},
+    {"batch", offsetof(sae_plan_text, batch)},
+    {"eval_rows", offsetof(sae_plan_text, eval_rows)},
+    {"log_every", offsetof(sae_plan_text, log_every)},
+    {"checkpoint_every", offsetof(sae_plan_text, checkpoint_every)},
+    {"data_seed", offsetof(sae_plan_text, data_seed)},
 };
-enum { SETTABLE = sizeof settable / sizeof settable[0] };
+enum { SCALARS = sizeof scalars / sizeof scalars[0] };
 
-/* libcyaml frees plan strings with free(), so replacements come from malloc too. */
+/* Whole numbers of a plan; 0 where it has none. */
+static const struct {
+    const char *key;
+    size_t text, value; /* in sae_plan_text, sae_plan */
+    int64_t lo, hi;
+} wholes[] = {
+    {"steps", offsetof(sae_plan_text, steps), offsetof(sae_plan, steps), 1, MOST},
+    {"batch", offsetof(sae_plan_text, batch), offsetof(sae_plan, batch), 1, 1 << 24},
+    {"eval_rows", offsetof(sae_plan_text, eval_rows), offsetof(sae_plan, eval_rows), 0, MOST},
+    {"log_every", offsetof(sae_plan_text, log_every), offsetof(sae_plan, log_every), 0, MOST},
+    {"checkpoint_every", offsetof(sae_plan_text, checkpoint_every),
+     offsetof(sae_plan, checkpoint_every), 0, MOST},
+    {"data_seed", offsetof(sae_plan_text, data_seed), offsetof(sae_plan, data_seed), 0, INT64_MAX},
+};
+enum { WHOLES = sizeof wholes / sizeof wholes[0] };
+
+/* Settings of an entry; the variant's own where it has none. */
+static const struct {
+    const char *key;
+    size_t text, value; /* in sae_plan_entry, sae_train_config */
+    double lo, hi;
+} settings[] = {
+    {"lr", offsetof(sae_plan_entry, lr), offsetof(sae_train_config, lr), 1e-12, 1e3},
+    {"beta1", offsetof(sae_plan_entry, beta1), offsetof(sae_train_config, beta1), 0, 0.999999},
+    {"beta2", offsetof(sae_plan_entry, beta2), offsetof(sae_train_config, beta2), 0, 0.9999999},
+    {"eps", offsetof(sae_plan_entry, eps), offsetof(sae_train_config, eps), 1e-20, 1},
+    {"clip_norm", offsetof(sae_plan_entry, clip_norm), offsetof(sae_train_config, clip_norm), 0,
+     1e12},
+    {"weight_decay", offsetof(sae_plan_entry, weight_decay),
+     offsetof(sae_train_config, weight_decay), 0, 1e3},
+    {"decay", offsetof(sae_plan_entry, decay), offsetof(sae_train_config, decay), 0, 1},
+};
+enum { SETTINGS = sizeof settings / sizeof settings[0] };
+
+static char **text_at(void *base, size_t off)
+{
+    return (char **)(void *)((char *)base + off);
+}
+
+/* ---- numbers --------------------------------------------------------------------------------- */
+
+typedef struct source { /* for messages that name the line; file NULL: the command line */
+    const char *file, *text;
+    size_t bytes;
+} source;
+
+static int refuse(const source *s, const char *key, int64_t nth, const char *expected,
+                  const char *found, sae_err *err)
+{
+    if (!s->file)
+        SAE_FAIL(err, SAE_EINVAL, "--set %s=%s: expected %s", key, found, expected);
+    SAE_FAIL(err, SAE_EINVAL, "%s: line %d: %s: expected %s, found %s", s->file,
+             sae_plan_line_of(s->text, s->bytes, key, nth), key, expected, found);
+}
+
+/* The value of the nth `key` of the plan. */
+static int read_whole(const source *s, const char *key, int64_t nth, const char *text, int64_t lo,
+                      int64_t hi, int64_t *out, sae_err *err)
+{
+    char expected[80];
+    if (sae_int_parse(text, out) == SAE_OK && *out >= lo && *out <= hi)
+        return SAE_OK;
+    snprintf(expected, sizeof expected, "%" PRId64 " to %" PRId64, lo, hi);
+    return refuse(s, key, nth, expected, text, err);
+}
+
+static int read_real(const source *s, const char *key, int64_t nth, const char *text, double lo,
+                     double hi, double *out, sae_err *err)
+{
+    char expected[80];
+    if (sae_real_parse(text, out) == SAE_OK && *out >= lo && *out <= hi)
+        return SAE_OK;
+    snprintf(expected, sizeof expected, "%g to %g", lo, hi);
+    return refuse(s, key, nth, expected, text, err);
+}
+
+static int read_seed(const source *s, const char *text, int64_t *out, sae_err *err)
+{
+    return read_whole(s, "seeds", 0, text, 0, INT64_MAX, out, err);
+}
+
+/* ---- --set key=value ------------------------------------------------------------------------- */
+
+static const source command_line = {0};
+
+/* libcyaml frees texts with free(), so replacements come from malloc too. */
 static int replace_text(char **slot, const char *value, sae_err *err)
 {
     char *copy = strdup(value);
@@ -50,115 +137,119 @@ static int replace_text(char **slot, const char *value, sae_err *err)
     return SAE_OK;
 }
 
-static int set_seeds(sae_plan *p, const char *value, sae_err *err)
+static int append_text(char ***list, unsigned *count, const char *text, size_t len, sae_err *err)
 {
-    unsigned count = 1;
-    for (const char *s = value; *s; s++)
-        count += *s == ',';
-    uint64_t *seeds = malloc(count * sizeof *seeds);
-    if (!seeds)
-        SAE_FAIL(err, SAE_ENOMEM, "out of memory for %u seeds", count);
-    const char *at = value;
-    for (unsigned i = 0; i < count; i++) {
-        char *end;
-        errno = 0;
-        seeds[i] = strtoull(at, &end, 10);
-        if (end == at || errno || (*end != ',' && *end != '\0') || *at == '-') {
-            free(seeds);
-            SAE_FAIL(err, SAE_EINVAL, "--set seeds=%s: expected numbers separated by commas",
-                     value);
-        }
-        at = end + 1;
+    char **more = realloc(*list, (*count + 1) * sizeof *more);
+    if (more)
+        *list = more;
+    if (!more || !(more[*count] = strndup(text, len)))
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory copying a plan value");
+    ++*count;
+    return SAE_OK;
+}
+
+/* "1,2,3" */
+static int set_seeds(sae_plan_text *t, const char *value, sae_err *err)
+{
+    int64_t v;
+    for (unsigned i = 0; i < t->seeds_count; i++)
+        free(t->seeds[i]);
+    t->seeds_count = 0;
+    for (const char *at = value; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        SAE_TRY(append_text(&t->seeds, &t->seeds_count, at, strcspn(at, ","), err));
+        SAE_TRY(read_seed(&command_line, t->seeds[t->seeds_count - 1], &v, err));
     }
-    free(p->seeds);
-    p->seeds = seeds;
-    p->seeds_count = count;
     return SAE_OK;
 }
 
 /* --set saes=SPEC keeps the training settings of the plan's first entry. */
-static int set_saes(sae_plan *p, const char *value, sae_err *err)
+static int set_saes(sae_plan_text *t, const char *value, sae_err *err)
 {
-    SAE_TRY(replace_text(&p->saes[0].spec, value, err));
-    sae_plan_drop_saes(p, 1);
+    SAE_TRY(replace_text(&t->saes[0].spec, value, err));
+    sae_plan_drop_saes(t, 1);
     return SAE_OK;
 }
 
-static int set_key(sae_plan *p, size_t i, const char *value, sae_err *err)
+static int set_scalar(sae_plan_text *t, size_t i, const char *value, sae_err *err)
 {
-    char *base = (char *)p;
     int64_t v;
-    switch (settable[i].type) {
-    case SET_TEXT:
-        return replace_text((char **)(void *)(base + settable[i].off), value, err);
-    case SET_INT:
-        if (sae_int_parse(value, &v))
-            SAE_FAIL(err, SAE_EINVAL, "--set %s=%s: expected a whole number", settable[i].key,
-                     value);
-        memcpy(base + settable[i].off, &v, sizeof v);
-        return SAE_OK;
-    case SET_SEEDS:
-        return set_seeds(p, value, err);
-    case SET_SAES:
-        return set_saes(p, value, err);
-    }
-    return SAE_OK;
+    for (size_t k = 0; k < WHOLES; k++)
+        if (!strcmp(wholes[k].key, scalars[i].key))
+            SAE_TRY(read_whole(&command_line, wholes[k].key, 0, value, wholes[k].lo, wholes[k].hi,
+                               &v, err));
+    return replace_text(text_at(t, scalars[i].off), value, err);
 }
 
-static const char *nearest_key(const sae_plan *p, const char *set)
+enum { KEYS = SCALARS + 2 };
+
+static const char *key_name(size_t i)
 {
-    const char *list[SETTABLE + 33] = {NULL};
+    return i < SCALARS ? scalars[i].key : i == SCALARS ? "seeds" : "saes";
+}
+
+static const char *nearest_key(const sae_plan_text *t, const char *set)
+{
+    const char *list[KEYS + 33] = {NULL};
     char word[64];
     unsigned n = 0;
-    for (unsigned i = 0; i < p->vars_count && n < 32; i++)
-        list[n++] = p->vars[i].name;
-    for (size_t i = 0; i < SETTABLE; i++)
-        list[n++] = settable[i].key;
+    for (unsigned i = 0; i < t->vars_count && n < 32; i++)
+        list[n++] = t->vars[i].name;
+    for (size_t i = 0; i < KEYS; i++)
+        list[n++] = key_name(i);
     snprintf(word, sizeof word, "%.*s", (int)strcspn(set, "="), set);
     return sae_nearest(word, list);
 }
 
-static int set_unknown(const sae_plan *p, const char *set, sae_err *err)
+static int set_unknown(const sae_plan_text *t, const char *set, sae_err *err)
 {
     char known[256] = "";
     size_t used = 0;
-    for (unsigned i = 0; i < p->vars_count && used < sizeof known - 64; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%.48s, ", p->vars[i].name);
-    for (size_t i = 0; i < SETTABLE && used < sizeof known - 64; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", settable[i].key,
-                                 i + 1 < SETTABLE ? ", " : "");
-    const char *near = nearest_key(p, set);
-    SAE_FAIL(err, SAE_EINVAL, "--set %s: plan %s has no such key%s%s%s has %s", set, p->name,
+    for (unsigned i = 0; i < t->vars_count && used < sizeof known - 64; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%.48s, ", t->vars[i].name);
+    for (size_t i = 0; i < KEYS && used < sizeof known - 64; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", key_name(i),
+                                 i + 1 < KEYS ? ", " : "");
+    const char *near = nearest_key(t, set);
+    SAE_FAIL(err, SAE_EINVAL, "--set %s: plan %s has no such key%s%s%s has %s", set, t->name,
              near ? "; did you mean \"" : "", near ? near : "", near ? "\"? It" : "; it", known);
 }
 
-static int apply_set(sae_plan *p, const char *set, sae_err *err)
+static int is_word(const char *word, const char *text, size_t len)
+{
+    return strlen(word) == len && !memcmp(word, text, len);
+}
+
+static int apply_set(sae_plan_text *t, const char *set, sae_err *err)
 {
     const char *eq = strchr(set, '=');
     if (!eq || eq == set)
         SAE_FAIL(err, SAE_EINVAL, "--set %s: expected key=value", set);
     size_t len = (size_t)(eq - set);
-    for (unsigned i = 0; i < p->vars_count; i++)
-        if (strlen(p->vars[i].name) == len && !memcmp(p->vars[i].name, set, len))
-            return replace_text(&p->vars[i].value, eq + 1, err);
-    for (size_t i = 0; i < SETTABLE; i++)
-        if (strlen(settable[i].key) == len && !memcmp(settable[i].key, set, len))
-            return set_key(p, i, eq + 1, err);
-    return set_unknown(p, set, err);
+    for (unsigned i = 0; i < t->vars_count; i++)
+        if (is_word(t->vars[i].name, set, len))
+            return replace_text(&t->vars[i].value, eq + 1, err);
+    for (size_t i = 0; i < SCALARS; i++)
+        if (is_word(scalars[i].key, set, len))
+            return set_scalar(t, i, eq + 1, err);
+    if (is_word("seeds", set, len))
+        return set_seeds(t, eq + 1, err);
+    if (is_word("saes", set, len))
+        return set_saes(t, eq + 1, err);
+    return set_unknown(t, set, err);
 }
 
 /* ---- ${variable} ----------------------------------------------------------------------------- */
 
-static const sae_plan_var *find_var(const sae_plan *p, const char *name, size_t len)
+static const sae_plan_var *find_var(const sae_plan_text *t, const char *name, size_t len)
 {
-    for (unsigned i = 0; i < p->vars_count; i++)
-        if (strlen(p->vars[i].name) == len && !memcmp(p->vars[i].name, name, len))
-            return &p->vars[i];
+    for (unsigned i = 0; i < t->vars_count; i++)
+        if (is_word(t->vars[i].name, name, len))
+            return &t->vars[i];
     return NULL;
 }
 
 /* Replace every ${name} of *slot, the value of `key`. */
-static int substitute(const sae_plan *p, const char *key, char **slot, sae_err *err)
+static int substitute(const sae_plan_text *t, const char *key, char **slot, sae_err *err)
 {
     sae_text out = {0};
     int rc = SAE_OK;
@@ -172,12 +263,12 @@ static int substitute(const sae_plan *p, const char *key, char **slot, sae_err *
             continue;
         }
         int len = (int)(end - text - 2);
-        const sae_plan_var *v = find_var(p, text + 2, (size_t)len);
+        const sae_plan_var *v = find_var(t, text + 2, (size_t)len);
         if (!v)
             rc = SAE_SET(err, SAE_EINVAL, "%s: no variable named '%.*s' in plan %s", key, len,
-                         text + 2, p->name);
+                         text + 2, t->name);
         else if (!v->value)
-            rc = SAE_SET(err, SAE_EINVAL, "plan %s needs --set %s=VALUE (%s)", p->name, v->name,
+            rc = SAE_SET(err, SAE_EINVAL, "plan %s needs --set %s=VALUE (%s)", t->name, v->name,
                          v->help ? v->help : "no description");
         if (rc < 0)
             break;
@@ -193,102 +284,117 @@ static int substitute(const sae_plan *p, const char *key, char **slot, sae_err *
     return rc;
 }
 
-static int substitute_all(sae_plan *p, sae_err *err)
+static int substitute_all(sae_plan_text *t, sae_err *err)
 {
-    SAE_TRY(substitute(p, "title", &p->title, err));
-    SAE_TRY(substitute(p, "dataset", &p->dataset, err));
-    SAE_TRY(substitute(p, "eval_dataset", &p->eval_dataset, err));
-    for (unsigned i = 0; i < p->saes_count; i++)
-        SAE_TRY(substitute(p, "saes.spec", &p->saes[i].spec, err));
-    for (unsigned i = 0; i < p->metrics_count; i++)
-        SAE_TRY(substitute(p, "metrics", &p->metrics[i], err));
+    for (size_t i = 0; i < SCALARS; i++)
+        SAE_TRY(substitute(t, scalars[i].key, text_at(t, scalars[i].off), err));
+    for (unsigned i = 0; i < t->seeds_count; i++)
+        SAE_TRY(substitute(t, "seeds", &t->seeds[i], err));
+    for (unsigned i = 0; i < t->metrics_count; i++)
+        SAE_TRY(substitute(t, "metrics", &t->metrics[i], err));
+    for (unsigned i = 0; i < t->saes_count; i++) {
+        sae_plan_entry *e = &t->saes[i];
+        SAE_TRY(substitute(t, "saes.spec", &e->spec, err));
+        SAE_TRY(substitute(t, "saes.warmup", &e->warmup, err));
+        for (size_t k = 0; k < SETTINGS; k++)
+            SAE_TRY(substitute(t, settings[k].key, text_at(e, settings[k].text), err));
+    }
     return SAE_OK;
 }
 
-/* ---- ranges ---------------------------------------------------------------------------------- */
+/* ---- texts to values ------------------------------------------------------------------------- */
 
-typedef struct source { /* for messages that name the line */
-    const char *name, *text;
-    size_t bytes;
-} source;
-
-static int range_int(const source *s, const char *key, int64_t v, int64_t lo, int64_t hi,
-                     sae_err *err)
+static int check_norm(const source *s, const char *norm, sae_err *err)
 {
-    if (v >= lo && v <= hi)
-        return SAE_OK;
-    SAE_FAIL(err, SAE_EINVAL, "%s: line %d: %s: expected %lld to %lld, found %lld", s->name,
-             sae_plan_line_of(s->text, s->bytes, key, 0), key, (long long)lo, (long long)hi,
-             (long long)v);
-}
-
-static int range_real(const source *s, const char *key, const double *v, double lo, double hi,
-                      sae_err *err)
-{
-    if (!v || (*v >= lo && *v <= hi))
-        return SAE_OK;
-    SAE_FAIL(err, SAE_EINVAL, "%s: line %d: %s: expected %g to %g, found %g", s->name,
-             sae_plan_line_of(s->text, s->bytes, key, 0), key, lo, hi, *v);
-}
-
-/* CSV and JSON hold signed numbers. */
-static int range_seed(const source *s, const char *key, uint64_t v, sae_err *err)
-{
-    if (v <= INT64_MAX)
-        return SAE_OK;
-    SAE_FAIL(err, SAE_EINVAL, "%s: line %d: %s: expected 0 to %lld, found %llu", s->name,
-             sae_plan_line_of(s->text, s->bytes, key, 0), key, (long long)INT64_MAX,
-             (unsigned long long)v);
-}
-
-static int check_entry(const source *s, const sae_plan_sae *e, sae_err *err)
-{
-    SAE_TRY(range_real(s, "lr", e->lr, 1e-12, 1e3, err));
-    SAE_TRY(range_real(s, "beta1", e->beta1, 0, 0.999999, err));
-    SAE_TRY(range_real(s, "beta2", e->beta2, 0, 0.9999999, err));
-    SAE_TRY(range_real(s, "eps", e->eps, 1e-20, 1, err));
-    SAE_TRY(range_real(s, "clip_norm", e->clip_norm, 0, 1e12, err));
-    SAE_TRY(range_real(s, "weight_decay", e->weight_decay, 0, 1e3, err));
-    SAE_TRY(range_real(s, "decay", e->decay, 0, 1, err));
-    if (e->warmup)
-        SAE_TRY(range_int(s, "warmup", *e->warmup, 0, INT64_C(1) << 40, err));
-    return SAE_OK;
-}
-
-static int check_norm(const source *s, const sae_plan *p, sae_err *err)
-{
-    char known[160] = "";
-    size_t used = 0;
+    char known[160] = "one of ";
+    size_t used = strlen(known);
     for (int i = 0; sae_norm_names[i]; i++) {
-        if (p->norm && !strcmp(p->norm, sae_norm_names[i]))
+        if (!strcmp(norm, sae_norm_names[i]))
             return SAE_OK;
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
                                  sae_norm_names[i]);
     }
-    SAE_FAIL(err, SAE_EINVAL, "%s: line %d: norm: expected one of %s, found %s", s->name,
-             sae_plan_line_of(s->text, s->bytes, "norm", 0), known, p->norm);
+    return refuse(s, "norm", 0, known, norm, err);
 }
 
-static int check_plan(const source *s, const sae_plan *p, sae_err *err)
+static int read_scalars(const source *s, sae_plan *p, sae_err *err)
 {
-    const int64_t many = INT64_C(1) << 40;
-    SAE_TRY(range_int(s, "steps", p->steps, 1, many, err));
-    SAE_TRY(range_int(s, "batch", p->batch, 1, 1 << 24, err));
-    SAE_TRY(range_int(s, "eval_rows", p->eval_rows, 0, many, err));
-    SAE_TRY(range_int(s, "log_every", p->log_every, 0, many, err));
-    SAE_TRY(range_int(s, "checkpoint_every", p->checkpoint_every, 0, many, err));
-    SAE_TRY(range_seed(s, "data_seed", p->data_seed, err));
-    SAE_TRY(check_norm(s, p, err));
-    for (unsigned i = 0; i < p->saes_count; i++)
-        SAE_TRY(check_entry(s, &p->saes[i], err));
+    sae_plan_text *t = p->text;
+    p->name = t->name;
+    p->title = t->title;
+    p->dataset = t->dataset;
+    p->eval_dataset = t->eval_dataset;
+    p->norm = t->norm ? t->norm : "mean_sq1";
+    for (size_t i = 0; i < WHOLES; i++) {
+        const char *text = *text_at(t, wholes[i].text);
+        int64_t v = 0;
+        if (text)
+            SAE_TRY(read_whole(s, wholes[i].key, 0, text, wholes[i].lo, wholes[i].hi, &v, err));
+        memcpy((char *)p + wholes[i].value, &v, sizeof v);
+    }
+    return check_norm(s, p->norm, err);
+}
+
+static int read_seeds(const source *s, sae_plan *p, sae_err *err)
+{
+    const sae_plan_text *t = p->text;
+    SAE_TRY(sae_new(&p->seeds, t->seeds_count, sizeof *p->seeds, "plan", err));
+    p->seeds_count = t->seeds_count;
     for (unsigned i = 0; i < p->seeds_count; i++) {
-        SAE_TRY(range_seed(s, "seeds", p->seeds[i], err));
+        int64_t v;
+        SAE_TRY(read_seed(s, t->seeds[i], &v, err));
+        p->seeds[i] = (uint64_t)v;
         for (unsigned j = 0; j < i; j++)
             if (p->seeds[i] == p->seeds[j])
-                SAE_FAIL(err, SAE_EINVAL, "%s: line %d: seeds: %llu is listed twice", s->name,
-                         sae_plan_line_of(s->text, s->bytes, "seeds", 0),
-                         (unsigned long long)p->seeds[i]);
+                SAE_FAIL(err, SAE_EINVAL, "%s: line %d: seeds: %lld is listed twice", s->file,
+                         sae_plan_line_of(s->text, s->bytes, "seeds", 0), (long long)v);
     }
+    return SAE_OK;
+}
+
+/* How many entries before the i-th have a text at `off`. */
+static int64_t count_before(const sae_plan_text *t, unsigned i, size_t off)
+{
+    int64_t n = 0;
+    while (i-- > 0)
+        n += *text_at(&t->saes[i], off) != NULL;
+    return n;
+}
+
+static int read_entry(const source *s, sae_plan *p, unsigned i, sae_err *err)
+{
+    sae_plan_text *t = p->text;
+    sae_plan_entry *e = &t->saes[i];
+    sae_train_config *c = &p->saes[i].train;
+    p->saes[i].spec = e->spec;
+    sae_train_config_default(c);
+    c->steps = p->steps;
+    c->B = p->batch;
+    for (size_t k = 0; k < SETTINGS; k++) {
+        const char *text = *text_at(e, settings[k].text);
+        double v;
+        if (!text)
+            continue;
+        SAE_TRY(read_real(s, settings[k].key, count_before(t, i, settings[k].text), text,
+                          settings[k].lo, settings[k].hi, &v, err));
+        memcpy((char *)c + settings[k].value, &v, sizeof v);
+    }
+    if (!e->warmup)
+        return SAE_OK;
+    return read_whole(s, "warmup", count_before(t, i, offsetof(sae_plan_entry, warmup)), e->warmup,
+                      0, MOST, &c->warmup, err);
+}
+
+static int read_plan(const source *s, sae_plan *p, sae_err *err)
+{
+    SAE_TRY(read_scalars(s, p, err));
+    SAE_TRY(read_seeds(s, p, err));
+    SAE_TRY(sae_new(&p->saes, p->text->saes_count, sizeof *p->saes, "plan", err));
+    p->saes_count = p->text->saes_count;
+    for (unsigned i = 0; i < p->saes_count; i++)
+        SAE_TRY(read_entry(s, p, i, err));
+    p->metrics = p->text->metrics;
+    p->metrics_count = p->text->metrics_count;
     return SAE_OK;
 }
 
@@ -301,13 +407,12 @@ int sae_plan_parse(sae_plan **out, const char *name, const char *text, size_t by
     int rc;
     source s = {name, text, bytes};
     *out = NULL;
-    SAE_TRY(sae_plan_from_yaml(&p, name, text, bytes, err));
+    SAE_TRY(sae_new(&p, 1, sizeof *p, "plan", err));
+    SAE_GOTO(sae_plan_from_yaml(&p->text, name, text, bytes, err));
     for (int i = 0; sets && sets[i]; i++)
-        SAE_GOTO(apply_set(p, sets[i], err));
-    if (!p->norm)
-        SAE_GOTO(replace_text(&p->norm, "mean_sq1", err));
-    SAE_GOTO(substitute_all(p, err));
-    SAE_GOTO(check_plan(&s, p, err));
+        SAE_GOTO(apply_set(p->text, sets[i], err));
+    SAE_GOTO(substitute_all(p->text, err));
+    SAE_GOTO(read_plan(&s, p, err));
     *out = p;
     return SAE_OK;
 fail:
@@ -333,18 +438,13 @@ int sae_plan_load(sae_plan **out, const char *name, const char *const *sets, sae
     return rc;
 }
 
-void sae_plan_config(const sae_plan *p, const sae_plan_sae *s, sae_train_config *out)
+void sae_plan_free(sae_plan **p)
 {
-    sae_train_config_default(out);
-    out->steps = p->steps;
-    out->B = p->batch;
-    const double *const from[] = {s->lr,        s->beta1,        s->beta2, s->eps,
-                                  s->clip_norm, s->weight_decay, s->decay};
-    double *const to[] = {&out->lr,        &out->beta1,        &out->beta2, &out->eps,
-                          &out->clip_norm, &out->weight_decay, &out->decay};
-    for (size_t i = 0; i < sizeof from / sizeof from[0]; i++)
-        if (from[i])
-            *to[i] = *from[i];
-    if (s->warmup)
-        out->warmup = *s->warmup;
+    if (!*p)
+        return;
+    sae_plan_text_free(&(*p)->text);
+    sae_free((*p)->seeds);
+    sae_free((*p)->saes);
+    sae_free(*p);
+    *p = NULL;
 }

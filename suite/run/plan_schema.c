@@ -8,25 +8,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REAL_OPTIONAL(key)                                                                         \
-    CYAML_FIELD_FLOAT_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sae_plan_sae, key)
 #define TEXT(key, flags, type)                                                                     \
     CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | (flags), type, key, 0, CYAML_UNLIMITED)
+#define SETTING(key) TEXT(key, CYAML_FLAG_OPTIONAL, sae_plan_entry)
 
-static const cyaml_schema_field_t sae_fields[] = {
-    TEXT(spec, 0, sae_plan_sae),
-    REAL_OPTIONAL(lr),
-    REAL_OPTIONAL(beta1),
-    REAL_OPTIONAL(beta2),
-    REAL_OPTIONAL(eps),
-    REAL_OPTIONAL(clip_norm),
-    REAL_OPTIONAL(weight_decay),
-    REAL_OPTIONAL(decay),
-    CYAML_FIELD_INT_PTR("warmup", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, sae_plan_sae, warmup),
+static const cyaml_schema_field_t entry_fields[] = {
+    TEXT(spec, 0, sae_plan_entry),
+    SETTING(lr),
+    SETTING(beta1),
+    SETTING(beta2),
+    SETTING(eps),
+    SETTING(clip_norm),
+    SETTING(weight_decay),
+    SETTING(decay),
+    SETTING(warmup),
     CYAML_FIELD_END,
 };
-static const cyaml_schema_value_t sae_value = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, sae_plan_sae, sae_fields),
+static const cyaml_schema_value_t entry_value = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, sae_plan_entry, entry_fields),
 };
 
 static const cyaml_schema_field_t var_fields[] = {
@@ -39,38 +38,35 @@ static const cyaml_schema_value_t var_value = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, sae_plan_var, var_fields),
 };
 
-static const cyaml_schema_value_t seed_value = {
-    CYAML_VALUE_UINT(CYAML_FLAG_DEFAULT, uint64_t),
-};
 static const cyaml_schema_value_t text_value = {
     CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED),
 };
 
-#define PLAN_INT(key, flags) CYAML_FIELD_INT(#key, flags, sae_plan, key)
+#define PLAN_TEXT(key, flags) TEXT(key, flags, sae_plan_text)
 #define PLAN_LIST(key, flags, schema, min)                                                         \
-    CYAML_FIELD_SEQUENCE_COUNT(#key, CYAML_FLAG_POINTER | (flags), sae_plan, key, key##_count,     \
-                               &(schema), min, CYAML_UNLIMITED)
+    CYAML_FIELD_SEQUENCE_COUNT(#key, CYAML_FLAG_POINTER | (flags), sae_plan_text, key,             \
+                               key##_count, &(schema), min, CYAML_UNLIMITED)
 
 static const cyaml_schema_field_t plan_fields[] = {
-    TEXT(name, 0, sae_plan),
-    TEXT(title, CYAML_FLAG_OPTIONAL, sae_plan),
-    TEXT(dataset, 0, sae_plan),
-    TEXT(eval_dataset, CYAML_FLAG_OPTIONAL, sae_plan),
-    TEXT(norm, CYAML_FLAG_OPTIONAL, sae_plan),
-    PLAN_INT(steps, CYAML_FLAG_DEFAULT),
-    PLAN_INT(batch, CYAML_FLAG_DEFAULT),
-    PLAN_INT(eval_rows, CYAML_FLAG_OPTIONAL),
-    PLAN_INT(log_every, CYAML_FLAG_OPTIONAL),
-    PLAN_INT(checkpoint_every, CYAML_FLAG_OPTIONAL),
-    CYAML_FIELD_UINT("data_seed", CYAML_FLAG_OPTIONAL, sae_plan, data_seed),
-    PLAN_LIST(seeds, 0, seed_value, 1),
-    PLAN_LIST(saes, 0, sae_value, 1),
+    PLAN_TEXT(name, 0),
+    PLAN_TEXT(title, CYAML_FLAG_OPTIONAL),
+    PLAN_TEXT(dataset, 0),
+    PLAN_TEXT(eval_dataset, CYAML_FLAG_OPTIONAL),
+    PLAN_TEXT(norm, CYAML_FLAG_OPTIONAL),
+    PLAN_TEXT(steps, 0),
+    PLAN_TEXT(batch, 0),
+    PLAN_TEXT(eval_rows, CYAML_FLAG_OPTIONAL),
+    PLAN_TEXT(log_every, CYAML_FLAG_OPTIONAL),
+    PLAN_TEXT(checkpoint_every, CYAML_FLAG_OPTIONAL),
+    PLAN_TEXT(data_seed, CYAML_FLAG_OPTIONAL),
+    PLAN_LIST(seeds, 0, text_value, 1),
+    PLAN_LIST(saes, 0, entry_value, 1),
     PLAN_LIST(metrics, CYAML_FLAG_OPTIONAL, text_value, 0),
     PLAN_LIST(vars, CYAML_FLAG_OPTIONAL, var_value, 0),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t plan_value = {
-    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, sae_plan, plan_fields),
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, sae_plan_text, plan_fields),
 };
 
 int sae_plan_line_of(const char *text, size_t bytes, const char *key, int64_t n)
@@ -94,7 +90,7 @@ int sae_plan_line_of(const char *text, size_t bytes, const char *key, int64_t n)
 }
 
 /* libcyaml reports an error as a message followed by a backtrace, innermost first:
- *   Load: Invalid INT value: 'many'
+ *   Load: Expecting STRING, got event: SEQUENCE_START
  *   Load: Backtrace:
  *     in mapping field 'steps' (line: 2, column: 8)
  * We keep the message, the innermost line number and the innermost field. */
@@ -153,15 +149,16 @@ static cyaml_config_t config_for(report *r)
     return c;
 }
 
-int sae_plan_from_yaml(sae_plan **p, const char *name, const char *text, size_t bytes, sae_err *err)
+int sae_plan_from_yaml(sae_plan_text **t, const char *name, const char *text, size_t bytes,
+                       sae_err *err)
 {
     report r = {"", "", 0};
     cyaml_config_t c = config_for(&r);
     cyaml_data_t *data = NULL;
-    *p = NULL;
+    *t = NULL;
     cyaml_err_t rc = cyaml_load_data((const uint8_t *)text, bytes, &c, &plan_value, &data, NULL);
     if (rc == CYAML_OK && data) {
-        *p = data;
+        *t = data;
         return SAE_OK;
     }
     if (rc == CYAML_OK)
@@ -174,29 +171,24 @@ int sae_plan_from_yaml(sae_plan **p, const char *name, const char *text, size_t 
              r.message[0] ? r.message : cyaml_strerror(rc));
 }
 
-void sae_plan_free(sae_plan **p)
+void sae_plan_text_free(sae_plan_text **t)
 {
     report r = {"", "", 0};
     cyaml_config_t c = config_for(&r);
-    if (*p)
-        cyaml_free(&c, &plan_value, *p, 0);
-    *p = NULL;
+    if (*t)
+        cyaml_free(&c, &plan_value, *t, 0);
+    *t = NULL;
 }
 
-void sae_plan_drop_saes(sae_plan *p, unsigned keep)
+void sae_plan_drop_saes(sae_plan_text *t, unsigned keep)
 {
-    for (unsigned i = keep; i < p->saes_count; i++) {
-        sae_plan_sae *s = &p->saes[i];
-        free(s->spec);
-        free(s->lr);
-        free(s->beta1);
-        free(s->beta2);
-        free(s->eps);
-        free(s->clip_norm);
-        free(s->weight_decay);
-        free(s->decay);
-        free(s->warmup);
+    for (unsigned i = keep; i < t->saes_count; i++) {
+        sae_plan_entry *e = &t->saes[i];
+        char *const own[] = {e->spec,      e->lr,           e->beta1, e->beta2, e->eps,
+                             e->clip_norm, e->weight_decay, e->decay, e->warmup};
+        for (size_t k = 0; k < sizeof own / sizeof own[0]; k++)
+            free(own[k]);
     }
-    if (p->saes_count > keep)
-        p->saes_count = keep;
+    if (t->saes_count > keep)
+        t->saes_count = keep;
 }

@@ -151,11 +151,9 @@ static int open_job(sae_session *s, const sae_job *j, sae_learner *l, sae_err *e
 {
     sae_spec spec;
     SAE_TRY(sae_spec_parse(&spec, s->reg, SAE_KIND_VARIANT, j->spec, err));
-    sae_train_config cfg;
-    sae_plan_config(s->plan, j->entry, &cfg);
     int rc = sae_spec_resolve(&spec, s->train.dim.d_in, err);
     if (rc >= 0)
-        rc = sae_learner_open(l, &spec, j->seed, &cfg, &s->train.dim, &s->e, err);
+        rc = sae_learner_open(l, &spec, j->seed, &j->entry->train, &s->train.dim, &s->e, err);
     if (rc < 0) {
         sae_spec_free(&spec);
         return sae_fail_prefix(err, rc, "%s", j->spec);

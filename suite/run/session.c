@@ -63,7 +63,7 @@ static int check_eval(const sae_stream *train, const sae_stream *eval, sae_err *
 static int open_data(sae_session *s, sae_err *err)
 {
     const sae_plan *p = s->plan;
-    s->host = sae_host_make(&s->e, p->data_seed);
+    s->host = sae_host_make(&s->e, (uint64_t)p->data_seed);
     SAE_TRY(dataset_spec(s, p->dataset, &s->train_spec, &s->train_text, err));
     SAE_TRY(sae_stream_open(&s->train, &s->train_spec, &s->host, &s->e, norm_of(p), p->batch, err));
     if (p->eval_dataset) {
@@ -102,25 +102,19 @@ static int open_metrics(sae_session *s, sae_err *err)
     return SAE_OK;
 }
 
-static int override_seed(sae_session *s, sae_err *err)
+static void override_seed(sae_session *s)
 {
     if (!s->o->has_seed)
-        return SAE_OK;
-    uint64_t *one = malloc(sizeof *one); /* the plan's lists belong to libcyaml: free() */
-    if (!one)
-        SAE_FAIL(err, SAE_ENOMEM, "out of memory for a seed");
-    *one = s->o->seed;
-    free(s->plan->seeds);
-    s->plan->seeds = one;
+        return;
+    s->plan->seeds[0] = s->o->seed; /* a plan has at least one */
     s->plan->seeds_count = 1;
-    return SAE_OK;
 }
 
 static int open_all(sae_session *s, sae_err *err)
 {
     const sae_backend *be = NULL;
     SAE_TRY(sae_plan_load(&s->plan, s->o->plan, s->o->sets, err));
-    SAE_TRY(override_seed(s, err));
+    override_seed(s);
     SAE_TRY(choose_backend(s, &be, err));
     SAE_TRY(sae_engine_open(&s->e, be, 0, s->o->threads, err));
     SAE_TRY(open_metrics(s, err));
@@ -192,13 +186,12 @@ char *sae_session_identity(const sae_session *s)
     }
     for (int64_t i = 0; text && i < s->grid.count; i++) {
         const sae_job *j = &s->grid.job[i];
-        sae_train_config c;
-        sae_plan_config(p, j->entry, &c);
+        const sae_train_config *c = &j->entry->train;
         char *more = sae_strfmt(
             "%ssae: %s seed %llu lr %.17g betas %.17g %.17g eps %.17g clip %.17g decay %.17g "
             "warmup %lld cooldown %.17g\n",
-            text, j->spec, (unsigned long long)j->seed, c.lr, c.beta1, c.beta2, c.eps, c.clip_norm,
-            c.weight_decay, (long long)c.warmup, c.decay);
+            text, j->spec, (unsigned long long)j->seed, c->lr, c->beta1, c->beta2, c->eps,
+            c->clip_norm, c->weight_decay, (long long)c->warmup, c->decay);
         sae_free(text);
         text = more;
     }

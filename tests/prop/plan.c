@@ -31,11 +31,12 @@ START_TEST(reads_every_field)
     ck_assert_int_eq(p->seeds_count, 2);
     ck_assert_uint_eq(p->seeds[1], 5);
     ck_assert_int_eq(p->metrics_count, 1);
-    sae_train_config c;
-    sae_plan_config(p, &p->saes[0], &c);
-    ck_assert(c.lr == 2e-3);
-    ck_assert_int_eq(c.warmup, 7);
-    ck_assert(isnan(c.beta1) || c.beta1 < 0);
+    const sae_train_config *c = &p->saes[0].train;
+    ck_assert_int_eq(c->steps, 10);
+    ck_assert_int_eq(c->B, 8);
+    ck_assert(c->lr == 2e-3);
+    ck_assert_int_eq(c->warmup, 7);
+    ck_assert(isnan(c->beta1));
     sae_plan_free(&p);
     ck_assert_ptr_null(p);
 }
@@ -62,16 +63,63 @@ START_TEST(overrides_and_variables)
 }
 END_TEST
 
+/* One variable in every kind of value, quoted where it stands in brackets. */
+START_TEST(variables_in_every_field)
+{
+    static const char text[] =
+        "name: v${a}\ntitle: T${a}\ndataset: synthetic:d=${a}\neval_dataset: synthetic:d=${a}\n"
+        "norm: ${norm}\nsteps: 1${a}\nbatch: ${a}\neval_rows: ${a}0\nlog_every: ${a}\n"
+        "checkpoint_every: ${a}\ndata_seed: ${a}\nseeds: [\"${a}\", 9]\n"
+        "saes:\n  - {spec: \"topk:k=${a}\", lr: \"${a}e-3\", beta1: \"0.${a}\", beta2: \"0.0${a}\","
+        " eps: \"0.00${a}\", clip_norm: \"${a}\", weight_decay: \"${a}\", decay: \"0.${a}\","
+        " warmup: \"${a}\"}\nmetrics: [\"recovery:threshold=0.${a}\"]\n"
+        "vars: [{name: a}, {name: norm, value: none}]\n";
+    const char *const sets[] = {"a=4", NULL};
+    sae_plan *p;
+    sae_err err;
+    ck_assert_ok(parse(&p, text, sets, &err), err);
+    const sae_train_config *c = &p->saes[0].train;
+    const char *const texts[] = {p->name, p->title, p->dataset, p->eval_dataset,
+                                 p->norm, p->saes[0].spec, p->metrics[0]};
+    const char *const want[] = {"v4", "T4", "synthetic:d=4", "synthetic:d=4",
+                                "none", "topk:k=4", "recovery:threshold=0.4"};
+    const int64_t whole[] = {p->steps, p->batch, p->eval_rows, p->log_every, p->checkpoint_every,
+                             p->data_seed, (int64_t)p->seeds[0], c->warmup, c->steps};
+    const int64_t wanted[] = {14, 4, 40, 4, 4, 4, 4, 4, 14};
+    const double real[] = {c->lr, c->beta1, c->beta2, c->eps, c->clip_norm, c->weight_decay,
+                           c->decay};
+    const double reals[] = {4e-3, 0.4, 0.04, 0.004, 4, 4, 0.4};
+    for (int i = 0; i < 7; i++)
+        ck_assert_str_eq(texts[i], want[i]);
+    for (int i = 0; i < 9; i++)
+        ck_assert_int_eq(whole[i], wanted[i]);
+    for (int i = 0; i < 7; i++)
+        ck_assert_msg(real[i] == reals[i], "setting %d is %g", i, real[i]);
+    sae_plan_free(&p);
+    const char *const bad[] = {"a=4x", NULL};
+    ck_assert_int_eq(parse(&p, text, bad, &err), SAE_EINVAL);
+    ck_assert_msg(strstr(err.msg, "line 6: steps: expected 1 to") != NULL, "%s", err.msg);
+    ck_assert_msg(strstr(err.msg, "found 14x") != NULL, "%s", err.msg);
+}
+END_TEST
+
 static const struct {
     const char *text, *needle[3]; /* all of them in the message */
 } refused[] = {
     {HEAD SAES "speed: 9\n", {"test.yaml", "10", "speed"}},
-    {"name: x\nsteps: many\n", {"test.yaml", "2", "steps"}},
+    {"name: x\ndataset: y\nsteps: many\nbatch: 8\nseeds: [0]\n" SAES,
+     {"test.yaml: line 3", "steps", "found many"}},
+    {"name: x\nsteps: many\n", {"test.yaml", "Missing", "dataset"}},
     {HEAD, {"test.yaml", "saes", NULL}},
     {HEAD "saes: []\n", {"test.yaml", "saes", NULL}},
     {HEAD SAES "norm: big\n", {"line 10", "norm", "sqrt_d"}},
     {HEAD SAES "eval_rows: -1\n", {"line 10", "eval_rows", "-1"}},
     {HEAD "saes:\n  - spec: topk:k=1\n    lr: -1\n", {"line 8", "lr", "-1"}},
+    {HEAD SAES "  - spec: topk:k=1\n  - spec: topk:k=2\n    lr: high\n",
+     {"line 12", "lr: expected 1e-12 to 1000", "found high"}},
+    {HEAD SAES "  - spec: topk:k=1\n    warmup: 1.5\n", {"line 11", "warmup", "found 1.5"}},
+    {HEAD "saes:\n  - spec: topk:k=1\n    lr: [1, 2]\n", {"line 8", "lr", "test.yaml"}},
+    {"name: x\ndataset: y\nsteps:\nbatch: 8\nseeds: [0]\n" SAES, {"line 3", "steps", NULL}},
     {"name: x\ndataset: y\nsteps: 0\nbatch: 8\nseeds: [0]\n" SAES, {"line 3", "steps", "found 0"}},
     {"name: x\ndataset: y\nsteps: 1\nbatch: 8\nseeds: [3, 3]\n" SAES, {"line 5", "seeds", "twice"}},
     {"name: x\ndataset: ${nix}\nsteps: 1\nbatch: 8\nseeds: [3]\n" SAES, {"dataset", "nix", NULL}},
@@ -112,7 +160,8 @@ END_TEST
 
 START_TEST(bad_overrides)
 {
-    static const char *const bad[] = {"steps", "=3", "steps=x", "seeds=1,,2", "seeds=-1", "pace=3"};
+    static const char *const bad[] = {"steps", "=3", "steps=x", "seeds=1,,2", "seeds=-1", "pace=3",
+                                      "seeds=", "steps=0"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         const char *const sets[] = {bad[i], NULL};
         sae_plan *p;
@@ -176,6 +225,7 @@ Suite *suite_plan(void)
     TCase *t = tcase_create("plan");
     tcase_add_test(t, reads_every_field);
     tcase_add_test(t, overrides_and_variables);
+    tcase_add_test(t, variables_in_every_field);
     tcase_add_loop_test(t, refuses_with_line_and_key, 0,
                         (int)(sizeof refused / sizeof refused[0]));
     tcase_add_test(t, variable_without_a_name);

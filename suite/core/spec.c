@@ -6,10 +6,16 @@
 #include "core/memory.h"
 #include "core/text.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { DEFAULT_N_PER_D = 8 };
+
+static const char training[] = "train.";
+enum { WARMUP = SAE_TRAIN_KEYS - 1 }; /* the one whole number */
+const char *const sae_train_keys[] = {"lr",        "beta1",        "beta2", "eps",
+                                      "clip_norm", "weight_decay", "decay", "warmup", NULL};
 
 static const char *const kind_names[] = {"variant", "metric", "dataset"};
 
@@ -137,13 +143,42 @@ static int set_preset(sae_spec *s, const char *name, sae_err *err)
              used ? known : "none");
 }
 
+/* SAE_TRAIN_KEYS where key is none of them. */
+static int train_key(const char *key)
+{
+    int i = 0;
+    while (i < SAE_TRAIN_KEYS && strcmp(sae_train_keys[i], key) != 0)
+        i++;
+    return i;
+}
+
+static int set_train(sae_spec *s, const char *key, const char *value, sae_err *err)
+{
+    int i = train_key(key);
+    if (i == SAE_TRAIN_KEYS)
+        return sae_unknown_word("training setting", key, sae_train_keys, err);
+    if (s->train_given >> i & 1)
+        SAE_FAIL(err, SAE_EINVAL, "key \"%s%s\" is given twice", training, key);
+    double *v = &s->train[i];
+    if (sae_real_parse(value, v) < 0 || !isfinite(*v) || (i == WARMUP && *v != floor(*v)))
+        SAE_FAIL(err, SAE_EINVAL, "key \"%s%s\": \"%s\" is not a %snumber", training, key, value,
+                 i == WARMUP ? "whole " : "");
+    s->train_given |= 1u << i;
+    return SAE_OK;
+}
+
 static int set_pair(sae_spec *s, const char *key, const char *value, sae_err *err)
 {
     if (s->variant && strcmp(key, "n") == 0)
         return set_n(s, value, err);
     if (s->variant && strcmp(key, "preset") == 0)
         return set_preset(s, value, err);
+    if (s->variant && strncmp(key, training, sizeof training - 1) == 0)
+        return set_train(s, key + sizeof training - 1, value, err);
     int given = sae_opts_given(s->opts, key);
+    if (given < 0 && s->variant && train_key(key) < SAE_TRAIN_KEYS)
+        SAE_FAIL(err, SAE_EINVAL, "unknown key \"%s\"; as a training setting it is %s%s=%s", key,
+                 training, key, value);
     if (given < 0 && s->variant)
         return sae_unknown_key(key, s->variant->options, "n", err);
     if (given > 0)
@@ -241,6 +276,16 @@ char *sae_spec_print(const sae_spec *s, int canonical)
     char *pairs = sae_opts_print_with(s->opts, canonical, s->variant ? "n" : NULL, n);
     char *text = pairs ? sae_strfmt("%s%s%s", s->name, *pairs ? ":" : "", pairs) : NULL;
     sae_free(pairs);
+    for (int i = 0; text && i < SAE_TRAIN_KEYS; i++) {
+        if (!(s->train_given >> i & 1))
+            continue;
+        char *value = sae_real_print(s->train[i]);
+        char *more =
+            value ? sae_strfmt("%s,%s%s=%s", text, training, sae_train_keys[i], value) : NULL;
+        sae_free(value);
+        sae_free(text);
+        text = more;
+    }
     return text;
 }
 

@@ -7,18 +7,25 @@
 
 #include <string.h>
 
-static int job_size(sae_job *j, const sae_plan *p, const sae_registry *reg, const sae_dims *dim,
+/* What the spec of a job says about it. */
+static int read_job(sae_job *j, const sae_plan *p, const sae_registry *reg, const sae_dims *dim,
                     sae_err *err)
 {
     sae_spec s;
+    sae_train_config c = j->entry->train;
     SAE_TRY(sae_spec_parse(&s, reg, SAE_KIND_VARIANT, j->spec, err));
     int rc = sae_spec_resolve(&s, dim->d_in, err);
+    if (rc >= 0)
+        rc = sae_learner_config(&c, &s, err);
     if (rc >= 0) {
         sae_dims full = sae_learner_dims(&s, dim);
         full.n = full.n_cap;
         rc = s.variant->check(sae_opts_base(s.opts), &full, err);
         j->bytes = sae_learner_bytes(&s, &full, p->batch);
+        j->canonical = sae_spec_print(&s, 1);
     }
+    if (rc >= 0 && !j->canonical)
+        rc = SAE_SET(err, SAE_ENOMEM, "out of memory for a spec");
     sae_spec_free(&s);
     return rc < 0 ? sae_fail_prefix(err, rc, "%s", j->spec) : SAE_OK;
 }
@@ -43,13 +50,17 @@ static int add_entry(sae_grid *g, const sae_plan *p, const sae_plan_sae *e, char
     return SAE_OK;
 }
 
+/* In the tables a SAE is its spec and its seed. */
 static int refuse_twins(const sae_grid *g, sae_err *err)
 {
     for (int64_t i = 0; i < g->count; i++)
         for (int64_t j = 0; j < i; j++)
-            if (g->job[i].seed == g->job[j].seed && !strcmp(g->job[i].spec, g->job[j].spec))
-                SAE_FAIL(err, SAE_EINVAL, "the plan lists %s with seed %llu twice", g->job[i].spec,
-                         (unsigned long long)g->job[i].seed);
+            if (g->job[i].seed == g->job[j].seed &&
+                !strcmp(g->job[i].canonical, g->job[j].canonical))
+                SAE_FAIL(err, SAE_EINVAL,
+                         "the plan lists %s with seed %llu twice (if only its training differs, "
+                         "say so in the spec: train.lr=1e-3)",
+                         g->job[i].spec, (unsigned long long)g->job[i].seed);
     return SAE_OK;
 }
 
@@ -70,7 +81,7 @@ int sae_grid_open(sae_grid *g, const sae_plan *p, const sae_registry *reg, const
             goto fail;
     }
     for (int64_t i = 0; i < g->count; i++)
-        SAE_GOTO(job_size(&g->job[i], p, reg, dim, err));
+        SAE_GOTO(read_job(&g->job[i], p, reg, dim, err));
     SAE_GOTO(refuse_twins(g, err));
     return SAE_OK;
 fail:
@@ -80,8 +91,10 @@ fail:
 
 void sae_grid_close(sae_grid *g)
 {
-    for (int64_t i = 0; i < g->count; i++)
+    for (int64_t i = 0; i < g->count; i++) {
         sae_free(g->job[i].spec);
+        sae_free(g->job[i].canonical);
+    }
     sae_free(g->job);
     *g = (sae_grid){0};
 }

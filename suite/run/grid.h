@@ -7,6 +7,7 @@
 
 typedef struct sae_job { /* one SAE to train */
     char *spec;          /* text of the plan, {a,b} expanded */
+    char *canonical;     /* its identity, with the seed */
     const sae_plan_sae *entry;
     uint64_t seed;
     size_t bytes; /* memory of its learner */

@@ -35,20 +35,20 @@ static double either(double given, double own)
     return isnan(given) ? own : given;
 }
 
-static void fill_config(sae_train_config *c, const sae_train_defaults *own)
+static void fill_config(sae_train_config *c, const sae_spec *spec)
 {
-    c->lr = either(c->lr, own->lr);
-    c->beta1 = either(c->beta1, own->beta1);
-    c->beta2 = either(c->beta2, own->beta2);
-    c->eps = either(c->eps, own->eps);
-    c->clip_norm = either(c->clip_norm, own->clip_norm);
-    c->weight_decay = either(c->weight_decay, own->weight_decay);
-    c->decay = either(c->decay, own->decay);
-    if (c->warmup < 0)
-        c->warmup = own->warmup;
+    const sae_train_defaults *own = sae_spec_train(spec);
+    double warmup = c->warmup < 0 ? (double)own->warmup : (double)c->warmup;
+    double *const to[SAE_TRAIN_KEYS] = {&c->lr,        &c->beta1,        &c->beta2, &c->eps,
+                                        &c->clip_norm, &c->weight_decay, &c->decay, &warmup};
+    const double from[SAE_TRAIN_KEYS] = {own->lr,        own->beta1,        own->beta2, own->eps,
+                                         own->clip_norm, own->weight_decay, own->decay, 0};
+    for (int i = 0; i < SAE_TRAIN_KEYS; i++)
+        *to[i] = spec->train_given >> i & 1 ? spec->train[i] : either(*to[i], from[i]);
+    c->warmup = fabs(warmup) < 0x1p63 ? (int64_t)warmup : INT64_MAX;
 }
 
-static int check_config(const sae_train_config *c, const char *label, sae_err *err)
+static int check_config(const sae_train_config *c, sae_err *err)
 {
     const struct {
         const char *name;
@@ -62,9 +62,15 @@ static int check_config(const sae_train_config *c, const char *label, sae_err *e
     };
     for (size_t i = 0; i < sizeof range / sizeof range[0]; i++)
         if (!(range[i].value >= range[i].lo && range[i].value <= range[i].hi))
-            SAE_FAIL(err, SAE_EINVAL, "%s: training setting %s=%g is outside [%g, %g]", label,
-                     range[i].name, range[i].value, range[i].lo, range[i].hi);
+            SAE_FAIL(err, SAE_EINVAL, "training setting %s=%g is outside [%g, %g]", range[i].name,
+                     range[i].value, range[i].lo, range[i].hi);
     return SAE_OK;
+}
+
+int sae_learner_config(sae_train_config *c, const sae_spec *spec, sae_err *err)
+{
+    fill_config(c, spec);
+    return check_config(c, err);
 }
 
 double sae_learner_lr(const sae_train_config *c, int64_t step)
@@ -170,10 +176,9 @@ int sae_learner_open(sae_learner *l, sae_spec *spec, uint64_t seed, const sae_tr
     l->seed = seed;
     l->cfg = *cfg;
     l->e = e;
-    fill_config(&l->cfg, sae_spec_train(spec));
+    SAE_GOTO(sae_learner_config(&l->cfg, spec, err));
     SAE_GOTO(sae_spec_resolve(spec, dim->d_in, err));
     SAE_GOTO(name_learner(l, spec, err));
-    SAE_GOTO(check_config(&l->cfg, l->label, err));
     SAE_GOTO(open_parts(l, spec, dim, err));
     l->spec = *spec;
     memset(spec, 0, sizeof *spec);

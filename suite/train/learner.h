@@ -12,6 +12,9 @@ typedef struct sae_train_config {
 } sae_train_config;
 
 void sae_train_config_default(sae_train_config *c); /* everything the variant's own; B 4096 */
+/* Complete c: what the spec gives goes before what c has, that before the variant's own.
+ * SAE_EINVAL: a setting is out of range. */
+int sae_learner_config(sae_train_config *c, const sae_spec *spec, sae_err *err);
 
 typedef struct sae_learner {
     sae_spec spec;         /* owned, resolved */

@@ -206,6 +206,75 @@ START_TEST(grid_expands_and_cuts)
 }
 END_TEST
 
+/* A sweep of the learning rate: every SAE with a name of its own, settings by what gives them: the
+ * spec, the entry, the variant. */
+START_TEST(grid_sweeps_training_settings)
+{
+    static const char *const want[] = {"topk:k=1,train.lr=1e-3,train.warmup=3",
+                                       "topk:k=1,train.lr=5e-4,train.warmup=3", "topk:k=1"};
+    static const double lr[] = {1e-3, 5e-4, 2e-3};
+    static const int64_t warmup[] = {3, 3, 7};
+    sae_plan *p;
+    sae_err err;
+    sae_registry *reg;
+    sae_grid g;
+    const char *text = "name: x\ndataset: synthetic:d=16\nsteps: 10\nbatch: 8\nseeds: [0]\nsaes:\n"
+                       "  - spec: topk:k=1,train.lr={1e-3,5e-4},train.warmup=3\n    lr: 2e-3\n"
+                       "  - spec: topk:k=1\n    lr: 2e-3\n    warmup: 7\n";
+    sae_dims dim = {.d_in = 16, .d_out = 16};
+    ck_assert_ok(parse(&p, text, NULL, &err), err);
+    ck_assert_ok(sae_registry_open(&reg, &err), err);
+    ck_assert_ok(sae_grid_open(&g, p, reg, &dim, &err), err);
+    ck_assert_int_eq(g.count, 3);
+    for (int i = 0; i < 3; i++) {
+        sae_spec s;
+        sae_train_config c = g.job[i].entry->train;
+        ck_assert_str_eq(g.job[i].spec, want[i]);
+        for (int j = 0; j < i; j++)
+            ck_assert_str_ne(g.job[i].canonical, g.job[j].canonical);
+        ck_assert_ok(sae_spec_parse(&s, reg, SAE_KIND_VARIANT, g.job[i].canonical, &err), err);
+        ck_assert_ok(sae_learner_config(&c, &s, &err), err);
+        ck_assert_msg(c.lr == lr[i] && c.warmup == warmup[i], "%s: lr %g, warmup %d", want[i], c.lr,
+                      (int)c.warmup);
+        ck_assert(c.beta2 == s.variant->train.beta2);
+        sae_spec_free(&s);
+    }
+    sae_grid_close(&g);
+    sae_registry_close(&reg);
+    sae_plan_free(&p);
+}
+END_TEST
+
+/* In the tables a SAE is its spec and its seed: what they cannot tell apart is refused, before
+ * anything is trained. */
+START_TEST(grid_refuses)
+{
+    static const char *const bad[][2] = {
+        {"  - spec: topk:k=1\n    lr: 1e-3\n  - spec: topk:k=1\n    lr: 2e-3\n", "train.lr="},
+        {"  - spec: topk:k=1,n=128\n  - spec: topk:n=8d,k=1\n", "twice"},
+        {"  - spec: topk:k=1,train.lr={1e-3,0.001}\n", "twice"},
+        {"  - spec: topk:k=1,train.beta1=1\n", "topk:k=1,train.beta1=1: training setting beta1=1"},
+        {"  - spec: topk:k=1,train.warmup=-2\n", "warmup=-2 is outside"},
+    };
+    sae_err err = {0};
+    sae_registry *reg;
+    sae_dims dim = {.d_in = 16, .d_out = 16};
+    ck_assert_ok(sae_registry_open(&reg, &err), err);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[300];
+        sae_plan *p;
+        sae_grid g;
+        snprintf(text, sizeof text, "%s%s%s", HEAD, "saes:\n", bad[i][0]);
+        ck_assert_ok(parse(&p, text, NULL, &err), err);
+        ck_assert_int_eq(sae_grid_open(&g, p, reg, &dim, &err), SAE_EINVAL);
+        ck_assert_msg(strstr(err.msg, bad[i][1]) != NULL, "'%s' is not in: %s", bad[i][1], err.msg);
+        ck_assert_int_eq(g.count, 0);
+        sae_plan_free(&p);
+    }
+    sae_registry_close(&reg);
+}
+END_TEST
+
 START_TEST(built_in_plans_parse)
 {
     static const char *const sets[] = {"model=m", "text=t", NULL};
@@ -231,6 +300,8 @@ Suite *suite_plan(void)
     tcase_add_test(t, variable_without_a_name);
     tcase_add_test(t, bad_overrides);
     tcase_add_test(t, grid_expands_and_cuts);
+    tcase_add_test(t, grid_sweeps_training_settings);
+    tcase_add_test(t, grid_refuses);
     tcase_add_test(t, built_in_plans_parse);
     suite_add_tcase(s, t);
     return s;

@@ -56,6 +56,10 @@ START_TEST(canonical)
     expect("probe:n=1e4,k=8", 0, 0, "probe:k=8,n=10000");
     expect("probe:k=8,l1=lin(0,0.05,0,2000),fast=off", 0, 0,
            "probe:fast=0,k=8,l1=lin(0,0.05,0,2e3),n=8d");
+    expect("probe:train.warmup=20,train.lr=0.0010,k=8,lr=0.5", 0, 0,
+           "probe:k=8,lr=0.5,n=8d,train.lr=1e-3,train.warmup=20");
+    expect("probe:train.decay=0", 1, 0,
+           "probe:fast=1,k=32,l1=0,label=\"\",lr=3e-4,mode=row,n=8d,train.decay=0");
 }
 END_TEST
 
@@ -188,6 +192,12 @@ START_TEST(refusals)
         {"probe:nn=1", SAE_EINVAL, "did you mean \"n\""},
         {"probe:q=1", SAE_EINVAL, "known: k, lr, l1, fast, mode, label, n"},
         {"probe:k=1000000", SAE_EINVAL, "[0, 65536]"},
+        {"probe:train.l=1", SAE_EINVAL, "known: lr, beta1"},
+        {"probe:train.lr=high", SAE_EINVAL, "\"high\" is not a number"},
+        {"probe:train.lr=nan", SAE_EINVAL, "not a number"},
+        {"probe:train.warmup=1.5", SAE_EINVAL, "not a whole number"},
+        {"probe:train.lr=1,train.lr=2", SAE_EINVAL, "\"train.lr\" is given twice"},
+        {"probe:warmup=3", SAE_EINVAL, "it is train.warmup=3"},
         {"probe:l1=lin(0,1,0,1", SAE_EFORMAT, "missing \")\""},
         {"probe:l1=lin)0,1,0,1", SAE_EFORMAT, "unexpected \")\""},
         {"probe:label=\"a", SAE_EFORMAT, "closing quote"},

@@ -35,49 +35,22 @@ static int merge(const sae_measure *r, void *into, const void *from)
 }
 
 /* Mean of per-feature values; their spread over features is not a sampling error. */
-static int emit_mean(const sae_measure *r, const char *key, double sum, int64_t count,
+static int emit_mean(const sae_measure *r, const char *key, double mean, int64_t count,
                      const char *unit, enum sae_better better)
 {
-    sae_row row = {key, count > 0 ? sum / (double)count : (double)NAN, (double)NAN, count, unit,
-                   better};
+    sae_row row = {key, mean, (double)NAN, count, unit, better};
     return r->emit(r->sink, &row);
 }
 
-/* Largest cosine of a feature's row with another feature's. */
-static double nearest(const sae_real *cosine, int64_t n, int64_t self, int without_sign)
+static int emit_neighbours(const sae_measure *r, const sae_cosines *s)
 {
-    double best = without_sign ? 0.0 : -1.0;
-    for (int64_t j = 0; j < n; j++) {
-        double c = without_sign ? fabs((double)cosine[j]) : (double)cosine[j];
-        if (j != self && c > best)
-            best = c;
-    }
-    return best;
-}
-
-/* Large dictionaries are sampled in whole blocks, spread evenly. */
-static int neighbours(const sae_measure *r, const sae_cosines *s, const char *key)
-{
+    static const char key[] = "max_decoder_cosine";
     const options *o = r->opt;
-    int64_t n = s->a.rows, most = n < o->features ? n : o->features, count = 0;
-    int64_t blocks = (most + SAE_COSINE_BLOCK - 1) / SAE_COSINE_BLOCK;
-    int without_sign = sae_model_signed(r->m), rc = SAE_OK;
-    double sum = 0;
-    sae_real *cosine = malloc((size_t)(n * SAE_COSINE_BLOCK) * sizeof *cosine);
-    if (!cosine)
-        return SAE_ENOMEM;
-    for (int64_t b = 0; rc >= 0 && b < blocks; b++) {
-        int64_t row0 = most == n ? b * SAE_COSINE_BLOCK : n / blocks * b;
-        int64_t rows = n - row0 < SAE_COSINE_BLOCK ? n - row0 : SAE_COSINE_BLOCK;
-        rc = sae_cosines_block(s, row0, rows, cosine);
-        for (int64_t i = 0; rc >= 0 && i < rows; i++, count++) {
-            sae_series p = {key, row0 + i, nearest(cosine + i * n, n, row0 + i, without_sign)};
-            sum += p.value;
-            rc = r->point(r->sink, &p);
-        }
-    }
-    free(cosine);
-    return rc < 0 ? rc : emit_mean(r, key, sum, count, "1", SAE_LOWER);
+    double mean;
+    int64_t count;
+    int rc =
+        sae_cosines_neighbours(s, o->features, sae_model_signed(r->m), key, &mean, &count);
+    return rc < 0 ? rc : emit_mean(r, key, mean, count, "1", SAE_LOWER);
 }
 
 static int end(const sae_measure *r, void *state)
@@ -97,9 +70,9 @@ static int end(const sae_measure *r, void *state)
         rc = r->point(r->sink, &p);
     }
     if (rc >= 0)
-        rc = emit_mean(r, "decoder_norm", norms, dec.rows, "x/z", SAE_INFO);
+        rc = emit_mean(r, "decoder_norm", norms / (double)dec.rows, dec.rows, "x/z", SAE_INFO);
     if (rc >= 0)
-        rc = neighbours(r, &s, "max_decoder_cosine");
+        rc = emit_neighbours(r, &s);
     sae_cosines_close(&s);
     return rc;
 }

@@ -25,18 +25,25 @@ static inline void sae_backend_release(const sae_measure *r, void *p)
         r->c->be->release(r->c->dev, p);
 }
 
-/* NULL when out of memory or the backend fails. */
-static inline double *sae_inverse_norms(const sae_measure *r, sae_cmat m)
+/* Products of the rows of a with those of b, to free(); NULL when out of memory or the backend
+ * fails. */
+static inline double *sae_row_products(const sae_measure *r, sae_cmat a, sae_cmat b)
 {
-    size_t bytes = (size_t)m.rows * sizeof(double);
+    size_t bytes = (size_t)a.rows * sizeof(double);
     double *out = (double *)malloc(bytes + 1);
     double *dev = (double *)r->c->be->alloc(r->c->dev, bytes);
-    if (!out || !dev || r->c->k->row_dot(r->c->dev, m, m, dev) < 0 ||
+    if (!out || !dev || r->c->k->row_dot(r->c->dev, a, b, dev) < 0 ||
         r->c->be->copy(r->c->dev, out, dev, bytes, SAE_COPY_D2H) < 0) {
         free(out);
         out = NULL;
     }
     sae_backend_release(r, dev);
+    return out;
+}
+
+static inline double *sae_inverse_norms(const sae_measure *r, sae_cmat m)
+{
+    double *out = sae_row_products(r, m, m);
     for (int64_t i = 0; out && i < m.rows; i++)
         out[i] = out[i] > 0.0 ? 1.0 / sqrt(out[i]) : 0.0;
     return out;
@@ -81,6 +88,51 @@ static inline int sae_cosines_block(const sae_cosines *s, int64_t row0, int64_t 
             double v = (double)out[i * n + j] * s->na[row0 + i] * s->nb[j];
             out[i * n + j] = v == v ? (sae_real)v : 0;
         }
+    return rc;
+}
+
+/* Largest cosine of row `self` with another row. */
+static inline double sae_cosine_nearest(const sae_real *cosine, int64_t n, int64_t self,
+                                        int without_sign)
+{
+    double best = without_sign ? 0.0 : -1.0;
+    for (int64_t j = 0; j < n; j++) {
+        double c = without_sign ? fabs((double)cosine[j]) : (double)cosine[j];
+        if (j != self && c > best)
+            best = c;
+    }
+    return best;
+}
+
+/* Largest cosine with another row of the same matrix (opened with a and b alike): the mean over
+ * `most` rows, and a point per row unless key is NULL. Of larger matrices, evenly spaced blocks are
+ * taken; *count says how many rows. */
+static inline int sae_cosines_neighbours(const sae_cosines *s, int64_t most, int without_sign,
+                                         const char *key, double *mean, int64_t *count)
+{
+    int64_t n = s->a.rows;
+    const int64_t block = SAE_COSINE_BLOCK;
+    most = n < most ? n : most;
+    int64_t blocks = (most + block - 1) / block;
+    int rc = SAE_OK;
+    double sum = 0;
+    sae_real *cosine = (sae_real *)malloc((size_t)(n * block) * sizeof *cosine);
+    if (!cosine)
+        return SAE_ENOMEM;
+    *count = 0;
+    for (int64_t b = 0; rc >= 0 && b < blocks; b++) {
+        int64_t row0 = most == n ? b * block : n / blocks * b;
+        int64_t rows = n - row0 < block ? n - row0 : block;
+        rc = sae_cosines_block(s, row0, rows, cosine);
+        for (int64_t i = 0; rc >= 0 && i < rows; i++, ++*count) {
+            sae_series p = {key, row0 + i,
+                            sae_cosine_nearest(cosine + i * n, n, row0 + i, without_sign)};
+            sum += p.value;
+            rc = key ? s->r->point(s->r->sink, &p) : SAE_OK;
+        }
+    }
+    free(cosine);
+    *mean = *count > 0 ? sum / (double)*count : (double)NAN;
     return rc;
 }
 

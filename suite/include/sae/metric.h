@@ -58,7 +58,7 @@ typedef struct sae_splice {
     const double *kl_splice; /* [P] KL(clean || spliced), nats */
     const double *kl_zero;   /* [P] KL(clean || zero-ablated), nats */
     int64_t P;               /* positions, >= T */
-    const unsigned char *kept; /* [P] 0: the predicting position is one that SAEs do not see (BOS) */
+    const unsigned char *kept; /* [P] 0: the predicting position is unseen by SAEs (BOS) */
     const int32_t *top_clean, *top_splice; /* [P] most likely next token, -1: none (NaN) */
     const double *ce_zero_all; /* [T] every row at the hook replaced by 0, excluded ones too; */
     const double *kl_zero_all; /* [P] both NULL unless a metric asks for SAE_MNEED_ZERO_ALL */

@@ -12,6 +12,9 @@ PREFIX ?= /usr/local
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
 NVCC   ?= nvcc
 PKG_CONFIG ?= pkg-config
 WERROR ?= 1
@@ -25,6 +28,7 @@ have   = $(shell printf '$(HASH)include <$(1)>\nint main(void){return 0;}\n' | $
 CUDA    ?= $(shell command -v $(NVCC) >/dev/null 2>&1 && echo yes || echo no)
 MPI     ?= $(shell command -v mpicc >/dev/null 2>&1 && echo yes || echo no)
 SECCOMP ?= $(call have,seccomp.h,,-lseccomp)
+PFM     ?= $(call have,perfmon/pfmlib_perf_event.h,-D_GNU_SOURCE,-lpfm)
 BLAS    ?= $(call have,cblas.h,$(shell $(PKG_CONFIG) --cflags openblas 2>/dev/null),-lopenblas)
 
 # ---- flags -----------------------------------------------------------------------------------------
@@ -37,6 +41,10 @@ ifeq ($(BLAS),yes)
 BLAS_CFLAGS := -DSAE_HAVE_OPENBLAS=1 $(shell $(PKG_CONFIG) --cflags openblas 2>/dev/null)
 # The yardstick of bench/step; the kernels' products are their own, fused with selection.
 BLAS_LIBS := -lopenblas
+endif
+ifeq ($(PFM),yes)
+PFM_CFLAGS := -DSAE_BENCH_HAVE_PFM=1
+PFM_LIBS   := -lpfm
 endif
 GIT_ID := $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 
@@ -76,6 +84,7 @@ CORE  := $(call src,suite/core)
 COMPONENTS := $(call src,variants metrics datasets) $(sort $(wildcard datasets/*/*.c))
 LIB   := $(CORE) $(KREF) $(KHOST) $(KCPU) $(COMPONENTS) $(call src,suite/models suite/models/arch suite/train suite/eval suite/run suite/report)
 CLI   := $(call src,suite/cli)
+HARNESS := $(call src,suite/bench/harness)
 ASSETS := $(sort $(wildcard datasets/*/model/*.json datasets/*/model/*.safetensors suite/plans/*.yaml reports/*.gp reports/*.html reports/*.css))
 LIBOBJ := $(call obj,$(LIB),$(B)) $(B)/gen/list.o $(B)/gen/assets.o
 
@@ -89,7 +98,7 @@ all: $(B)/saemark ## build the program (default)
 probes: ## print what was found on this machine
 	@printf '%-9s %-10s override: make %s=yes|no\n' OpenBLAS $(call found,$(BLAS)) BLAS \
 	  CUDA $(call found,$(CUDA)) CUDA MPI $(call found,$(MPI)) MPI \
-	  seccomp $(call found,$(SECCOMP)) SECCOMP
+	  seccomp $(call found,$(SECCOMP)) SECCOMP libpfm $(call found,$(PFM)) PFM
 found = $(if $(filter yes,$(1)),'found','not found')
 
 # ---- generated: component list and embedded files -----------------------------------------------------
@@ -111,7 +120,7 @@ $(B)/gen/assets.c: FORCE
 $(B)/gen/assets.o: $(ASSETS)
 $(B)/gen/flags.txt: FORCE
 	@mkdir -p $(dir $@)
-	@printf '%s\n' '$(CC) $(BASE) $(BLAS) $(CUDA)' > $@.new
+	@printf '%s\n' '$(CC) $(BASE) $(BLAS) $(CUDA) $(PFM)' > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 # ---- compile ----------------------------------------------------------------------------------------
@@ -139,6 +148,9 @@ $(B)/gen/git.txt: FORCE
 	@mkdir -p $(dir $@)
 	@printf '%s\n' '$(GIT_ID)' > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+# The harness stands alone: no header of the suite but its own.
+$(B)/obj/suite/bench/harness/%.o: suite/bench/harness/%.c $(B)/gen/flags.txt
+	$(call cc,$(INC_ABI) $(PFM_CFLAGS))
 $(B)/obj/suite/bench/%.o: suite/bench/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_suite) -Idatasets $(BLAS_CFLAGS))
 # The loops of the language model carry their own run-time dispatch.
@@ -150,6 +162,8 @@ $(B)/obj/tests/%.o: tests/%.c $(B)/gen/flags.txt
 	$(call cc,$(FLAGS_tests))
 
 $(B)/libsaemark.a: $(LIBOBJ)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(B)/libsaebench.a: $(call obj,$(HARNESS),$(B))
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(B)/saemark: $(call obj,$(CLI),$(B)) $(B)/libsaemark.a
 	$(Q)$(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
@@ -189,7 +203,8 @@ PROGRAMS32 := $(foreach d,prop golden train fault eval models,$(if $(call testsr
 PROGRAMS64 := $(foreach d,grad,$(if $(call testsrc,$(d)),$(d)))
 FUZZERS := $(call names,tests/fuzz)
 FUZZERS := $(filter fuzz_%,$(FUZZERS))
-TESTS := $(addprefix $(B)/tests/,$(PROGRAMS32) $(PROGRAMS64) $(if $(call testsrc,kern),kern)) \
+TESTS := $(addprefix $(B)/tests/,$(PROGRAMS32) $(PROGRAMS64) $(if $(call testsrc,kern),kern) \
+         $(if $(call testsrc,bench),bench)) \
          $(addprefix $(B)/tests/,$(FUZZERS))
 
 $(B)/gen/tests_%.c: FORCE
@@ -206,6 +221,16 @@ $(foreach d,$(PROGRAMS64),$(eval $(call test_program,$(d),$(B64))))
 $(B)/tests/kern: $(call obj,$(call testsrc,kern),$(B)) $(B)/libsaemark.a \
                  $(filter-out %/backend.o,$(call obj,$(KREF),$(B64)))
 	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
+# The harness, and the programs that its tests run: one per library where the other is installed.
+TWINS := $(B)/tests/twin $(B)/tests/clockwork $(if $(shell printf '$(HASH)include <benchmark/benchmark.h>\nint main(){return benchmark::CPUInfo::Get().num_cpus==0;}\n' | \
+           $(CXX) -std=c++17 -x c++ - -o /dev/null -lbenchmark -lpthread >/dev/null 2>&1 && echo yes),$(B)/tests/twin-cxx)
+$(B)/tests/bench: $(call obj,$(call testsrc,bench) $(SUPPORT),$(B)) $(B)/gen/tests_bench.o $(B)/libsaebench.a $(B)/libsaemark.a | $(TWINS)
+	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS) $(PFM_LIBS) $(CHECK_LIBS)
+TWIN_OBJ := $(B)/obj/tests/bench/twin/work.o
+$(B)/tests/twin $(B)/tests/clockwork: $(B)/tests/%: $(B)/obj/tests/bench/twin/%.o $(TWIN_OBJ) $(B)/libsaebench.a
+	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) -lm -lpthread $(PFM_LIBS)
+$(B)/tests/twin-cxx: tests/bench/twin/twin.cc $(TWIN_OBJ)
+	$(Q)mkdir -p $(dir $@) && $(CXX) -std=c++17 -O2 $(SAN) -o $@ $^ -lbenchmark -lpthread
 $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(B)/libsaemark.a
 	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
 
@@ -236,9 +261,10 @@ bench: all $(BENCHES) $(B)/tests/kern ## time kernels, a training step, evaluati
 	@for b in $(BENCHES); do $$b || exit 1; done
 
 # ---- install ---------------------------------------------------------------------------------------
-install: all ## install to $(PREFIX): program, headers, completion
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include/sae $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+install: all $(B)/libsaebench.a ## install to $(PREFIX): program, headers, harness, completion
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/sae $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(B)/saemark $(DESTDIR)$(PREFIX)/bin/saemark
+	install -m 644 $(B)/libsaebench.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 suite/include/sae/*.h $(DESTDIR)$(PREFIX)/include/sae/
 	install -m 644 scripts/saemark.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/saemark
 
@@ -246,6 +272,6 @@ clean: ## remove build outputs
 	rm -rf $(BUILD)
 help: ## list the targets
 	@sed -n 's/^\([a-z%-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
-	@printf '\nVariables: CONFIG=release|debug|asan BUILD=dir CC= V=1 WERROR=0 PREFIX= BLAS= CUDA= MPI= SECCOMP=\n'
+	@printf '\nVariables: CONFIG=release|debug|asan BUILD=dir CC= V=1 WERROR=0 PREFIX= BLAS= CUDA= MPI= SECCOMP= PFM=\n'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -25,6 +25,7 @@ typedef struct reader {
     store *s;
     int64_t limit, documents; /* at most; so far */
     int64_t cut;              /* documents that lost their end */
+    int64_t separators;       /* lines between documents */
     int windows;              /* long documents go on in further contexts */
     sae_err *err;
 } reader;
@@ -159,6 +160,7 @@ static int add_file(reader *r, const char *text, size_t bytes, const char *separ
             len--;
         if (len != sep || memcmp(text + at, separator, sep) != 0)
             continue;
+        r->separators++;
         SAE_TRY(add_stripped(r, text + begin, at - begin));
         begin = next < bytes ? next : bytes;
     }
@@ -180,6 +182,9 @@ static int open_docs(const sae_lm *lm, const char *path, const char *separator, 
     SAE_GOTO(add_file(&r, (const char *)file.p, file.bytes, separator));
     if (s->contexts == 0)
         SAE_GOTO(SAE_SET(err, SAE_EFORMAT, "no document in %zu bytes", file.bytes));
+    if (*separator && !r.separators)
+        sae_log(SAE_LOG_WARN, "text", "%s: no line is \"%.40s\": the text is one document", path,
+                separator);
     if (r.cut > 0)
         sae_log(SAE_LOG_INFO, "text", "%s: %lld of %lld documents cut to the model's context of "
                 "%lld tokens", path, (long long)r.cut, (long long)r.documents, (long long)lm->ctx);

@@ -2,6 +2,7 @@
 #include "models/docs.h"
 
 #include "core/file.h"
+#include "core/log.h"
 #include "models/tokenizer.h"
 #include "support/support.h"
 
@@ -114,30 +115,44 @@ static sae_docs *open_text(const sae_lm *lm, const char *text, const char *separ
     return docs;
 }
 
+static void keep_warning(void *arg, enum sae_level level, const char *component,
+                         const char *message)
+{
+    (void)level, (void)component;
+    snprintf(arg, 256, "%s", message);
+}
+
 START_TEST(cutting)
 {
     static const struct {
         const char *text, *separator;
         int64_t limit, docs, bytes;
+        int warns; /* no line is the separator */
     } cases[] = {
-        {"a\n--\nb\n--\n", "--", 0, 2, 2},
-        {"a\r\n--\r\nb", "--", 0, 2, 2},       /* line ends of Windows */
-        {"--\n\n--\n \t\n--\nab", "--", 0, 1, 2}, /* empty documents vanish */
-        {"a\n --\nb", "--", 0, 1, 7},            /* not equal to the separator */
-        {"a --\n--b", "--", 0, 1, 8},
-        {"a\n--\nb\n--\nab", "--", 2, 2, 2},
-        {"a\n--\nb", "", 0, 1, 6},
-        {"\f\v a b \r\n", "", 0, 1, 3},
-        {"a\n--", "--", 0, 1, 1},
+        {"a\n--\nb\n--\n", "--", 0, 2, 2, 0},
+        {"a\r\n--\r\nb", "--", 0, 2, 2, 0},       /* line ends of Windows */
+        {"--\n\n--\n \t\n--\nab", "--", 0, 1, 2, 0}, /* empty documents vanish */
+        {"a\n --\nb", "--", 0, 1, 7, 1},            /* not equal to the separator */
+        {"a --\n--b", "--", 0, 1, 8, 1},
+        {"a\n--\nb\n--\nab", "--", 2, 2, 2, 0},
+        {"a\n--\nb", "", 0, 1, 6, 0},
+        {"\f\v a b \r\n", "", 0, 1, 3, 0},
+        {"a\n--", "--", 0, 1, 1, 0},
     };
+    char warning[256];
     sae_lm lm = open_model(tiny_tokenizer(), 64);
+    sae_log_to(keep_warning, warning, SAE_LOG_WARN);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        warning[0] = '\0';
         sae_docs *d = open_text(&lm, cases[i].text, cases[i].separator, cases[i].limit);
         ck_assert_msg(d->c.N == cases[i].docs, "case %zu: %lld documents", i, (long long)d->c.N);
         ck_assert_msg(sae_docs_bytes(d) == cases[i].bytes, "case %zu: %lld bytes", i,
                       (long long)sae_docs_bytes(d));
+        ck_assert_msg(!strstr(warning, "no line is \"--\"") == !cases[i].warns,
+                      "case %zu: \"%s\"", i, warning);
         sae_docs_close(&d);
     }
+    sae_log_to(NULL, NULL, SAE_LOG_WARN);
     close_model(&lm);
 }
 END_TEST

@@ -99,7 +99,7 @@ static int gather_configs(sae_report_data *d, sae_err *err)
     return SAE_OK;
 }
 
-static int64_t find_metric(const sae_report_data *d, const char *name)
+int64_t sae_report_metric(const sae_report_data *d, const char *name)
 {
     for (int64_t i = 0; i < d->metric_count; i++)
         if (strcmp(d->metric[i], name) == 0)
@@ -113,7 +113,7 @@ static int gather_metrics(sae_report_data *d, sae_err *err)
     SAE_TRY(sae_new(&d->metric, t->rows, sizeof *d->metric, "report.metrics", err));
     for (int64_t i = 0; i < t->rows; i++) {
         const char *name = sae_table_cell(t, i, "metric");
-        if (find_metric(d, name) < 0)
+        if (sae_report_metric(d, name) < 0)
             d->metric[d->metric_count++] = name;
         const char *dataset = sae_table_cell(t, i, "dataset"), *hook = sae_table_cell(t, i, "hook");
         if (i == 0) {
@@ -149,10 +149,11 @@ static int gather_cells(sae_report_data *d, sae_err *err)
         config = find_config(d, sae_table_cell(t, i, "spec"), config);
         if (!isfinite(value))
             continue;
-        int64_t metric = find_metric(d, sae_table_cell(t, i, "metric"));
+        int64_t metric = sae_report_metric(d, sae_table_cell(t, i, "metric"));
         sae_cell *c = &d->cell[config * d->metric_count + metric];
         double count = sae_table_real(t, i, "count");
         add_value(c, value);
+        d->seeds = c->seeds > d->seeds ? c->seeds : d->seeds;
         c->se = sae_table_real(t, i, "se");
         c->count = count > 0 && count < 9e15 ? (int64_t)count : 0;
         c->unit = sae_table_cell(t, i, "unit");
@@ -230,11 +231,15 @@ void sae_report_data_close(sae_report_data *d)
     *d = (sae_report_data){0};
 }
 
+const sae_cell *sae_report_cell_at(const sae_report_data *d, int64_t config, int64_t metric)
+{
+    const sae_cell *c = metric < 0 ? NULL : &d->cell[config * d->metric_count + metric];
+    return c && c->seeds > 0 ? c : NULL;
+}
+
 const sae_cell *sae_report_cell(const sae_report_data *d, int64_t config, const char *metric)
 {
-    int64_t m = find_metric(d, metric);
-    const sae_cell *c = m < 0 ? NULL : &d->cell[config * d->metric_count + m];
-    return c && c->seeds > 0 ? c : NULL;
+    return sae_report_cell_at(d, config, sae_report_metric(d, metric));
 }
 
 double sae_cell_error(const sae_cell *c)

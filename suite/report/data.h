@@ -39,6 +39,7 @@ typedef struct sae_report_data { /* strings belong to the tables */
     const char **metric; /* names in order of appearance */
     int64_t metric_count;
     sae_cell *cell; /* [configs x metric_count] */
+    int64_t seeds;  /* the most behind any cell */
     const char *dataset, *hook;
     sae_points curve;   /* total loss over steps, by config and x */
     sae_points density; /* features per quarter decade of density, by config and x */
@@ -47,7 +48,9 @@ typedef struct sae_report_data { /* strings belong to the tables */
 int sae_report_data_open(sae_report_data *d, const char *dir, sae_err *err);
 void sae_report_data_close(sae_report_data *d);
 
+int64_t sae_report_metric(const sae_report_data *d, const char *name); /* its number, or -1 */
 /* NULL when there is no such metric or the SAE has no finite value of it. */
+const sae_cell *sae_report_cell_at(const sae_report_data *d, int64_t config, int64_t metric);
 const sae_cell *sae_report_cell(const sae_report_data *d, int64_t config, const char *metric);
 /* The options in which a spec differs from the others of its variant, its label when in none; cut
  * to room - 1 bytes (room > 4). */

@@ -88,17 +88,22 @@ static void put_text(FILE *f, const char *s)
     }
 }
 
-/* The error to two digits, the value to the same decimals. */
+/* The error to two digits, the value to the same decimals but to five digits at most; an error that
+ * these do not show is left out. */
 static void put_number(FILE *f, double value, double error)
 {
+    enum { DIGITS = 5 };
     if (!isfinite(error) || error <= 0) {
         fprintf(f, "%.4g", value);
         return;
     }
-    double magnitude = floor(log10(error));
-    int decimals = magnitude >= 1 ? 0 : magnitude <= -8 ? 9 : 1 - (int)magnitude;
-    fprintf(f, "%.*f <span class=\"err\">&plusmn;&nbsp;%.*f</span>", decimals, value, decimals,
-            error);
+    double magnitude = floor(log10(error)), size = fabs(value);
+    double most = size > 0 ? DIGITS - 1 - floor(log10(size)) : 9;
+    double fit = 1 - magnitude < most ? 1 - magnitude : most;
+    int decimals = fit <= 0 ? 0 : fit >= 9 ? 9 : (int)fit;
+    fprintf(f, "%.*f", decimals, value);
+    if (error >= 0.5 * pow(10, -decimals))
+        fprintf(f, " <span class=\"err\">&plusmn;&nbsp;%.*f</span>", decimals, error);
 }
 
 /* ---- summary --------------------------------------------------------------------------------- */
@@ -111,18 +116,30 @@ static int has_column(const sae_report_data *d, const char *metric)
     return 0;
 }
 
-/* The best mean of a column; NaN when it has no order or all values are equal. */
-static double best_of(const sae_report_data *d, const struct column *c)
+/* Whether two SAEs have about the same number of active features; yes where it is not known. */
+static int comparable(const sae_cell *a, const sae_cell *b)
 {
-    double lo = INFINITY, hi = -INFINITY;
+    return !a || !b || (a->mean <= 1.1 * b->mean && b->mean <= 1.1 * a->mean);
+}
+
+/* Whether no comparable SAE has a better mean in column c, and one has a worse. */
+static int is_best(const sae_report_data *d, int64_t config, const struct column *c)
+{
+    int64_t metric = sae_report_metric(d, c->metric), l0 = sae_report_metric(d, "sparsity.l0");
+    const sae_cell *own = sae_report_cell_at(d, config, metric);
+    int worse = 0;
+    if (!own || c->better == NEITHER)
+        return 0;
     for (int64_t i = 0; i < d->configs; i++) {
-        const sae_cell *v = sae_report_cell(d, i, c->metric);
-        if (v) {
-            lo = v->mean < lo ? v->mean : lo;
-            hi = v->mean > hi ? v->mean : hi;
-        }
+        const sae_cell *v = sae_report_cell_at(d, i, metric);
+        if (!v || !comparable(sae_report_cell_at(d, i, l0), sae_report_cell_at(d, config, l0)))
+            continue;
+        double lead = c->better == HIGHER ? own->mean - v->mean : v->mean - own->mean;
+        if (lead < 0)
+            return 0;
+        worse |= lead > 0;
     }
-    return c->better == NEITHER || lo >= hi ? (double)NAN : c->better == HIGHER ? hi : lo;
+    return worse;
 }
 
 static void put_head(const page *p)
@@ -149,7 +166,7 @@ static int64_t seeds_of(const sae_report_data *d, int64_t config)
     return most;
 }
 
-static void put_row(const page *p, int64_t config, const double *best)
+static void put_row(const page *p, int64_t config)
 {
     const sae_config *c = &p->d->config[config];
     fputs("<tr><th scope=\"row\" title=\"", p->f);
@@ -161,7 +178,7 @@ static void put_row(const page *p, int64_t config, const double *best)
         const sae_cell *v = sae_report_cell(p->d, config, columns[i].metric);
         if (!v && !has_column(p->d, columns[i].metric))
             continue;
-        fputs(v && v->mean == best[i] ? "<td class=\"best\">" : "<td>", p->f);
+        fputs(is_best(p->d, config, &columns[i]) ? "<td class=\"best\">" : "<td>", p->f);
         if (v)
             put_number(p->f, v->mean, sae_cell_error(v));
         else
@@ -173,25 +190,23 @@ static void put_row(const page *p, int64_t config, const double *best)
 
 static void put_summary(const page *p)
 {
-    double best[COLUMNS];
     if (p->d->configs == 0) {
         fputs("<p>metrics.csv has no rows: nothing was measured.</p>\n", p->f);
         return;
     }
     int shown = 0;
-    for (int i = 0; i < COLUMNS; i++) {
-        best[i] = best_of(p->d, &columns[i]);
+    for (int i = 0; i < COLUMNS; i++)
         shown += has_column(p->d, columns[i].metric);
-    }
     /* With many columns errors stand below their values, or the last columns would not be seen. */
     fprintf(p->f, "<div class=\"scroll\"><table%s>\n", shown > 6 ? " class=\"wide\"" : "");
     put_head(p);
     fputs("<tbody>\n", p->f);
     for (int64_t i = 0; i < p->d->configs; i++)
-        put_row(p, i, best);
+        put_row(p, i);
     fputs("</tbody></table></div>\n<p class=\"note\">Mean over seeds &plusmn; its standard error; "
-          "with one seed &plusmn; the standard error over documents. Shaded: best of the column. "
-          "All values, one row per SAE and metric: <a href=\"metrics.csv\">metrics.csv</a>.</p>\n",
+          "with one seed &plusmn; the standard error over documents. Shaded: best of the SAEs with "
+          "about the same L0 (within 10 %). All values, one row per SAE and metric: "
+          "<a href=\"metrics.csv\">metrics.csv</a>.</p>\n",
           p->f);
 }
 
@@ -210,8 +225,8 @@ static void put_plots(const page *p)
         const sae_figure *g = &p->figs->f[i];
         fprintf(p->f,
                 "<figure><a href=\"plots/%s.svg\"><img src=\"plots/%s.svg\" alt=\"%s\" "
-                "loading=\"lazy\"></a>\n<figcaption>%s ",
-                g->name, g->name, g->heading, g->note);
+                "loading=\"lazy\"></a>\n<figcaption>%s %s%s",
+                g->name, g->name, g->heading, g->note, g->repeats, *g->repeats ? " " : "");
         if (g->hidden)
             fprintf(p->f, "%d more lines do not fit in. ", g->hidden);
         fprintf(p->f,

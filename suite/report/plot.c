@@ -34,7 +34,9 @@ typedef struct canvas {
 
 /* ---- canvas ---------------------------------------------------------------------------------- */
 
-static int canvas_open(canvas *c, const char *name, const char *heading, const char *note)
+/* repeats: what the caption says of several seeds, and of one. */
+static int canvas_open(canvas *c, const char *name, const char *heading, const char *note,
+                       const char *const repeats[2])
 {
     if (c->figs->count == SAE_FIGURES_MAX) {
         c->figs->left_out++;
@@ -44,6 +46,7 @@ static int canvas_open(canvas *c, const char *name, const char *heading, const c
     snprintf(c->fig->name, sizeof c->fig->name, "%s", name);
     snprintf(c->fig->heading, sizeof c->fig->heading, "%s", heading);
     c->fig->note = note;
+    c->fig->repeats = repeats[c->d->seeds <= 1];
     c->fig->hidden = c->series = 0;
     c->x[0] = c->y[0] = INFINITY;
     c->x[1] = c->y[1] = -INFINITY;
@@ -218,22 +221,23 @@ typedef struct tradeoff {
     int may_log; /* a positive quantity of which ratios matter */
 } tradeoff;
 
-#define BARS                                                                                       \
-    "Bars: the range over seeds, or 1.96 standard errors over documents where there is one seed."
+static const char *const bars[] = {
+    "Bars: the range over seeds, or 1.96 standard errors over documents where there is one seed.",
+    "Bars: 1.96 standard errors over documents."};
 
 static const tradeoff tradeoffs[] = {
     {"frontier", "reconstruction.fvu", "Reconstruction error against sparsity",
-     "FVU (fraction of variance unexplained)", "Lower left is better. " BARS, 1},
+     "FVU (fraction of variance unexplained)", "Lower left is better.", 1},
     {"recovered_zero", "downstream.loss_recovered_zero",
      "Language-model loss recovered, against zero ablation",
-     "CE recovered (1 is perfect)", "Upper left is better. " BARS, 0},
+     "CE recovered (1 is perfect)", "Upper left is better.", 0},
     {"recovered_mean", "downstream.loss_recovered_mean",
      "Language-model loss recovered, against mean ablation",
-     "CE recovered (1 is perfect)", "Upper left is better. " BARS, 0},
+     "CE recovered (1 is perfect)", "Upper left is better.", 0},
     {"truth_atoms", "recovery.matched_cosine", "True dictionary recovered",
-     "cosine of matched atoms (1 is perfect)", "Upper is better. " BARS, 0},
+     "cosine of matched atoms (1 is perfect)", "Upper is better.", 0},
     {"truth_support", "recovery.support_f1", "True supports recovered",
-     "F1 of active atoms (1 is perfect)", "Upper is better. " BARS, 0},
+     "F1 of active atoms (1 is perfect)", "Upper is better.", 0},
 };
 
 typedef struct spot { /* where a spec lies */
@@ -319,7 +323,7 @@ static int draw_tradeoff(canvas *c, const tradeoff *t)
     spot *s;
     SAE_TRY(sae_new(&s, c->d->configs, sizeof *s, "report.spots", c->err));
     int64_t count = find_spots(c, t->metric, s);
-    int rc = count > 0 ? canvas_open(c, t->name, t->heading, t->note) : SAE_DONE;
+    int rc = count > 0 ? canvas_open(c, t->name, t->heading, t->note, bars) : SAE_DONE;
     if (rc == SAE_OK) {
         qsort(s, (size_t)count, sizeof *s, by_l0);
         c->xlabel = "L0 (active features per row)";
@@ -356,19 +360,18 @@ static void draw_points(canvas *c, const sae_points *p, int64_t from, int64_t to
 }
 
 typedef struct family {
-    const char *name, *heading, *xlabel, *ylabel, *note, *template;
+    const char *name, *heading, *xlabel, *ylabel, *note, *repeats[2], *template;
     double scale, shift; /* x as drawn = (x + shift) * scale */
     int histogram;
 } family;
 
 static const family families[] = {
     {"loss", "Training loss", "optimiser step", "total loss (the variant's own objective)",
-     "Mean over seeds; the band spans the seeds. Totals of different variants are not comparable.",
-     "reports/curve.gp", 1, 0, 0},
+     "Totals of different variants are not comparable.",
+     {"Mean over seeds; the band spans the seeds.", ""}, "reports/curve.gp", 1, 0, 0},
     {"density", "Feature density", "density (share of rows on which a feature is active)",
-     "features per quarter decade",
-     "Mean over seeds. Features that never fire are in no bin.", "reports/histogram.gp", 0.25, 0.5,
-     1},
+     "features per quarter decade", "Features that never fire are in no bin.",
+     {"Mean over seeds.", ""}, "reports/histogram.gp", 0.25, 0.5, 1},
 };
 
 /* File and heading of a variant's figure: names that are not plain identifiers become numbers. */
@@ -390,7 +393,7 @@ static int draw_variant(canvas *c, const family *f, const sae_points *p, const s
 {
     char name[48], heading[96], label[LABEL_MAX];
     name_figure(f, first->variant, first->variant_no, name, heading);
-    int rc = canvas_open(c, name, heading, f->note);
+    int rc = canvas_open(c, name, heading, f->note, f->repeats);
     if (rc != SAE_OK)
         return rc;
     c->xlabel = f->xlabel;

@@ -9,7 +9,7 @@ enum { SAE_FIGURES_MAX = 64 };
 typedef struct sae_figure {
     char name[48];    /* plots/NAME.svg, plots/NAME.png, plots/data/NAME.dat, NAME.gp */
     char heading[96];
-    const char *note; /* what is shown, for the caption */
+    const char *note, *repeats; /* for the caption: what is shown; how seeds or documents are */
     int hidden;       /* lines beyond what one figure can hold */
 } sae_figure;
 

@@ -225,6 +225,14 @@ static void put_full_run(void)
     close_table(s);
 }
 
+static int occurrences(const char *text, const char *word)
+{
+    int n = 0;
+    for (; (text = strstr(text, word)) != NULL; text++)
+        n++;
+    return n;
+}
+
 START_TEST(full_run)
 {
     if (!have_gnuplot())
@@ -250,6 +258,8 @@ START_TEST(full_run)
     ck_assert_ptr_nonnull(strstr(html, "<td class=\"best\">0.125</td>"));
     /* L0 is 4 and 4.25: mean 4.125, standard error 0.125 */
     ck_assert_ptr_nonnull(strstr(html, "<td>4.12 <span class=\"err\">&plusmn;&nbsp;0.12</span>"));
+    ck_assert_int_eq(occurrences(html, "class=\"best\""), 2); /* the other one: relu's atoms */
+    ck_assert_int_eq(occurrences(html, "band spans the seeds"), 2);
     ck_assert_ptr_nonnull(strstr(svg, "topk, n = 128"));
     char *dat = read_text("plots/data/loss_topk.dat"); /* what differs within the variant */
     ck_assert_int_eq(strncmp(dat, "\"k=4, n=64\"\n1\t1\t1\t1\n2\t0.5\t0.5\t0.5\n", 34), 0);
@@ -326,6 +336,45 @@ START_TEST(special_characters)
     ck_assert_ptr_null(strstr(html, "<metric>"));
     ck_assert_ptr_nonnull(strstr(html, "&lt;i&gt;&amp;amp; &quot;quoted&quot; @CSS@</h1>"));
     ck_assert_ptr_nonnull(strstr(html, "&lt;script&gt;alert(1)&lt;/script&gt;&amp;:f=&quot;a,b"));
+    free(html);
+}
+END_TEST
+
+/* Only SAEs within 10 % of each other's L0 compete; numbers of at most five digits; one seed has no
+ * band. */
+START_TEST(one_seed)
+{
+#define PM " <span class=\"err\">&plusmn;&nbsp;" /* the errors are 0.01 */
+    static const struct {
+        const char *spec, *cells; /* L0 and fvu */
+        double l0, fvu;
+    } row[] = {
+        {"topk:k=8", "8.000" PM "0.010</span></td><td>0.500" PM, 7.9999, 0.5},
+        {"relu:l1=1", "8.700" PM "0.010</span></td><td class=\"best\">0.400" PM, 8.7, 0.4},
+        {"relu:l1=2", "9.500" PM "0.010</span></td><td>0.410" PM, 9.5, 0.41},
+        {"relu:l1=3", "123.46" PM "0.01</span></td><td>0.300" PM, 123.456, 0.3},
+        {"relu:l1=4", "12346</td><td>0.100" PM, 12345.6, 0.1},
+    };
+#undef PM
+    if (!have_gnuplot())
+        return;
+    sae_err err = {0};
+    begin_run();
+    sae_csv *m = table("metrics.csv", METRICS), *l = table("loss.csv", LOSS);
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        put_pair(m, row[i].spec, i ? "relu" : "topk", 0, row[i].l0, row[i].fvu);
+        put_step(l, row[i].spec, i ? "relu" : "topk", 1);
+    }
+    close_table(m);
+    close_table(l);
+    ck_assert_ok(sae_report_write(dir, NULL, &err), err);
+    char *html = read_page();
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++)
+        ck_assert_msg(strstr(html, row[i].cells) != NULL, "%s: no %s", row[i].spec, row[i].cells);
+    ck_assert_int_eq(occurrences(html, "class=\"best\""), 1);
+    check_figure("loss_relu", 1);
+    ck_assert_ptr_null(strstr(html, "band spans"));
+    ck_assert_ptr_nonnull(strstr(html, "1.96 standard errors over documents."));
     free(html);
 }
 END_TEST
@@ -444,6 +493,7 @@ Suite *suite_report(void)
     tcase_add_test(c, figure_data);
     tcase_add_test(c, long_labels);
     tcase_add_test(c, special_characters);
+    tcase_add_test(c, one_seed);
     tcase_add_test(c, few_values);
     tcase_add_test(c, many_lines);
     tcase_add_test(c, without_gnuplot);

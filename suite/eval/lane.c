@@ -189,7 +189,6 @@ int sae_lane_run(sae_lane *l, const sae_rows *in)
     const sae_dims *dim = &l->s->model->dim;
     sae_err *err = l->ctx.err;
     size_t size = sizeof(sae_real), grads = (size_t)(in->B * dim->d_in) * size;
-    const sae_norm_row *row = reads_target(l) ? l->out.row : l->in.row;
     const sae_norm_const *norm = reads_target(l) ? l->s->target : l->s->norm;
     sae_batch b = {.B = in->B, .g = l->dev_g, .row0 = in->row0};
     b.tok = l->needs & SAE_NEED_TOKENS ? in->tok : NULL;
@@ -207,6 +206,7 @@ int sae_lane_run(sae_lane *l, const sae_rows *in)
     if (!e->props.shares_host)
         SAE_TRY(copy(e, l->xhat, l->tape.xhat, (size_t)(in->B * dim->d_out) * size, SAE_COPY_D2H,
                      err));
-    sae_norm_undo(norm, row, (sae_mat){l->xhat, in->B, dim->d_out, dim->d_out});
+    l->norm = reads_target(l) ? l->out.row : l->in.row;
+    sae_norm_undo(norm, l->norm, (sae_mat){l->xhat, in->B, dim->d_out, dim->d_out});
     return fetch_code(l);
 }

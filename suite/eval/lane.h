@@ -32,6 +32,7 @@ typedef struct sae_lane {
     /* results of the batch run last, raw units, host */
     sae_real *xhat;        /* [B x d_out] */
     sae_code code;
+    const sae_norm_row *norm; /* [B] of xhat; NULL: all rows alike */
 } sae_lane;
 
 /* A lane of the evaluation for batches of up to B rows. `have` is the union of SAE_NEED_* that rows

@@ -360,7 +360,8 @@ static int run_batch(runner *q, int64_t B, uint64_t row0)
                       .label = q->label,
                       .truth = &q->truth,
                       .splice = splice ? &q->splice.out : NULL,
-                      .row0 = row0};
+                      .row0 = row0,
+                      .norm = l->norm};
         SAE_TRY(show(q, &e, i));
     }
     sae_progress_at(&q->progress, (double)row0 + (double)B);

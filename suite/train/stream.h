@@ -6,6 +6,8 @@
 #include "core/model.h"
 #include "core/spec.h"
 
+#include <sae/metric.h>
+
 enum sae_norm {
     SAE_NORM_NONE,     /* x as it is                                                          */
     SAE_NORM_MEAN_SQ1, /* x / s with s^2 = mean of |x|^2 (dictionary_learning)                 */
@@ -23,11 +25,6 @@ typedef struct sae_norm_const {
     int64_t rows;  /* rows of the estimate */
     double *mean;  /* [d] mean raw row, for mean ablation and as a baseline; owned by the stream */
 } sae_norm_const;
-
-/* raw = scale * model units + shift, of one row. */
-typedef struct sae_norm_row {
-    double scale, shift;
-} sae_norm_row;
 
 /* Rows of one kind on their way to variants: normalised, then copied to the backend. */
 typedef struct sae_side {

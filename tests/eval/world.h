@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { D = 6, N = 10, ATOMS = 7, ROWS = 240, RESULTS = 64, POINTS = 512 };
+enum { D = 6, N = 10, ATOMS = 7, ROWS = 240, RESULTS = 64, POINTS = 4096 };
 
 typedef struct world {
     int64_t rows, T;

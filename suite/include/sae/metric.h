@@ -64,6 +64,11 @@ typedef struct sae_splice {
     const double *kl_zero_all; /* [P] both NULL unless a metric asks for SAE_MNEED_ZERO_ALL */
 } sae_splice;
 
+/* raw = scale * model units + shift, of one row. */
+typedef struct sae_norm_row {
+    double scale, shift;
+} sae_norm_row;
+
 typedef struct sae_eval { /* one evaluated batch; all pointers borrowed for the call */
     int64_t B, d;             /* d: d_out of the model */
     const sae_real *x, *xhat; /* [B x d] raw activation units; xhat NULL unless needed */
@@ -74,6 +79,8 @@ typedef struct sae_eval { /* one evaluated batch; all pointers borrowed for the 
     const sae_truth *truth;   /* NULL unless needed */
     const sae_splice *splice; /* NULL unless needed */
     uint64_t row0;            /* number of the first row; rows of a pass count from 0 */
+    const sae_norm_row *norm; /* [B] where rows are normalised one by one; NULL: all alike, by
+                                 sae_measure.scale */
 } sae_eval;
 
 typedef struct sae_row { /* one result */
@@ -106,6 +113,12 @@ typedef struct sae_measure { /* context of a measurement; read-only for metrics 
     int (*point)(void *sink, const sae_series *p);
     void *sink;
 } sae_measure;
+
+static inline sae_norm_row sae_eval_norm(const sae_measure *r, const sae_eval *e, int64_t i)
+{
+    sae_norm_row alike = {r->scale, 0};
+    return e->norm ? e->norm[i] : alike;
+}
 
 typedef struct sae_metric {
     uint32_t abi, size; /* SAE_METRIC_ABI, sizeof(sae_metric) */

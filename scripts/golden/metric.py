@@ -1,0 +1,91 @@
+"""scripts/golden/metric.py - what the golden scripts of metrics share: small data, standard errors
+from their definitions (metrics/README.md), and the file format (tests/golden/README.md).
+
+A number is written as [value, size]: a computation in precision u with fewer than m roundings on
+any path is off by at most m u size.
+"""
+import json
+import math
+import random
+
+MASK = (1 << 64) - 1
+
+
+def mix(v):
+    v = (v + 0x9E3779B97F4A7C15) & MASK
+    v = ((v ^ (v >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    v = ((v ^ (v >> 27)) * 0x94D049BB133111EB) & MASK
+    return v ^ (v >> 31)
+
+
+def group(doc):
+    return mix(doc) >> 56
+
+
+def jackknife(groups, value):
+    """Standard error of value(rows) for rows = list of (group, ...): delete one group at a time."""
+    names = sorted({g[0] for g in groups})
+    if len(names) < 2:
+        return math.nan
+    t = [value([g for g in groups if g[0] != name]) for name in names]
+    mean = math.fsum(t) / len(t)
+    return math.sqrt((len(t) - 1) / len(t) * math.fsum((v - mean) ** 2 for v in t))
+
+
+def quantile(values, q):
+    s = sorted(values)
+    if not s:
+        return math.nan
+    h = q * (len(s) - 1)
+    i = int(h)
+    return s[-1] if i + 1 >= len(s) else s[i] + (h - i) * (s[i + 1] - s[i])
+
+
+def quantile_se(pairs, q):
+    """Woodruff's: pairs of (group, value)."""
+    at = quantile([v for _, v in pairs], q)
+    e = jackknife(pairs, lambda rows: sum(v <= at for _, v in rows) / len(rows))
+    if math.isnan(e) or q - e < 0 or q + e > 1:
+        return math.nan
+    values = [v for _, v in pairs]
+    return (quantile(values, q + e) - quantile(values, q - e)) / 2
+
+
+def number(value, size=None, single=False):
+    if value is None or math.isnan(value):
+        return None
+    out = [value, abs(value) if size is None else size]
+    return out + [True] if single else out
+
+
+def world(seed, B, d, n, signed=False, per_row=3):
+    """Rows, decoded rows and codes that are small multiples of 1/8; documents of some rows."""
+    r = random.Random(seed)
+    eighth = lambda m: r.randint(-m, m) / 8
+    code = []
+    for i in range(B):
+        for j in sorted(r.sample(range(n), r.randint(1, per_row))):
+            v = r.randint(1, 16) / 8
+            code.append([i, j, -v if signed and r.random() < 0.4 else v])
+    x = [[eighth(24) for _ in range(d)] for _ in range(B)]
+    tok, doc, pos = [], 0, 0
+    for i in range(B):
+        tok.append([doc, pos, r.randint(0, 9)])
+        doc, pos = (doc + 1, 0) if r.random() < 0.4 else (doc, pos + 1)
+    return {"x": x, "xhat": [[v + eighth(4) for v in row] for row in x], "code": code, "tok": tok,
+            "W_dec": [[eighth(8) for _ in range(d)] for _ in range(n)]}
+
+
+def entries(case):
+    """The code of every row: lists of (feature, value)."""
+    rows = [[] for _ in case["x"]]
+    for i, j, v in case["code"]:
+        rows[i].append((j, v))
+    return rows
+
+
+def write(name, d, n, cases):
+    path = f"tests/golden/data/metrics/{name}.json"
+    text = ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases)
+    with open(path, "w") as f:
+        f.write('{"d":%d,"n":%d,"cases":[\n%s\n]}\n' % (d, n, text))

@@ -34,7 +34,7 @@ BLAS    ?= $(call have,cblas.h,$(shell $(PKG_CONFIG) --cflags openblas 2>/dev/nu
 # ---- flags -----------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes \
         -Wmissing-prototypes -Wundef -Wvla $(if $(filter 1,$(WERROR)),-Werror)
-PKGS := jansson libcyaml libpcre2-8 libutf8proc libxxhash libcrypto lapacke
+PKGS := jansson libcyaml libpcre2-8 libutf8proc libxxhash libcrypto lapacke sqlite3 zlib
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
 LIBS := -lcsv $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) -lm -ldl
 ifeq ($(BLAS),yes)
@@ -82,10 +82,10 @@ KCPU  := $(call src,suite/kernels/cpu)
 CORE  := $(call src,suite/core)
 # Components are the files named in the list; folders under datasets/ hold their parts.
 COMPONENTS := $(call src,variants metrics datasets) $(sort $(wildcard datasets/*/*.c))
-LIB   := $(CORE) $(KREF) $(KHOST) $(KCPU) $(COMPONENTS) $(call src,suite/models suite/models/arch suite/train suite/eval suite/run suite/report)
+LIB   := $(CORE) $(KREF) $(KHOST) $(KCPU) $(COMPONENTS) $(call src,suite/models suite/models/arch suite/train suite/eval suite/run suite/report suite/track)
 CLI   := $(call src,suite/cli)
 HARNESS := $(call src,suite/bench/harness)
-ASSETS := $(sort $(wildcard datasets/*/model/*.json datasets/*/model/*.safetensors suite/plans/*.yaml reports/*.gp reports/*.html reports/*.css))
+ASSETS := $(sort $(wildcard datasets/*/model/*.json datasets/*/model/*.safetensors suite/plans/*.yaml suite/track/*.sql reports/*.gp reports/*.html reports/*.css))
 LIBOBJ := $(call obj,$(LIB),$(B)) $(B)/gen/list.o $(B)/gen/assets.o
 
 .PHONY: all check check-asan check-fast bench lint install clean help probes FORCE
@@ -199,7 +199,7 @@ $(B64)/obj/tests/%.o: tests/%.c $(B)/gen/flags.txt
 CHECK_LIBS := $(shell $(PKG_CONFIG) --libs check 2>/dev/null)
 SUPPORT := $(call src,tests/support)
 testsrc = $(call src,tests/$(1))
-PROGRAMS32 := $(foreach d,prop golden train fault eval models,$(if $(call testsrc,$(d)),$(d)))
+PROGRAMS32 := $(foreach d,prop golden train fault eval models track,$(if $(call testsrc,$(d)),$(d)))
 PROGRAMS64 := $(foreach d,grad,$(if $(call testsrc,$(d)),$(d)))
 FUZZERS := $(call names,tests/fuzz)
 FUZZERS := $(filter fuzz_%,$(FUZZERS))

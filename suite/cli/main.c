@@ -1,5 +1,5 @@
 /* suite/cli/main.c - the saemark program: find the command, run it, turn its status into words and
- * an exit status (0 success, 1 failed, 2 bad input). */
+ * an exit status (0 success, 1 failed, 2 bad input; saemark track has verdicts of its own). */
 #include "cli/args.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -13,7 +13,7 @@
 
 static const cli_command *const commands[] = {
     &cli_run,  &cli_report,  &cli_eval,  &cli_capture, &cli_lm,
-    &cli_list, &cli_convert, &cli_check, &cli_version, NULL,
+    &cli_list, &cli_convert, &cli_track, &cli_check,   &cli_version, NULL,
 };
 
 static void help(FILE *to)
@@ -85,6 +85,8 @@ static int run_command(const cli_command *c, int argc, char **argv)
     }
     if (rc < 0)
         fprintf(stderr, "saemark: error: %s\n", err.msg[0] ? err.msg : sae_status_name(rc));
+    if (c->verdicts)
+        return rc >= CLI_EXIT ? rc - CLI_EXIT : rc < 0;
     return sae_status_exit(rc);
 }
 

@@ -12,23 +12,29 @@
 enum { DIGITS = 64 };
 static const char sums_name[] = "SHA256SUMS";
 
-int sae_sha256_file(const char *path, char out[65], sae_err *err)
+int sae_sha256(const void *p, size_t bytes, char out[65], sae_err *err)
 {
     static const char digit[] = "0123456789abcdef";
     unsigned char hash[EVP_MAX_MD_SIZE];
     unsigned len = 0;
-    sae_map m;
-    SAE_TRY(sae_map_open(&m, path, err));
-    int ok = EVP_Digest(m.p, m.bytes, hash, &len, EVP_sha256(), NULL) == 1 && 2 * len == DIGITS;
-    sae_map_close(&m);
-    if (!ok)
-        SAE_FAIL(err, SAE_EBACKEND, "%s: libcrypto cannot compute SHA-256", path);
+    if (EVP_Digest(bytes ? p : "", bytes, hash, &len, EVP_sha256(), NULL) != 1 ||
+        2 * len != DIGITS)
+        SAE_FAIL(err, SAE_EBACKEND, "libcrypto cannot compute SHA-256");
     for (unsigned i = 0; i < len; i++) {
         out[2 * i] = digit[hash[i] >> 4];
         out[2 * i + 1] = digit[hash[i] & 15];
     }
     out[DIGITS] = '\0';
     return SAE_OK;
+}
+
+int sae_sha256_file(const char *path, char out[65], sae_err *err)
+{
+    sae_map m;
+    SAE_TRY(sae_map_open(&m, path, err));
+    int rc = sae_sha256(m.p, m.bytes, out, err);
+    sae_map_close(&m);
+    return rc < 0 ? sae_fail_prefix(err, rc, "%s", path) : rc;
 }
 
 static int sum_in(const char *dir, const char *name, char out[65], sae_err *err)

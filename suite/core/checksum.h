@@ -5,7 +5,8 @@
 
 #include <sae/base.h>
 
-/* Of a file's bytes, 64 hexadecimal digits (libcrypto). */
+/* Of bytes, 64 hexadecimal digits (libcrypto). */
+int sae_sha256(const void *p, size_t bytes, char out[65], sae_err *err);
 int sae_sha256_file(const char *path, char out[65], sae_err *err);
 
 /* Write DIR/SHA256SUMS over every regular file in it, sorted by name. */

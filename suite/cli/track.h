@@ -1,0 +1,20 @@
+/* suite/cli/track.h - what the commands of saemark track share. */
+#ifndef SAE_CLI_TRACK_H
+#define SAE_CLI_TRACK_H
+
+#include "cli/args.h"
+#include "track/store.h"
+
+extern const cli_command cli_track_import;
+
+#define CLI_DB {"db", "FILE", "the store (default: saemark.db)"}
+#define CLI_BRANCH {"branch", "NAME", "branch of the measured commits (default: main)"}
+
+/* Open --db; create: make it if absent. */
+int cli_open_store(const cli_args *a, int create, sae_store **s, sae_err *err);
+const char *cli_branch(const cli_args *a);
+/* --name must be one of a NULL-terminated list; *out stays when it is not given. */
+int cli_choice(const cli_args *a, const char *name, const char *const *list, const char **out,
+               sae_err *err);
+
+#endif

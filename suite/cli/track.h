@@ -5,7 +5,9 @@
 #include "cli/args.h"
 #include "track/store.h"
 
-extern const cli_command cli_track_import;
+extern const cli_command cli_track_import, cli_track_commits, cli_track_analyse, cli_track_report,
+    cli_track_gate, cli_track_quality, cli_track_alert, cli_track_annotate, cli_track_calibrate,
+    cli_track_maintain;
 
 #define CLI_DB {"db", "FILE", "the store (default: saemark.db)"}
 #define CLI_BRANCH {"branch", "NAME", "branch of the measured commits (default: main)"}

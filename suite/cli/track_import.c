@@ -80,18 +80,18 @@ static int read_how(const cli_args *a, sae_import *how, char sha[65], sae_err *e
 static int import_files(const cli_args *a, sae_store *s, sae_err *err)
 {
     sae_import how;
-    sae_batch b = {0};
+    sae_readings b = {0};
     char sha[65];
     int64_t run;
     int rc;
     SAE_GOTO(read_how(a, &how, sha, err));
     for (int i = 0; i < a->count; i++)
-        SAE_GOTO(sae_batch_read(&b, a->word[i], i, err));
-    SAE_GOTO(sae_import_batch(s, &b, &how, &run, err));
+        SAE_GOTO(sae_readings_read(&b, a->word[i], i, err));
+    SAE_GOTO(sae_import_readings(s, &b, &how, &run, err));
     printf("run %lld: %lld samples of %lld series%s\n", (long long)run, (long long)b.sample_count,
            (long long)b.series_count, rc == SAE_DONE ? ", was stored already" : "");
 fail:
-    sae_batch_free(&b);
+    sae_readings_free(&b);
     return rc;
 }
 

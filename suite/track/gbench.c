@@ -4,7 +4,7 @@
  * before parsing. Rows without a time (complexity fits) and aggregates carry nothing new and are
  * left out. Times become nanoseconds.
  */
-#include "track/batch.h"
+#include "track/readings.h"
 
 #include "core/error.h"
 #include "core/memory.h"
@@ -71,7 +71,7 @@ static int number(const json_t *j, double *out)
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 typedef struct reader {
-    sae_batch *b;
+    sae_readings *b;
     const char *name; /* of the file */
     size_t row;       /* from 0 */
     int64_t process;
@@ -109,7 +109,7 @@ static int unit_of(const reader *r, const json_t *row, double *ns)
 }
 
 static int add(const reader *r, const json_t *row, const char *metric, double value,
-               sae_batch_sample s)
+               sae_readings_sample s)
 {
     const sae_trait *trait = sae_trait_of(metric);
     json_int_t threads = json_integer_value(json_object_get(row, "threads"));
@@ -117,7 +117,7 @@ static int add(const reader *r, const json_t *row, const char *metric, double va
     json_t *params = threads > 1 ? json_pack("{s:I}", "threads", threads) : json_object();
     if (threads > 1 && r->per_thread)
         json_object_set_new(params, "time_per_thread", json_true());
-    int rc = params ? sae_batch_find(r->b, *bench ? bench : text_of(row, "name"), params, metric,
+    int rc = params ? sae_readings_find(r->b, *bench ? bench : text_of(row, "name"), params, metric,
                                      trait->class == SAE_CLASS_TIME     ? "ns"
                                      : trait->class == SAE_CLASS_MEMORY ? "bytes"
                                                                         : "1",
@@ -126,8 +126,8 @@ static int add(const reader *r, const json_t *row, const char *metric, double va
     json_decref(params);
     SAE_TRY(rc);
     if (s.status != SAE_SAMPLE_OK)
-        return sae_batch_add(r->b, &s, r->err);
-    return sae_batch_value(r->b, s, value, r->err);
+        return sae_readings_add(r->b, &s, r->err);
+    return sae_readings_value(r->b, s, value, r->err);
 }
 
 /* Which repetition this is: as the row says, else counted (old writers, repeated names). */
@@ -141,7 +141,7 @@ static int repetition(const reader *r, const json_t *row, int64_t *rep)
     return SAE_OK;
 }
 
-static int take_times(const reader *r, const json_t *row, sae_batch_sample s)
+static int take_times(const reader *r, const json_t *row, sae_readings_sample s)
 {
     static const char *const clocks[] = {"real_time", "cpu_time"};
     double ns = 1, t;
@@ -159,7 +159,7 @@ static int take_times(const reader *r, const json_t *row, sae_batch_sample s)
 
 static int take_row(const reader *r, const json_t *row)
 {
-    sae_batch_sample s = {.process = r->process};
+    sae_readings_sample s = {.process = r->process};
     if (!json_is_object(row))
         return bad_row(r, "expected an object");
     if (!*text_of(row, "name"))
@@ -219,7 +219,7 @@ static int divides_by_threads(const json_t *context)
 }
 
 /* Split the context: facts of the build by the keys of saemark bench, of the machine, the rest. */
-static int take_context(sae_batch *b, const json_t *context, sae_err *err)
+static int take_context(sae_readings *b, const json_t *context, sae_err *err)
 {
     static const char *const build[] = {"git", "compiler", "flags", "blas", "cuda", "version",
                                         "library_version", "library_build_type", NULL};
@@ -248,7 +248,8 @@ static int take_context(sae_batch *b, const json_t *context, sae_err *err)
 }
 
 /* Processes of one run must be of one build on one machine. */
-static int check_context(const sae_batch *b, const char *name, const json_t *context, sae_err *err)
+static int check_context(const sae_readings *b, const char *name, const json_t *context,
+                         sae_err *err)
 {
     static const char *const keys[] = {"git", "compiler", "flags", "host_name"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
@@ -284,7 +285,7 @@ static int take_document(reader *r, const json_t *root)
     return SAE_OK;
 }
 
-int sae_batch_gbench(sae_batch *b, const char *name, const char *text, size_t bytes,
+int sae_readings_gbench(sae_readings *b, const char *name, const char *text, size_t bytes,
                      int64_t process, sae_err *err)
 {
     json_error_t e;

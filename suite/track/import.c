@@ -41,7 +41,7 @@ typedef struct target { /* where the samples go */
     int dirty;
 } target;
 
-static int put_machine(sae_store *s, const sae_batch *b, target *t, sae_err *err)
+static int put_machine(sae_store *s, const sae_readings *b, target *t, sae_err *err)
 {
     json_t *j = json_pack("{s:s}", "host", t->host);
     int rc = fingerprint(j, t->machine_print, err);
@@ -60,7 +60,7 @@ static int put_machine(sae_store *s, const sae_batch *b, target *t, sae_err *err
                        t->machine_print);
 }
 
-static int put_build(sae_store *s, const sae_batch *b, const sae_import *how, target *t,
+static int put_build(sae_store *s, const sae_readings *b, const sae_import *how, target *t,
                      sae_err *err)
 {
     char print[65];
@@ -112,7 +112,7 @@ static int by_text(const void *a, const void *b)
 }
 
 /* The same sources under the same circumstances are the same run, in whatever order. */
-static int run_uuid(const sae_batch *b, const char *kind, const target *t, char out[37],
+static int run_uuid(const sae_readings *b, const char *kind, const target *t, char out[37],
                     sae_err *err)
 {
     size_t n = json_array_size(b->source);
@@ -139,8 +139,8 @@ static int run_uuid(const sae_batch *b, const char *kind, const target *t, char 
     return rc;
 }
 
-static int put_run(sae_store *s, const sae_batch *b, const sae_import *how, target *t, int64_t now,
-                   sae_err *err)
+static int put_run(sae_store *s, const sae_readings *b, const sae_import *how, target *t,
+                   int64_t now, sae_err *err)
 {
     char uuid[37];
     const char *kind = how->kind ? how->kind : "nightly";
@@ -164,8 +164,8 @@ static int put_run(sae_store *s, const sae_batch *b, const sae_import *how, targ
 
 /* ---- series and samples ---------------------------------------------------------------------- */
 
-static int put_series(sae_store *s, const sae_batch *b, const sae_batch_series *e, const target *t,
-                      int64_t *id, sae_err *err)
+static int put_series(sae_store *s, const sae_readings *b, const sae_readings_series *e,
+                      const target *t, int64_t *id, sae_err *err)
 {
     char print[65];
     const char *class = sae_class_name[e->trait->class], *data = b->data ? b->data : "";
@@ -190,7 +190,7 @@ static int put_series(sae_store *s, const sae_batch *b, const sae_batch_series *
     return SAE_OK;
 }
 
-static int put_samples(sae_store *s, const sae_batch *b, const target *t, sae_err *err)
+static int put_samples(sae_store *s, const sae_readings *b, const target *t, sae_err *err)
 {
     int64_t *id;
     sqlite3_stmt *q = NULL;
@@ -200,7 +200,7 @@ static int put_samples(sae_store *s, const sae_batch *b, const target *t, sae_er
         SAE_GOTO(put_series(s, b, &b->series[i], t, &id[i], err));
     SAE_GOTO(sae_sql(s, &q, err, "INSERT INTO sample VALUES(?,?,?,?,?,?,?,?)", ""));
     for (int64_t i = 0; i < b->sample_count; i++) {
-        const sae_batch_sample *m = &b->sample[i];
+        const sae_readings_sample *m = &b->sample[i];
         int number = m->status == SAE_SAMPLE_OK && !m->text[0];
         SAE_GOTO(sae_sql_again(s, q, err, "iiiirtii", id[m->series], t->run, m->process, m->rep,
                                number ? m->value : (double)NAN, m->text[0] ? m->text : NULL,
@@ -247,7 +247,7 @@ static void read_git(const char *git, target *t)
     snprintf(t->git, sizeof t->git, "%.*s", (int)(len < DIGITS ? len : DIGITS), git);
 }
 
-static int find_target(const sae_batch *b, const sae_import *how, target *t, sae_err *err)
+static int find_target(const sae_readings *b, const sae_import *how, target *t, sae_err *err)
 {
     read_git(how->git ? how->git : text_at(b->build, "git"), t);
     t->branch = how->branch ? how->branch : "main";
@@ -260,7 +260,8 @@ static int find_target(const sae_batch *b, const sae_import *how, target *t, sae
     return SAE_OK;
 }
 
-static int import(sae_store *s, const sae_batch *b, const sae_import *how, target *t, sae_err *err)
+static int import(sae_store *s, const sae_readings *b, const sae_import *how, target *t,
+                  sae_err *err)
 {
     int64_t seq, now = (int64_t)time(NULL), at = b->when ? b->when : now;
     SAE_TRY(put_machine(s, b, t, err));
@@ -276,7 +277,7 @@ static int import(sae_store *s, const sae_batch *b, const sae_import *how, targe
     return sae_import_points(s, t->run, err);
 }
 
-int sae_import_batch(sae_store *s, const sae_batch *b, const sae_import *how, int64_t *run,
+int sae_import_readings(sae_store *s, const sae_readings *b, const sae_import *how, int64_t *run,
                      sae_err *err)
 {
     target t = {.run = 0};

@@ -2,7 +2,7 @@
 #ifndef SAE_TRACK_IMPORT_H
 #define SAE_TRACK_IMPORT_H
 
-#include "track/batch.h"
+#include "track/readings.h"
 #include "track/store.h"
 
 typedef struct sae_import { /* what the files do not say; NULL or 0: take it from them */
@@ -18,7 +18,7 @@ typedef struct sae_import { /* what the files do not say; NULL or 0: take it fro
 
 /* Store a batch as one run; *run is its id. SAE_DONE: it was there already (same sources, kind,
  * branch and machine), nothing changed. SAE_EINVAL: no commit or no machine is named anywhere. */
-int sae_import_batch(sae_store *s, const sae_batch *b, const sae_import *how, int64_t *run,
+int sae_import_readings(sae_store *s, const sae_readings *b, const sae_import *how, int64_t *run,
                      sae_err *err);
 
 /* Runs of another store that this one lacks; *runs: how many were added. */

@@ -22,7 +22,8 @@ static const char *const copies[] = {
     "UPDATE run SET peer_run_id=(SELECT p.id FROM fresh f JOIN other.run op ON op.id=f.peer_run_id"
     " JOIN run p ON p.uuid=op.uuid WHERE f.uuid=run.uuid)"
     " WHERE uuid IN (SELECT uuid FROM fresh WHERE peer_run_id IS NOT NULL)",
-    "INSERT INTO series(fingerprint,bench,params_json,metric,unit,direction,class,machine_id,branch,"
+    "INSERT INTO "
+    "series(fingerprint,bench,params_json,metric,unit,direction,class,machine_id,branch,"
     "suite_version,dataset_sha256) SELECT e.fingerprint,e.bench,e.params_json,e.metric,e.unit,"
     "e.direction,e.class,m.id,e.branch,e.suite_version,e.dataset_sha256 FROM other.series e"
     " JOIN other.machine om ON om.id=e.machine_id JOIN machine m ON m.fingerprint=om.fingerprint"

@@ -1,5 +1,5 @@
 /* suite/track/quality.c - reading a run directory: its tracked metrics and the hash of each SAE. */
-#include "track/batch.h"
+#include "track/readings.h"
 
 #include "core/checksum.h"
 #include "core/csv_table.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 
 typedef struct reader {
-    sae_batch *b;
+    sae_readings *b;
     const char *dir;
     json_t *run;
     sae_table metrics, saes;
@@ -57,20 +57,20 @@ static int take_metric(const reader *r, int64_t row)
     const sae_table *t = &r->metrics;
     const char *metric = sae_table_cell(t, row, "metric"), *spec = sae_table_cell(t, row, "spec");
     const sae_trait *trait = sae_trait_of(metric);
-    sae_batch_sample s = {.iterations = 0};
+    sae_readings_sample s = {.iterations = 0};
     if (!trait || trait->class != SAE_CLASS_QUALITY)
         return SAE_OK;
     SAE_TRY(seed_of(r, t, row, &s.process));
     json_t *params =
         params_of(r, spec, sae_table_cell(t, row, "seed"), sae_table_cell(t, row, "hook"));
-    int rc = params ? sae_batch_find(r->b, spec, params, metric, sae_table_cell(t, row, "unit"),
+    int rc = params ? sae_readings_find(r->b, spec, params, metric, sae_table_cell(t, row, "unit"),
                                      trait, &s.series, r->err)
                     : SAE_SET(r->err, SAE_ENOMEM, "%s: out of memory", r->dir);
     json_decref(params);
     SAE_TRY(rc);
     double count = sae_table_real(t, row, "count");
     s.iterations = count > 0 && count < 9e15 ? (int64_t)count : 0;
-    return sae_batch_value(r->b, s, sae_table_real(t, row, "value"), r->err);
+    return sae_readings_value(r->b, s, sae_table_real(t, row, "value"), r->err);
 }
 
 /* The trained tensors, to the bit. */
@@ -79,7 +79,7 @@ static int take_weights(const reader *r, int64_t row)
     static const char metric[] = "weights.sha256";
     const sae_table *t = &r->saes;
     const char *spec = sae_table_cell(t, row, "spec");
-    sae_batch_sample s = {.iterations = 1};
+    sae_readings_sample s = {.iterations = 1};
     char *path = sae_strfmt("%s/saes/%s/saemark.safetensors", r->dir, sae_table_cell(t, row, "id"));
     if (!path)
         SAE_FAIL(r->err, SAE_ENOMEM, "%s: out of memory", r->dir);
@@ -91,16 +91,16 @@ static int take_weights(const reader *r, int64_t row)
         return rc;
     SAE_TRY(seed_of(r, t, row, &s.process));
     json_t *params = params_of(r, spec, sae_table_cell(t, row, "seed"), "");
-    rc = params ? sae_batch_find(r->b, spec, params, metric, "sha256", sae_trait_of(metric),
+    rc = params ? sae_readings_find(r->b, spec, params, metric, "sha256", sae_trait_of(metric),
                                  &s.series, r->err)
                 : SAE_SET(r->err, SAE_ENOMEM, "%s: out of memory", r->dir);
     json_decref(params);
-    return rc < 0 ? rc : sae_batch_add(r->b, &s, r->err);
+    return rc < 0 ? rc : sae_readings_add(r->b, &s, r->err);
 }
 
 static int take_facts(reader *r)
 {
-    sae_batch *b = r->b;
+    sae_readings *b = r->b;
     const char *train = text_at(json_object_get(r->run, "dataset"), "hash");
     const char *eval = text_at(json_object_get(r->run, "eval_dataset"), "hash");
     const json_t *machine = json_object_get(r->run, "machine");
@@ -151,7 +151,7 @@ static int open_run(reader *r)
     return rc;
 }
 
-int sae_batch_run(sae_batch *b, const char *dir, sae_err *err)
+int sae_readings_run(sae_readings *b, const char *dir, sae_err *err)
 {
     static const char *const metrics[] = {"spec", "seed", "hook", "metric", "value", "count",
                                           "unit", NULL};

@@ -1,4 +1,5 @@
-/* tests/track/stats.c - order statistics, rank tests, intervals, change detection: known answers. */
+/* tests/track/stats.c - order statistics, rank tests, change detection: known answers. */
+ */
 #include "track/stats.h"
 
 #include "support/support.h"
@@ -103,9 +104,10 @@ END_TEST
 
 /* ---- detection ------------------------------------------------------------------------------- */
 
-static const double golden[] = {100.3, 99.8,  100.1, 99.6,  100.4, 100.0, 99.9,  112.0, 100.2, 99.7,
-                                100.1, 100.5, 99.5,  100.0, 100.2, 99.9,  103.2, 103.6, 102.9, 103.4,
-                                103.1, 103.3, 102.8, 103.5, 103.0, 103.2, 103.7, 103.1};
+static const double golden[] = {100.3, 99.8,  100.1, 99.6,  100.4, 100.0, 99.9,
+                                112.0, 100.2, 99.7,  100.1, 100.5, 99.5,  100.0,
+                                100.2, 99.9,  103.2, 103.6, 102.9, 103.4, 103.1,
+                                103.3, 102.8, 103.5, 103.0, 103.2, 103.7, 103.1};
 enum { GOLDEN = sizeof golden / sizeof golden[0] };
 
 static int64_t changes(const double *x, int64_t n, double p_max, sae_change *c)

@@ -1,6 +1,7 @@
-/* track/batch.h - what was measured, in memory: read from Google Benchmark JSON or from a run. */
-#ifndef SAE_TRACK_BATCH_H
-#define SAE_TRACK_BATCH_H
+/* track/readings.h - what was measured, in memory. */
+ */
+#ifndef SAE_TRACK_READINGS_H
+#define SAE_TRACK_READINGS_H
 
 #include <jansson.h>
 #include <sae/base.h>
@@ -21,24 +22,24 @@ typedef struct sae_trait { /* of a metric that is tracked; the rest is not */
 /* NULL: not tracked. Counters of a benchmark, or metrics of a run. */
 const sae_trait *sae_trait_of(const char *metric);
 
-typedef struct sae_batch_series {
+typedef struct sae_readings_series {
     char *bench, *params; /* params: canonical JSON */
     const char *metric;   /* owned by names */
     const char *unit;     /* likewise */
     const sae_trait *trait;
-} sae_batch_series;
+} sae_readings_series;
 
-typedef struct sae_batch_sample {
+typedef struct sae_readings_sample {
     int64_t series, process, rep; /* quality: process is the seed */
     int64_t iterations;
     double value;                 /* times in ns; status OK only */
     char text[65];                /* hash: the value; else "" */
     int status;
-} sae_batch_sample;
+} sae_readings_sample;
 
-typedef struct sae_batch { /* starts as {0} */
-    sae_batch_series *series;
-    sae_batch_sample *sample;
+typedef struct sae_readings { /* starts as {0} */
+    sae_readings_series *series;
+    sae_readings_sample *sample;
     int64_t series_count, series_room, sample_count, sample_room;
     json_t *index; /* key of a series -> its number */
     json_t *names; /* strings that series borrow */
@@ -46,16 +47,16 @@ typedef struct sae_batch { /* starts as {0} */
     char *data;     /* hash of the data behind the numbers; NULL: none */
     int64_t when;   /* Unix seconds; 0: unknown */
     json_t *source; /* [{"sha256", "type", "path"}] */
-} sae_batch;
+} sae_readings;
 
-void sae_batch_free(sae_batch *b);
+void sae_readings_free(sae_readings *b);
 
 /* Number of a series, added if it is new. */
-int sae_batch_find(sae_batch *b, const char *bench, const json_t *params, const char *metric,
+int sae_readings_find(sae_readings *b, const char *bench, const json_t *params, const char *metric,
                    const char *unit, const sae_trait *trait, int64_t *series, sae_err *err);
-int sae_batch_add(sae_batch *b, const sae_batch_sample *s, sae_err *err);
+int sae_readings_add(sae_readings *b, const sae_readings_sample *s, sae_err *err);
 /* The same with the status that the value has: NaN and infinities are not stored as numbers. */
-int sae_batch_value(sae_batch *b, sae_batch_sample s, double value, sae_err *err);
+int sae_readings_value(sae_readings *b, sae_readings_sample s, double value, sae_err *err);
 
 /* Sorted keys, no blanks, numbers with 17 digits; caller frees with sae_free. NULL: no memory. */
 char *sae_canonical(const json_t *j);
@@ -64,11 +65,11 @@ char *sae_canonical(const json_t *j);
 int64_t sae_moment(const char *text);
 
 /* One process's output of a Google Benchmark program. `name` is for messages. */
-int sae_batch_gbench(sae_batch *b, const char *name, const char *text, size_t bytes,
+int sae_readings_gbench(sae_readings *b, const char *name, const char *text, size_t bytes,
                      int64_t process, sae_err *err);
 /* A run directory of saemark: run.json, metrics.csv, saes.csv and the saved SAEs. */
-int sae_batch_run(sae_batch *b, const char *dir, sae_err *err);
+int sae_readings_run(sae_readings *b, const char *dir, sae_err *err);
 /* A file or a run directory, noted as a source. */
-int sae_batch_read(sae_batch *b, const char *path, int64_t process, sae_err *err);
+int sae_readings_read(sae_readings *b, const char *path, int64_t process, sae_err *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* suite/track/batch.c - what was measured, in memory. */
-#include "track/batch.h"
+/* suite/track/readings.c - what was measured, in memory. */
+#include "track/readings.h"
 
 #include "core/checksum.h"
 #include "core/error.h"
@@ -49,7 +49,7 @@ const sae_trait *sae_trait_of(const char *metric)
     return NULL;
 }
 
-void sae_batch_free(sae_batch *b)
+void sae_readings_free(sae_readings *b)
 {
     for (int64_t i = 0; i < b->series_count; i++) {
         sae_free(b->series[i].bench);
@@ -64,7 +64,7 @@ void sae_batch_free(sae_batch *b)
     json_decref(b->build);
     json_decref(b->env);
     json_decref(b->source);
-    *b = (sae_batch){0};
+    *b = (sae_readings){0};
 }
 
 char *sae_canonical(const json_t *j)
@@ -94,7 +94,7 @@ static int grow(void *array, int64_t count, int64_t *room, size_t size, sae_err 
 }
 
 /* A copy of the string that lives as long as the batch; equal strings are one. */
-static const char *keep(sae_batch *b, const char *s)
+static const char *keep(sae_readings *b, const char *s)
 {
     json_t *have = json_object_get(b->names, s);
     if (have)
@@ -105,7 +105,7 @@ static const char *keep(sae_batch *b, const char *s)
     return json_object_set_new(b->names, s, text) ? NULL : json_string_value(text);
 }
 
-static int new_series(sae_batch *b, const char *key, sae_batch_series s, int64_t *series,
+static int new_series(sae_readings *b, const char *key, sae_readings_series s, int64_t *series,
                       sae_err *err)
 {
     SAE_TRY(grow(&b->series, b->series_count, &b->series_room, sizeof *b->series, err));
@@ -119,7 +119,7 @@ static int new_series(sae_batch *b, const char *key, sae_batch_series s, int64_t
     return SAE_OK;
 }
 
-int sae_batch_find(sae_batch *b, const char *bench, const json_t *params, const char *metric,
+int sae_readings_find(sae_readings *b, const char *bench, const json_t *params, const char *metric,
                    const char *unit, const sae_trait *trait, int64_t *series, sae_err *err)
 {
     char *facts = sae_canonical(params);
@@ -134,7 +134,7 @@ int sae_batch_find(sae_batch *b, const char *bench, const json_t *params, const 
         *series = (int64_t)json_integer_value(have);
         sae_free(facts);
     } else {
-        sae_batch_series s = {sae_strdup(bench), facts, keep(b, metric), keep(b, unit), trait};
+        sae_readings_series s = {sae_strdup(bench), facts, keep(b, metric), keep(b, unit), trait};
         rc = new_series(b, key, s, series, err);
         if (rc < 0) {
             sae_free(s.bench);
@@ -145,23 +145,23 @@ int sae_batch_find(sae_batch *b, const char *bench, const json_t *params, const 
     return rc;
 }
 
-int sae_batch_add(sae_batch *b, const sae_batch_sample *s, sae_err *err)
+int sae_readings_add(sae_readings *b, const sae_readings_sample *s, sae_err *err)
 {
     SAE_TRY(grow(&b->sample, b->sample_count, &b->sample_room, sizeof *b->sample, err));
     b->sample[b->sample_count++] = *s;
     return SAE_OK;
 }
 
-int sae_batch_value(sae_batch *b, sae_batch_sample s, double value, sae_err *err)
+int sae_readings_value(sae_readings *b, sae_readings_sample s, double value, sae_err *err)
 {
     s.status = isnan(value) ? SAE_SAMPLE_NAN : isinf(value) ? SAE_SAMPLE_INF : SAE_SAMPLE_OK;
     s.value = value;
-    return sae_batch_add(b, &s, err);
+    return sae_readings_add(b, &s, err);
 }
 
 /* ---- sources --------------------------------------------------------------------------------- */
 
-static int note_source(sae_batch *b, const char *path, const char *sha256, const char *type,
+static int note_source(sae_readings *b, const char *path, const char *sha256, const char *type,
                        sae_err *err)
 {
     if (!b->source)
@@ -172,23 +172,23 @@ static int note_source(sae_batch *b, const char *path, const char *sha256, const
     return SAE_OK;
 }
 
-static int read_gbench(sae_batch *b, const char *path, int64_t process, sae_err *err)
+static int read_gbench(sae_readings *b, const char *path, int64_t process, sae_err *err)
 {
     char sha256[65];
     sae_map m;
     SAE_TRY(sae_map_open(&m, path, err));
     int rc = sae_sha256(m.p, m.bytes, sha256, err);
     if (rc >= 0)
-        rc = sae_batch_gbench(b, path, (const char *)m.p, m.bytes, process, err);
+        rc = sae_readings_gbench(b, path, (const char *)m.p, m.bytes, process, err);
     sae_map_close(&m);
     SAE_TRY(rc);
     return note_source(b, path, sha256, "gbench", err);
 }
 
-static int read_run(sae_batch *b, const char *dir, sae_err *err)
+static int read_run(sae_readings *b, const char *dir, sae_err *err)
 {
     char sha256[65];
-    SAE_TRY(sae_batch_run(b, dir, err));
+    SAE_TRY(sae_readings_run(b, dir, err));
     char *path = sae_path_join(dir, "metrics.csv");
     int rc = path ? sae_sha256_file(path, sha256, err)
                   : SAE_SET(err, SAE_ENOMEM, "%s: out of memory", dir);
@@ -197,7 +197,7 @@ static int read_run(sae_batch *b, const char *dir, sae_err *err)
     return note_source(b, dir, sha256, "run", err);
 }
 
-int sae_batch_read(sae_batch *b, const char *path, int64_t process, sae_err *err)
+int sae_readings_read(sae_readings *b, const char *path, int64_t process, sae_err *err)
 {
     struct stat st;
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))

@@ -1,4 +1,5 @@
-/* track/alert.h - what somebody should look at: opened by change points, moved through states.
+/* suite/track/alert.h - what somebody should look at: opened by change points, moved
+ * through states.
  *
  *   detected -> confirmed | triaged | invalid | expired     confirmed -> triaged | fixed | ...
  * README.md has the whole life-cycle. Every transition is an alert_event.

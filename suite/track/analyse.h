@@ -1,4 +1,4 @@
-/* track/analyse.h - change points of every series into the store, and the alerts they open. */
+/* suite/track/analyse.h - change points of every series, and the alerts they open. */
 #ifndef SAE_TRACK_ANALYSE_H
 #define SAE_TRACK_ANALYSE_H
 

@@ -1,4 +1,4 @@
-/* track/child.h - running a program and waiting for it. */
+/* suite/track/child.h - running a program and waiting for it. */
 #ifndef SAE_TRACK_CHILD_H
 #define SAE_TRACK_CHILD_H
 

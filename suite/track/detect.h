@@ -1,5 +1,5 @@
-/* track/detect.h - changes of level in a series: Hampel filter, E-divisive splits, rank tests,
- * smallest effect. Definitions and measured error rates in README.md.
+/* suite/track/detect.h - changes of level in a series: Hampel filter, E-divisive splits, rank
+ * tests, smallest effect. Definitions and measured error rates in README.md.
  */
 #ifndef SAE_TRACK_DETECT_H
 #define SAE_TRACK_DETECT_H

@@ -1,4 +1,5 @@
-/* track/gate.h - is one build slower than another? Pairs of processes, interleaved at random. */
+/* suite/track/gate.h - is one build slower than another? Pairs of processes, interleaved at
+ * random. */
 #ifndef SAE_TRACK_GATE_H
 #define SAE_TRACK_GATE_H
 

@@ -1,4 +1,4 @@
-/* track/history.h - one series over the commits of its branch, with the policy that applies. */
+/* suite/track/history.h - one series over the commits of its branch, with its policy. */
 #ifndef SAE_TRACK_HISTORY_H
 #define SAE_TRACK_HISTORY_H
 

@@ -269,8 +269,8 @@ static int import(sae_store *s, const sae_readings *b, const sae_import *how, ta
     int rc = put_run(s, b, how, t, now, err);
     if (rc != SAE_OK)
         return rc;
-    SAE_TRY(sae_import_commit(s, t->branch, t->git, NULL, how->commit_time ? how->commit_time : at, &seq,
-                       err));
+    at = how->commit_time ? how->commit_time : at;
+    SAE_TRY(sae_import_commit(s, t->branch, t->git, NULL, at, &seq, err));
     SAE_TRY(put_samples(s, b, t, err));
     for (size_t i = 0; i < json_array_size(b->source); i++)
         SAE_TRY(put_blob(s, json_array_get(b->source, i), err));
@@ -304,8 +304,8 @@ static int take_commit(sae_store *s, const char *branch, char *line, int64_t *be
     char *end = NULL;
     int64_t at = last ? strtoll(last, &end, 10) : 0, seq;
     if (!last || *end || at <= 0 || strspn(sha, "0123456789abcdef") != strlen(sha))
-        SAE_FAIL(err, SAE_EFORMAT, "commits: expected lines \"SHA PARENT... TIME\", found \"%.60s\"",
-                 sha);
+        SAE_FAIL(err, SAE_EFORMAT,
+                 "commits: expected lines \"SHA PARENT... TIME\", found \"%.60s\"", sha);
     if (strlen(sha) > DIGITS)
         sha[DIGITS] = '\0';
     if (parent && strlen(parent) > DIGITS)

@@ -1,4 +1,4 @@
-/* track/import.h - measurements into the store: one transaction per run, twice is once. */
+/* suite/track/import.h - measurements into the store: one transaction per run, twice is once. */
 #ifndef SAE_TRACK_IMPORT_H
 #define SAE_TRACK_IMPORT_H
 

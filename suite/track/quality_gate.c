@@ -131,7 +131,7 @@ json_t *sae_quality_json(const sae_quality_result *r)
                               "metric", q->metric, "verdict", sae_verdict_name[q->verdict], "seeds",
                               (json_int_t)q->seeds, "base", q->base, "candidate", q->candidate,
                               "change", isinf(q->change) ? json_null() : json_real(q->change),
-                              "margin", q->margin, "gated", q->gated);
+                              "margin", q->margin, "gates", q->gated);
         if (json_array_append_new(rows, j)) {
             json_decref(rows);
             return NULL;

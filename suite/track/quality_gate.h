@@ -1,5 +1,5 @@
-/* track/quality_gate.h - did quality change between two builds? The same plan, seeds and data, run
- * by both: differences seed by seed, and the hash of every trained SAE. */
+/* suite/track/quality_gate.h - did quality change between two builds? The same plan, seeds and
+ * data, run by both: differences seed by seed, and the hash of every trained SAE. */
 #ifndef SAE_TRACK_QUALITY_GATE_H
 #define SAE_TRACK_QUALITY_GATE_H
 

@@ -1,4 +1,4 @@
-/* track/quiet.h - was the machine quiet enough to time something? */
+/* suite/track/quiet.h - was the machine quiet enough to time something? */
 #ifndef SAE_TRACK_QUIET_H
 #define SAE_TRACK_QUIET_H
 

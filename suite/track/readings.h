@@ -1,5 +1,5 @@
-/* track/readings.h - what was measured, in memory. */
- */
+/* suite/track/readings.h - what was measured, in memory: read from Google Benchmark JSON or from a
+ * run directory. */
 #ifndef SAE_TRACK_READINGS_H
 #define SAE_TRACK_READINGS_H
 

@@ -1,4 +1,4 @@
-/* track/stats.h - order statistics, rank tests and exact intervals; definitions in README.md.
+/* suite/track/stats.h - order statistics, rank tests and exact intervals; definitions in README.md.
  *
  * Inputs hold finite numbers only.
  */

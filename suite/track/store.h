@@ -1,7 +1,9 @@
-/* track/store.h - the SQLite file that keeps every measurement: opening, schema, bound queries.
+/* suite/track/store.h - the SQLite file that keeps every measurement: opening, schema, bound
+ * queries.
  *
- * Write-ahead log, full synchronisation: what a transaction committed survives a crash, what it had
- * not committed is not there. One writer at a time; another one waits SAE_STORE_WAIT milliseconds.
+ * Write-ahead log, full synchronisation: what a transaction committed survives a crash, what it
+ * had not committed is not there. One writer at a time; another one waits SAE_STORE_WAIT
+ * milliseconds.
  */
 #ifndef SAE_TRACK_STORE_H
 #define SAE_TRACK_STORE_H

@@ -1,4 +1,4 @@
-/* track/verdict.h - is a candidate slower than its base? Exact intervals of paired log ratios
+/* suite/track/verdict.h - is a candidate slower than its base? Exact intervals of paired log ratios
  * against a margin, at several looks, for several benchmarks; the exit statuses of the gates.
  */
 #ifndef SAE_TRACK_VERDICT_H

@@ -53,7 +53,8 @@ END_TEST
 START_TEST(signed_ranks)
 {
     static const int pairs[] = {5, 6, 7, 8, 9, 10, 12, 16, 20};
-    static const int at01[] = {0, 0, 0, 1, 2, 4, 8, 20, 38}, at05[] = {0, 1, 3, 4, 6, 9, 14, 30, 53};
+    static const int at01[] = {0, 0, 0, 1, 2, 4, 8, 20, 38};
+    static const int at05[] = {0, 1, 3, 4, 6, 9, 14, 30, 53};
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         ck_assert_int_eq(sae_signed_rank_k(pairs[i], 0.01), at01[i]);
         ck_assert_int_eq(sae_signed_rank_k(pairs[i], 0.05), at05[i]);

@@ -1,5 +1,4 @@
 /* tests/track/stats.c - order statistics, rank tests, change detection: known answers. */
- */
 #include "track/stats.h"
 
 #include "support/support.h"

@@ -6,7 +6,7 @@
 #include <sae/quantile.h>
 
 typedef struct options {
-    double threshold, rare;
+    double threshold, rare, dead_value;
     int64_t window, quantile_rows;
 } options;
 
@@ -15,6 +15,8 @@ static const sae_option option_table[] = {
      "l0_threshold counts values above it"},
     {"rare", SAE_OPT_REAL, 0, offsetof(options, rare), 1e-4, 0, 1, NULL, NULL, "1",
      "a feature fires rarely when its density is above 0 and below this"},
+    {"dead_value", SAE_OPT_REAL, 0, offsetof(options, dead_value), 1e-3, 0, 1e30, NULL, NULL, "z",
+     "dead_share_value: features whose values never are larger than this without their sign"},
     {"window", SAE_OPT_INT, 0, offsetof(options, window), 10000000, 1, 9e15, NULL, NULL, "rows",
      "train_dead_share: features that fired on none of the last rows of training"},
     {"quantile_rows", SAE_OPT_INT, 0, offsetof(options, quantile_rows), 65536, 256, 1 << 24, NULL,
@@ -27,18 +29,20 @@ typedef struct state {
     double sums[(SAE_GROUPS + 2) * STATS];
     double quantile_scratch[(SAE_GROUPS + 2) * 2];
     uint64_t rows;
-    uint64_t fired[]; /* [n] rows on which val != 0, [n] rows on which val > 0; then the sample */
+    uint64_t fired[]; /* [FIRINGS x n] rows on which each firing test holds; then the sample */
 } state;
+
+enum { NONZERO, POSITIVE, LARGE, FIRINGS }; /* val != 0, val > 0, |val| > dead_value */
 
 static sae_sample *l0_sample(const sae_measure *r, state *s)
 {
-    return (sae_sample *)(void *)(s->fired + 2 * r->m->dim.n);
+    return (sae_sample *)(void *)(s->fired + FIRINGS * r->m->dim.n);
 }
 
 static size_t state_size(const sae_measure *r)
 {
     const options *o = r->opt;
-    return sizeof(state) + 2 * (size_t)r->m->dim.n * sizeof(uint64_t) +
+    return sizeof(state) + FIRINGS * (size_t)r->m->dim.n * sizeof(uint64_t) +
            sae_sample_bytes(o->quantile_rows);
 }
 
@@ -54,8 +58,10 @@ static void add_value(const sae_measure *r, state *s, int64_t feature, double v,
     const options *o = r->opt;
     if (v == 0.0)
         return;
+    int64_t n = r->m->dim.n;
     s->fired[feature]++;
-    s->fired[r->m->dim.n + feature] += v > 0.0;
+    s->fired[POSITIVE * n + feature] += v > 0.0;
+    s->fired[LARGE * n + feature] += fabs(v) > o->dead_value;
     row[L0] += 1;
     row[L0_POSITIVE] += v > 0.0;
     row[L0_THRESHOLD] += v > o->threshold;
@@ -85,7 +91,7 @@ static int merge(const sae_measure *r, void *into_, const void *from_)
     state *into = into_;
     state *from = (state *)from_; /* read only; l0_sample serves both */
     sae_groups_merge(into->sums, from->sums, STATS);
-    for (int64_t j = 0; j < 2 * r->m->dim.n; j++)
+    for (int64_t j = 0; j < FIRINGS * r->m->dim.n; j++)
         into->fired[j] += from->fired[j];
     into->rows += from->rows;
     sae_sample_merge(l0_sample(r, into), l0_sample(r, from));
@@ -125,10 +131,11 @@ static int emit_densities(const sae_measure *r, const state *s)
     int64_t n = r->m->dim.n;
     double rows = (double)s->rows, share = n > 0 && s->rows > 0 ? 1.0 / (double)n : (double)NAN;
     double lo = (double)INFINITY, hi = 0;
-    int64_t dead = 0, rare = 0, above1 = 0, above10 = 0;
+    int64_t dead[FIRINGS] = {0}, rare = 0, above1 = 0, above10 = 0;
     for (int64_t j = 0; j < n; j++) {
         double density = s->rows ? (double)s->fired[j] / rows : 0.0;
-        dead += s->fired[j] == 0;
+        for (int i = 0; i < FIRINGS; i++)
+            dead[i] += s->fired[i * n + j] == 0;
         rare += density > 0.0 && density < o->rare;
         above1 += density > 0.01;
         above10 += density > 0.1;
@@ -139,7 +146,9 @@ static int emit_densities(const sae_measure *r, const state *s)
         const char *key;
         double value;
         enum sae_better better;
-    } out[] = {{"dead_share", (double)dead * share, SAE_LOWER},
+    } out[] = {{"dead_share", (double)dead[NONZERO] * share, SAE_LOWER},
+               {"dead_share_positive", (double)dead[POSITIVE] * share, SAE_LOWER},
+               {"dead_share_value", (double)dead[LARGE] * share, SAE_LOWER},
                {"rare_share", (double)rare * share, SAE_INFO},
                {"share_above_1pct", (double)above1 * share, SAE_INFO},
                {"share_above_10pct", (double)above10 * share, SAE_INFO},
@@ -161,14 +170,27 @@ static int emit_training(const sae_measure *r)
     int64_t n = r->m->dim.n;
     if (!t || t->tokens == 0 || t->n < n || n == 0)
         return SAE_OK;
-    int64_t dead = 0, rare = 0;
+    const struct {
+        const char *key;
+        int64_t rows;
+    } window[] = {{"train_dead_share", o->window},
+                  {"train_dead_share_1m", 1000000},
+                  {"train_dead_share_4m", 4096000}};
+    for (size_t i = 0; i < sizeof window / sizeof window[0]; i++) {
+        int64_t dead = 0;
+        for (int64_t j = 0; j < n; j++)
+            dead += t->fire_count[j] == 0 ||
+                    t->tokens - t->last_fired[j] >= (uint64_t)window[i].rows;
+        int rc = emit_feature(r, window[i].key, (double)dead / (double)n, SAE_LOWER);
+        if (rc < 0)
+            return rc;
+    }
+    int64_t rare = 0;
     for (int64_t j = 0; j < n; j++) {
         double density = (double)t->fire_count[j] / (double)t->tokens;
-        dead += t->fire_count[j] == 0 || t->tokens - t->last_fired[j] >= (uint64_t)o->window;
         rare += density > 0.0 && density < o->rare;
     }
-    int rc = emit_feature(r, "train_dead_share", (double)dead / (double)n, SAE_LOWER);
-    return rc < 0 ? rc : emit_feature(r, "train_rare_share", (double)rare / (double)n, SAE_INFO);
+    return emit_feature(r, "train_rare_share", (double)rare / (double)n, SAE_INFO);
 }
 
 enum { BINS_PER_DECADE = 4 };

@@ -67,6 +67,7 @@ static int open_lm(int64_t stories, const char *hook)
         ((sae_real *)g.model[MEAN].t[0].w)[k] = (sae_real)g.mean[k];
     rig_metric(&g, "downstream");
     rig_metric(&g, "reconstruction");
+    rig_metric(&g, "saebench06");
     return 1;
 }
 
@@ -87,6 +88,10 @@ START_TEST(exact_identities)
     ck_assert_double_eq(rig_value(&g, IDENTITY, "downstream.kl_recovered"), 1);
     ck_assert_double_eq(rig_value(&g, IDENTITY, "downstream.kl_spliced"), 0);
     ck_assert_double_eq(rig_value(&g, IDENTITY, "downstream.ce_increase"), 0);
+    ck_assert_double_eq(rig_value(&g, IDENTITY, "downstream.top_agreement"), 1);
+    ck_assert_double_lt(rig_value(&g, ZERO, "downstream.top_agreement"), 1);
+    ck_assert_double_eq(rig_value(&g, IDENTITY, "saebench06.ce_loss_score"), 1);
+    ck_assert_double_eq(rig_value(&g, IDENTITY, "saebench06.kl_div_score"), 1);
     ck_assert_double_eq(rig_value(&g, IDENTITY, "reconstruction.fvu"), 0);
     ck_assert_double_eq(rig_value(&g, ZERO, "downstream.loss_recovered_zero"), 0);
     ck_assert_double_eq(rig_value(&g, ZERO, "downstream.kl_recovered"), 0);
@@ -95,6 +100,50 @@ START_TEST(exact_identities)
     int64_t scored = docs->c.start[docs->c.N] - docs->c.N; /* every token after BOS */
     ck_assert_int_eq(rig_find(&g, 0, "downstream.ce_clean")->count, scored);
     ck_assert_int_eq(rig_find(&g, 0, "reconstruction.mse")->count, g.src.rows);
+    /* every position has a KL, that of BOS not counted; the last one has no cross-entropy */
+    ck_assert_int_eq(rig_find(&g, 0, "saebench06.kl_div_score")->count, scored);
+    ck_assert_int_eq(rig_find(&g, 0, "saebench06.ce_loss_score")->count, scored - docs->c.N);
+    close_lm();
+}
+END_TEST
+
+static int has_result(const char *key)
+{
+    for (int i = 0; i < g.results; i++)
+        if (!strcmp(g.result[i].key, key))
+            return 1;
+    return 0;
+}
+
+/* A metric that only wants the language model gets it, but not at the price of the truth that
+ * another needs. */
+START_TEST(wants_yield_to_needs)
+{
+    enum { MOST = 4096, ATOMS = 2 };
+    static float x[MOST * D];
+    static sae_real dict[ATOMS * D] = {1}, val[MOST * ATOMS];
+    sae_code code = {.n = ATOMS, .dense = 1, .val = val};
+    if (!open_lm(2, "resid_post.2"))
+        return;
+    ck_assert_int_le(g.src.rows, MOST);
+    for (int64_t i = 0; i < MOST * D; i++)
+        x[i] = (float)(i % 7);
+    dict[D + 1] = 1;
+    g.src.x = x;
+    g.src.truth = (sae_truth){ATOMS, D, dict, &code};
+    g.ds.gives |= SAE_GIVES_TRUTH;
+    sae_spec_free(&g.spec[0]);
+    ck_assert_ok(sae_spec_parse(&g.spec[0], g.reg, SAE_KIND_METRIC, "recovery", &g.err), g.err);
+    g.metric[0] = &g.spec[2]; /* saebench06 */
+    g.metric[1] = &g.spec[0];
+    g.metrics = 1;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    ck_assert(has_result("saebench06.ce_loss_score") && has_result("saebench06.l0"));
+    g.metrics = 2;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    ck_assert(!has_result("saebench06.ce_loss_score") && has_result("saebench06.l0"));
+    ck_assert(has_result("recovery.true_l0"));
+    g.metrics = 3; /* what rig_close frees */
     close_lm();
 }
 END_TEST
@@ -300,6 +349,7 @@ Suite *suite_splice(void)
     TCase *t = tcase_create("splice");
     tcase_set_timeout(t, 120);
     tcase_add_test(t, exact_identities);
+    tcase_add_test(t, wants_yield_to_needs);
     tcase_add_test(t, groups_of_documents_do_not_matter);
     tcase_add_loop_test(t, spliced_at_the_target, 0, 2);
     tcase_add_test(t, diverged);

@@ -94,7 +94,11 @@ START_TEST(sparsity_values)
     for (int i = 0; i < ROWS * N; i += 3)
         w.z[i] = -w.z[i];
     w.z[5] = (sae_real)1e-8; /* active, below the threshold */
-    measure(&w, "sparsity:threshold=1e-6,rare=0.25,window=500", 7, 0, &o);
+    for (int r = 0; r < ROWS; r++) {
+        w.z[r * N + 8] = -(sae_real)fabs((double)w.z[r * N + 8]);    /* never positive */
+        w.z[r * N + 9] = w.z[r * N + 9] != 0 ? (sae_real)0.25 : 0; /* never above 0.3 */
+    }
+    measure(&w, "sparsity:threshold=1e-6,rare=0.25,window=500,dead_value=0.3", 7, 0, &o);
     double l0 = 0, positive = 0, above = 0, l1 = 0, count[ROWS], dead = 0, rare = 0, lo = 1, hi = 0;
     for (int r = 0; r < ROWS; r++) {
         count[r] = 0;
@@ -125,12 +129,16 @@ START_TEST(sparsity_values)
                 ck_assert_double_eq_tol(o.point[i].value, density, 1e-13);
     }
     expect("dead_share", dead / N);
+    expect("dead_share_positive", dead / N + 0.1);
+    expect("dead_share_value", dead / N + 0.1);
     expect("rare_share", rare / N);
     expect("density_min", lo);
     expect("density_max", hi);
     /* fired 0, 10, ... of 1000 rows, last at 0, 100, ...: dead are 0 (never) and 1 .. 5 (before the
      * last 500 rows); rare are 1 .. 9, all below a quarter */
     expect("train_dead_share", 0.6);
+    expect("train_dead_share_1m", 0.1); /* windows beyond the run: never fired */
+    expect("train_dead_share_4m", 0.1);
     expect("train_rare_share", 0.9);
 }
 END_TEST
@@ -158,11 +166,52 @@ START_TEST(density_histogram)
 }
 END_TEST
 
+static void expect_positions(void)
+{
+    double tokens[ROWS] = {0}, increase[ROWS] = {0};
+    int points = 0;
+    for (int t = 0; t < ROWS; t++) {
+        tokens[w.tok[t].pos] += 1;
+        increase[w.tok[t].pos] += w.loss[1][t] - w.loss[0][t];
+    }
+    for (int i = 0; i < 4 && tokens[i] > 0; i++, points++) { /* positions=4 */
+        ck_assert_str_eq(o.point[i].key, "ce_increase_by_position");
+        ck_assert_int_eq(o.point[i].index, i);
+        ck_assert_double_eq_tol(o.point[i].value, increase[i] / tokens[i], 6e-12);
+    }
+    ck_assert(points == 4 && o.points == 4 && tokens[4] > 0);
+}
+
+/* What happens at BOS, whose row no SAE sees, and with it. */
+static void expect_bos(void)
+{
+    double sum[8] = {0}, all[8] = {0}, seen = 0, agree = 0;
+    for (int t = 0; t < ROWS; t++) {
+        seen += w.kept[t];
+        agree += w.kept[t] && w.top[0][t] == w.top[1][t];
+        for (int k = 0; k < 8; k++) {
+            sum[k] += w.kept[t] ? w.loss[k][t] : 0;
+            all[k] += w.loss[k][t];
+        }
+    }
+    expect("ce_clean_without_bos", sum[0] / seen);
+    expect("ce_spliced_without_bos", sum[1] / seen);
+    expect("ce_increase_without_bos", (sum[1] - sum[0]) / seen);
+    expect("kl_spliced_without_bos", sum[4] / seen);
+    expect("top_agreement", agree / seen);
+    expect("ce_zero_with_bos", all[6] / ROWS);
+    expect("kl_zero_with_bos", all[7] / ROWS);
+    expect("loss_recovered_zero_with_bos", (all[6] - all[1]) / (all[6] - all[0]));
+    expect("kl_recovered_with_bos", 1 - all[4] / all[7]);
+}
+
 START_TEST(downstream_values)
 {
     double mean[6] = {0};
     world_fill(&w, 24);
-    measure(&w, "downstream", 7, 0, &o);
+    measure(&w, "downstream:positions=4", 7, 0, &o);
+    expect_positions();
+    expect_bos();
     for (int k = 0; k < 6; k++)
         for (int t = 0; t < ROWS; t++)
             mean[k] += w.loss[k][t] / ROWS;

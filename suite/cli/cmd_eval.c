@@ -30,10 +30,11 @@ static int on_row(void *arg, const sae_result *r)
 {
     bench *b = arg;
     const char *path = b->path[r->subject - b->subject];
+    const char *peer = r->peer ? b->path[r->peer - b->subject] : NULL;
     if (b->json)
         return json_array_append_new(
-            b->json, json_pack("{s:s, s:s, s:s, s:o, s:o, s:I, s:s}", "sae", path, "spec",
-                               r->subject->spec, "metric", r->metric, "value",
+            b->json, json_pack("{s:s, s:s, s:s*, s:s, s:o, s:o, s:I, s:s}", "sae", path, "spec",
+                               r->subject->spec, "peer", peer, "metric", r->metric, "value",
                                cli_json_real(r->row->value), "se", cli_json_real(r->row->se),
                                "count", (json_int_t)r->row->count, "unit", r->row->unit));
     char se[40] = "";
@@ -43,6 +44,8 @@ static int on_row(void *arg, const sae_result *r)
            r->row->unit);
     if (b->saes > 1)
         printf("  %s", path);
+    if (peer)
+        printf(" with %s", peer);
     printf("\n");
     return SAE_OK;
 }

@@ -357,7 +357,8 @@ int sae_admit_metric(const sae_metric *m, sae_metric *out, sae_err *err)
 {
     subject s = {"metric", NULL, err};
     const uint64_t needs = SAE_MNEED_CODE | SAE_MNEED_XHAT | SAE_MNEED_LM | SAE_MNEED_TRUTH |
-                           SAE_MNEED_LABELS | SAE_MNEED_GRAD | SAE_MNEED_ZERO_ALL;
+                           SAE_MNEED_LABELS | SAE_MNEED_GRAD | SAE_MNEED_ZERO_ALL |
+                           SAE_MNEED_INSERT | SAE_MNEED_PEER;
     SAE_TRY(check_head(&s, m->abi, SAE_METRIC_ABI, m->size, sizeof *out, m->name));
     memset(out, 0, sizeof *out);
     memcpy(out, m, m->size);
@@ -370,6 +371,13 @@ int sae_admit_metric(const sae_metric *m, sae_metric *out, sae_err *err)
     SAE_TRY(check_options(&s, &out->options, out->opt_size));
     if (!out->state_size || !out->begin || !out->batch || !out->merge || !out->end)
         return refuse(&s, "state_size, begin, batch, merge and end are mandatory");
+    uint32_t reads = out->needs | out->wants;
+    if (!(out->needs & SAE_MNEED_PEER) != !out->pair)
+        return refuse(&s, "pair goes with SAE_MNEED_PEER");
+    if (out->needs & SAE_MNEED_PEER && reads & (SAE_MNEED_LM | SAE_MNEED_INSERT))
+        return refuse(&s, "a metric of pairs cannot splice into a language model");
+    if (reads & SAE_MNEED_INSERT && !(reads & SAE_MNEED_LM))
+        return refuse(&s, "SAE_MNEED_INSERT goes with SAE_MNEED_LM");
     return SAE_OK;
 }
 

@@ -5,43 +5,35 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/memory.h"
-#include "eval/lane.h"
+#include "eval/cell.h"
 #include "eval/splice.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { DEFAULT_ROWS = 65536 };
-
-/* One metric of one SAE. */
-typedef struct cell {
-    const sae_evaluation *ev;
-    const sae_subject *subject;
-    const sae_metric *metric;
-    sae_measure r;
-    void *state;
-    int active; /* wants the batches of this pass */
-} cell;
+enum { OF_A_MODEL = SAE_MNEED_LM | SAE_MNEED_ZERO_ALL | SAE_MNEED_INSERT };
 
 typedef struct runner {
     const sae_evaluation *ev;
     sae_err *err;
-    int target;         /* the SAEs of this pass reconstruct a separate target */
+    int target;                  /* the SAEs of this pass reconstruct a separate target */
     const sae_subject **subject; /* [count] */
     int64_t count;
-    int64_t d_in, d;    /* widths of what they read and of what they reconstruct */
-    int64_t B, rows;    /* most rows of a batch, rows to measure */
-    uint32_t needs;     /* union of SAE_MNEED_* that the metrics that run need or want and get */
-    int64_t metrics;    /* that run, per subject */
-    sae_spec **metric;  /* [metrics] */
-    sae_lane *lane;     /* [count] */
-    cell *cell;         /* [count x metrics] */
-    sae_real *x, *y, *g; /* [B x d_in]; [B x d], x itself without targets; [B x d_in] */
-    sae_token *tok;     /* [B] */
-    int32_t *label;     /* [B x labels] or NULL */
+    int64_t d_in, d;   /* widths of what they read and of what they reconstruct */
+    int64_t B, rows;   /* most rows of a batch, rows to measure */
+    uint32_t needs;    /* union of SAE_MNEED_* that the metrics that run need or want and get */
+    sae_spec **metric; /* [metrics] that run */
+    int64_t metrics;
+    sae_lane *lane;         /* [count] */
+    sae_cell *cell;         /* [cells] those of a lane stand together, pairs after all of them */
+    int64_t cells, singles; /* singles: of one SAE, the same number for each */
+    sae_real *x, *y, *g;    /* [B x d_in]; [B x d], x itself without targets; [B x d_in] */
+    sae_token *tok;         /* [B] */
+    int32_t *label;         /* [B x labels] or NULL */
     const sae_label *labels_of;
     int64_t labels;
-    sae_arena memory;   /* of x, y, g, tok, label */
+    sae_arena memory; /* of x, y, g, tok, label */
     sae_truth truth;
     sae_lm_view lm;
     sae_splicer splice;
@@ -54,8 +46,8 @@ static uint32_t supplied(const runner *q)
 {
     const sae_dataset *ds = q->ev->stream->ds;
     uint64_t gives = sae_source_gives(ds, q->ev->stream->src);
-    uint32_t have = SAE_MNEED_CODE | SAE_MNEED_XHAT;
-    have |= gives & SAE_GIVES_LM && ds->lm ? SAE_MNEED_LM | SAE_MNEED_ZERO_ALL : 0u;
+    uint32_t have = SAE_MNEED_CODE | SAE_MNEED_XHAT | SAE_MNEED_PEER;
+    have |= gives & SAE_GIVES_LM && ds->lm ? OF_A_MODEL : 0u;
     have |= gives & SAE_GIVES_LABELS && ds->labels ? SAE_MNEED_LABELS : 0u;
     if (q->target) /* the truth and the gradients of a source are those of x */
         return have;
@@ -75,7 +67,7 @@ static uint32_t usable(const runner *q)
     if (needs & have & SAE_MNEED_LM)
         have &= ~(uint32_t)SAE_MNEED_TRUTH;
     else if (needs & have & SAE_MNEED_TRUTH)
-        have &= ~(uint32_t)(SAE_MNEED_LM | SAE_MNEED_ZERO_ALL);
+        have &= ~(uint32_t)OF_A_MODEL;
     return have;
 }
 
@@ -102,12 +94,6 @@ static int choose_metrics(runner *q)
     return SAE_OK;
 }
 
-/* What a metric that runs is shown. */
-static uint32_t reads_of(const runner *q, const sae_metric *m)
-{
-    return m->needs | (m->wants & q->needs);
-}
-
 static int count_rows(runner *q)
 {
     const sae_evaluation *ev = q->ev;
@@ -130,33 +116,6 @@ static int load_truth(runner *q, uint64_t row0, int64_t B)
     if (!(q->needs & SAE_MNEED_TRUTH))
         return SAE_OK;
     return s->ds->truth(s->src, SAE_SPLIT_EVAL, row0, B, &q->truth, q->err);
-}
-
-/* ---- results --------------------------------------------------------------------------------- */
-
-static int emit(void *sink, const sae_row *row)
-{
-    const cell *c = sink;
-    char name[128];
-    size_t a = strlen(c->metric->name), b = strlen(row->key);
-    if (a + b + 2 > sizeof name)
-        return SAE_EINVAL;
-    memcpy(name, c->metric->name, a);
-    name[a] = '.';
-    memcpy(name + a + 1, row->key, b + 1);
-    if (!isfinite(row->value))
-        sae_log(SAE_LOG_WARN, "eval", "%s: %s is %s on these rows (metrics/%s.md)",
-                c->subject->spec, name, isnan(row->value) ? "undefined" : "infinite",
-                c->metric->name);
-    sae_result out = {c->subject, name, row};
-    return c->ev->on_row(c->ev->arg, &out);
-}
-
-static int point(void *sink, const sae_series *p)
-{
-    const cell *c = sink;
-    sae_result_point out = {c->subject, c->metric->name, p};
-    return c->ev->on_point ? c->ev->on_point(c->ev->arg, &out) : SAE_OK;
 }
 
 /* ---- set-up ---------------------------------------------------------------------------------- */
@@ -197,8 +156,12 @@ static int open_splicer(runner *q)
         SAE_FAIL(q->err, SAE_EINVAL, "dataset %s: its documents have no labels", s->ds->name);
     if (!mean)
         SAE_FAIL(q->err, SAE_ENEEDS, "mean ablation needs the mean row of the training stream");
-    SAE_TRY(sae_splicer_open(&q->splice, &q->lm, mean, q->d_in, q->d, q->B,
-                             (q->needs & SAE_MNEED_ZERO_ALL) != 0, q->err));
+    sae_splicer_shape shape = {.d_in = q->d_in,
+                               .d = q->d,
+                               .budget = q->B,
+                               .zero_all = (q->needs & SAE_MNEED_ZERO_ALL) != 0,
+                               .inserts = (q->needs & SAE_MNEED_INSERT) != 0};
+    SAE_TRY(sae_splicer_open(&q->splice, &q->lm, mean, &shape, q->err));
     q->B = q->splice.cap;
     return SAE_OK;
 }
@@ -239,51 +202,49 @@ static int open_lanes(runner *q)
     return SAE_OK;
 }
 
-static int fail_metric(const cell *c, int rc, sae_err *err)
+/* The cells of pairs: counted, and made where they stay unless out is NULL. */
+static int64_t pair_cells(const runner *q, const sae_cell_view *v, sae_cell *out)
 {
-    if (!err->code)
-        SAE_SET(err, rc, "metric %s of %s failed", c->metric->name, c->subject->spec);
-    return rc;
+    int64_t pairs = 0;
+    for (int64_t k = 0; k < q->metrics; k++)
+        for (int64_t i = 0; q->metric[k]->metric->needs & SAE_MNEED_PEER && i < q->count; i++)
+            for (int64_t j = 0; j < q->count; j++) {
+                sae_cell c;
+                if (i == j)
+                    continue;
+                sae_cell_init(&c, q->ev, q->metric[k], &q->lane[i], &q->lane[j], v);
+                if (!sae_cell_wanted(&c))
+                    continue;
+                if (out)
+                    sae_cell_init(&out[pairs], q->ev, q->metric[k], &q->lane[i], &q->lane[j], v);
+                pairs++;
+            }
+    return pairs;
 }
 
 static int open_cells(runner *q)
 {
-    const sae_evaluation *ev = q->ev;
+    sae_cell_view v = {q->needs, &q->truth, q->labels_of, q->labels, q->target};
     SAE_TRY(load_truth(q, 0, 1));
-    SAE_TRY(sae_new(&q->cell, q->count * q->metrics, sizeof *q->cell, "measurements", q->err));
-    for (int64_t i = 0; i < q->count * q->metrics; i++) {
-        cell *c = &q->cell[i];
-        const sae_spec *spec = q->metric[i % q->metrics];
-        const sae_lane *l = &q->lane[i / q->metrics];
-        c->ev = ev;
-        c->subject = l->s;
-        c->metric = spec->metric;
-        c->active = 1;
-        uint32_t reads = reads_of(q, c->metric);
-        c->r = (sae_measure){.size = sizeof c->r,
-                             .m = l->s->model,
-                             .c = &l->host,
-                             .opt = sae_opts_base(spec->opts),
-                             .truth = reads & SAE_MNEED_TRUTH ? &q->truth : NULL,
-                             .label = reads & SAE_MNEED_LABELS ? q->labels_of : NULL,
-                             .labels = reads & SAE_MNEED_LABELS ? q->labels : 0,
-                             .scale = q->target ? l->s->target->scale : l->s->norm->scale,
-                             .emit = emit,
-                             .point = point,
-                             .sink = c};
-        size_t bytes = c->metric->state_size(&c->r);
-        SAE_TRY(sae_new(&c->state, (int64_t)bytes, 1, "metric state", q->err));
-        int rc = c->metric->begin(&c->r, c->state);
-        if (rc < 0)
-            return fail_metric(c, rc, q->err);
-    }
+    for (int64_t k = 0; k < q->metrics; k++)
+        q->singles += !(q->metric[k]->metric->needs & SAE_MNEED_PEER);
+    q->cells = q->count * q->singles + pair_cells(q, &v, NULL);
+    SAE_TRY(sae_new(&q->cell, q->cells, sizeof *q->cell, "measurements", q->err));
+    sae_cell *c = q->cell;
+    for (int64_t i = 0; i < q->count; i++)
+        for (int64_t k = 0; k < q->metrics; k++)
+            if (!(q->metric[k]->metric->needs & SAE_MNEED_PEER))
+                sae_cell_init(c++, q->ev, q->metric[k], &q->lane[i], NULL, &v);
+    pair_cells(q, &v, c);
+    for (int64_t i = 0; i < q->cells; i++)
+        SAE_TRY(sae_cell_open(&q->cell[i], q->err));
     return SAE_OK;
 }
 
 static void close_all(runner *q)
 {
-    for (int64_t i = 0; q->cell && i < q->count * q->metrics; i++)
-        sae_free(q->cell[i].state);
+    for (int64_t i = 0; q->cell && i < q->cells; i++)
+        sae_cell_close(&q->cell[i]);
     for (int64_t i = 0; q->lane && i < q->count; i++)
         sae_lane_close(&q->lane[i]);
     if (q->splice.v.lm)
@@ -297,34 +258,6 @@ static void close_all(runner *q)
 
 /* ---- batches --------------------------------------------------------------------------------- */
 
-/* Every metric sees what it declared and nothing else. */
-static int show(runner *q, const sae_eval *all, int64_t subject)
-{
-    for (int64_t i = 0; i < q->metrics; i++) {
-        cell *c = &q->cell[subject * q->metrics + i];
-        uint32_t needs = reads_of(q, c->metric);
-        sae_eval e = *all;
-        if (!c->active)
-            continue;
-        if (!(needs & SAE_MNEED_XHAT))
-            e.xhat = NULL;
-        if (!(needs & SAE_MNEED_CODE))
-            e.code = NULL;
-        if (!(needs & SAE_MNEED_GRAD))
-            e.g = NULL;
-        if (!(needs & SAE_MNEED_LABELS))
-            e.label = NULL;
-        if (!(needs & SAE_MNEED_TRUTH))
-            e.truth = NULL;
-        if (!(needs & SAE_MNEED_LM))
-            e.splice = NULL;
-        int rc = c->metric->batch(&c->r, c->state, &e);
-        if (rc < 0)
-            return fail_metric(c, rc, q->err);
-    }
-    return SAE_OK;
-}
-
 /* The model with an SAE's decoded rows. That of an SAE that diverged leaves downstream values
  * undefined, as its rows leave others; the model is sound, so the other SAEs go on. */
 static int splice_lane(runner *q, sae_lane *l)
@@ -334,23 +267,18 @@ static int splice_lane(runner *q, sae_lane *l)
     for (int64_t t = 0; t < p->T && !l->warned; t++)
         if (!isfinite(p->ce_splice[t])) {
             l->warned = 1;
-            sae_log(SAE_LOG_WARN, "eval", "%s: the language model's loss with its decoded rows is "
-                    "%g nats at a token; has this SAE diverged?", l->s->spec, p->ce_splice[t]);
+            sae_log(SAE_LOG_WARN, "eval",
+                    "%s: the language model's loss with its decoded rows is "
+                    "%g nats at a token; has this SAE diverged?",
+                    l->s->spec, p->ce_splice[t]);
         }
     return SAE_OK;
 }
 
-/* Run every SAE on the batch in q->x and q->y. */
-static int run_batch(runner *q, int64_t B, uint64_t row0)
+/* What the metrics of a lane see of the batch in q->x and q->y. */
+static sae_eval view_of(const runner *q, const sae_lane *l, int64_t B, uint64_t row0)
 {
-    int splice = (q->needs & SAE_MNEED_LM) != 0;
-    sae_rows rows = {B, q->x, q->y, q->g, q->tok, row0};
-    for (int64_t i = 0; i < q->count; i++) {
-        sae_lane *l = &q->lane[i];
-        SAE_TRY(sae_lane_run(l, &rows));
-        if (splice)
-            SAE_TRY(splice_lane(q, l));
-        sae_eval e = {.B = B,
+    return (sae_eval){.B = B,
                       .d = q->d,
                       .x = q->y,
                       .xhat = l->xhat,
@@ -359,10 +287,28 @@ static int run_batch(runner *q, int64_t B, uint64_t row0)
                       .tok = q->tok,
                       .label = q->label,
                       .truth = &q->truth,
-                      .splice = splice ? &q->splice.out : NULL,
+                      .splice = &q->splice.out,
                       .row0 = row0,
-                      .norm = l->norm};
-        SAE_TRY(show(q, &e, i));
+                      .norm = l->norm,
+                      .insert = &q->splice.insert};
+}
+
+/* Run every SAE on the batch in q->x and q->y. */
+static int run_batch(runner *q, int64_t B, uint64_t row0)
+{
+    sae_rows rows = {B, q->x, q->y, q->g, q->tok, row0};
+    for (int64_t i = 0; i < q->count; i++) {
+        sae_lane *l = &q->lane[i];
+        SAE_TRY(sae_lane_run(l, &rows));
+        if (q->needs & SAE_MNEED_LM)
+            SAE_TRY(splice_lane(q, l));
+        sae_eval e = view_of(q, l, B, row0);
+        for (int64_t k = 0; k < q->singles; k++)
+            SAE_TRY(sae_cell_show(&q->cell[i * q->singles + k], &e, q->err));
+    }
+    for (int64_t k = q->count * q->singles; k < q->cells; k++) {
+        sae_eval e = view_of(q, q->cell[k].lane, B, row0);
+        SAE_TRY(sae_cell_show(&q->cell[k], &e, q->err));
     }
     sae_progress_at(&q->progress, (double)row0 + (double)B);
     if (sae_interrupted())
@@ -408,15 +354,9 @@ static int end_pass(runner *q, int64_t *again)
 {
     *again = 0;
     SAE_TRY(load_truth(q, 0, 1));
-    for (int64_t i = 0; i < q->count * q->metrics; i++) {
-        cell *c = &q->cell[i];
-        if (!c->active)
-            continue;
-        int rc = c->metric->end(&c->r, c->state);
-        if (rc < 0)
-            return fail_metric(c, rc, q->err);
-        c->active = rc == SAE_AGAIN;
-        *again += c->active;
+    for (int64_t i = 0; i < q->cells; i++) {
+        SAE_TRY(sae_cell_end(&q->cell[i], q->err));
+        *again += q->cell[i].active;
     }
     return SAE_OK;
 }

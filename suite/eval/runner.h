@@ -4,8 +4,10 @@
  * to every metric. When a metric splices into a language model, batches are whole documents: one
  * clean pass, one zero- and one mean-ablated pass are shared by all SAEs, and one spliced pass is
  * run per SAE; metrics over rows see the rows of the clean pass. Rows come in the same order either
- * way. SAEs that reconstruct a separate target (SAE_NEED_TARGET) get a pass of their own, after the
- * others: their metrics compare with the target, and the language model goes on from its hook.
+ * way. A metric that compares SAEs is run for every ordered pair it asks for among the SAEs
+ * measured together. SAEs that reconstruct a separate target (SAE_NEED_TARGET) get a pass of their
+ * own, after the others: their metrics compare with the target, and the language model goes on from
+ * its hook.
  */
 #ifndef SAE_EVAL_RUNNER_H
 #define SAE_EVAL_RUNNER_H
@@ -22,17 +24,22 @@ typedef struct sae_subject { /* one SAE under measurement; all borrowed */
     uint64_t seed;
 } sae_subject;
 
-/* One line of metrics.csv / features.csv, handed to the sink. */
+/* One line of metrics.csv / features.csv, handed to the sink. With a peer: of the pair. */
 typedef struct sae_result {
-    const sae_subject *subject;
+    const sae_subject *subject, *peer;
     const char *metric; /* "downstream.loss_recovered_zero" */
     const sae_row *row; /* value, se, count, unit */
 } sae_result;
 typedef struct sae_result_point {
-    const sae_subject *subject;
+    const sae_subject *subject, *peer;
     const char *metric; /* "sparsity"; the series is point->key */
     const sae_series *point;
 } sae_result_point;
+typedef struct sae_result_deviations { /* of the row handed over last */
+    const sae_subject *subject, *peer;
+    const char *metric;
+    const double *deviation; /* [SAE_GROUPS], see sae_measure.deviations */
+} sae_result_deviations;
 
 typedef struct sae_evaluation {
     sae_stream *stream;        /* EVAL split is read */
@@ -46,6 +53,7 @@ typedef struct sae_evaluation {
                                   groups of documents); 0: all of a bounded split, else 65536 */
     int (*on_row)(void *arg, const sae_result *r);
     int (*on_point)(void *arg, const sae_result_point *p); /* may be NULL */
+    int (*on_deviations)(void *arg, const sae_result_deviations *d); /* may be NULL */
     void *arg;
 } sae_evaluation;
 

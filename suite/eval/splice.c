@@ -6,7 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { CLEAN, SPLICE, ZERO, MEAN, KL_SPLICE, KL_ZERO, ZERO_ALL, KL_ZERO_ALL, LOSSES };
+enum { CLEAN, SPLICE, ZERO, MEAN, KL_SPLICE, KL_ZERO, ALWAYS };
+enum { ZERO_ALL = ALWAYS, KL_ZERO_ALL, INSERT, KL_INSERT };
 
 /* Rows of documents [first, first + count). */
 static int64_t rows_of(const sae_splicer *s, int64_t first, int64_t count)
@@ -42,21 +43,34 @@ static void lay_out(sae_arena *a, void *arg)
         s->top[i] = sae_arena_take(a, s->cap, sizeof *s->top[i]);
     s->mix = sae_arena_take(a, s->cap, (size_t)(s->d > s->d_in ? s->d : s->d_in) * sizeof *s->mix);
     s->logprob = sae_arena_take(a, s->cap, (size_t)s->vocab * sizeof *s->logprob);
-    for (int i = 0; i < (s->zero_all ? LOSSES : ZERO_ALL); i++)
+    for (int i = 0; i < ALWAYS; i++)
         s->loss[i] = sae_arena_take(a, s->cap, sizeof *s->loss[i]);
+    for (int i = ZERO_ALL; s->zero_all && i <= KL_ZERO_ALL; i++)
+        s->loss[i] = sae_arena_take(a, s->cap, sizeof *s->loss[i]);
+    s->batch_row = sae_arena_take(a, s->cap, sizeof *s->batch_row);
+    s->next_token = sae_arena_take(a, s->cap, sizeof *s->next_token);
+    if (!s->insert.self)
+        return;
+    for (int i = INSERT; i <= KL_INSERT; i++)
+        s->loss[i] = sae_arena_take(a, s->cap, sizeof *s->loss[i]);
+    s->grad = sae_arena_take(a, s->cap, (size_t)s->d * sizeof *s->grad);
 }
 
-int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, int64_t d_in,
-                     int64_t d, int64_t budget, int zero_all, sae_err *err)
+static int insert(void *self, const sae_real *x, const sae_insert_out *out);
+
+int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean,
+                     const sae_splicer_shape *shape, sae_err *err)
 {
     memset(s, 0, sizeof *s);
-    s->zero_all = zero_all;
+    s->zero_all = shape->zero_all;
+    s->insert.self = shape->inserts ? s : NULL;
     s->v = *v;
     s->mean = mean;
-    s->d_in = d_in;
-    s->d = d;
+    s->d_in = shape->d_in;
+    s->d = shape->d;
+    s->err = err;
     s->vocab = v->lm->vocab;
-    s->cap = least(budget, least(SAE_SPLICE_CELLS / s->vocab, rows_of(s, 0, v->docs->c.N)));
+    s->cap = least(shape->budget, least(SAE_SPLICE_CELLS / s->vocab, rows_of(s, 0, v->docs->c.N)));
     for (int64_t i = 0; i < v->docs->c.N; i++)
         s->cap = rows_of(s, i, 1) > s->cap ? rows_of(s, i, 1) : s->cap;
     SAE_TRY(sae_arena_open(&s->memory, lay_out, s, "language-model losses", err));
@@ -72,6 +86,13 @@ int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, i
                           .top_splice = s->top[1],
                           .ce_zero_all = s->loss[ZERO_ALL],
                           .kl_zero_all = s->loss[KL_ZERO_ALL]};
+    s->insert = (sae_insert){.vocab = s->vocab,
+                             .at = s->position,
+                             .row = s->batch_row,
+                             .next = s->next_token,
+                             .logprob = s->logprob,
+                             .self = s->insert.self,
+                             .run = insert};
     return SAE_OK;
 }
 
@@ -90,6 +111,7 @@ static void add_position(sae_splicer *s, int64_t r, const sae_token *t, int kept
     s->position[p] = r;
     s->tok[p] = *t;
     s->kept_at[p] = (unsigned char)kept;
+    s->batch_row[p] = kept ? s->kept : -1;
 }
 
 /* Tokens and labels of the group's rows: which SAEs see, which predict a token. The positions that
@@ -118,6 +140,8 @@ static void index_rows(sae_splicer *s, int64_t first, int64_t count, const sae_f
             }
         s->out.T = last ? s->out.T : s->out.P;
     }
+    for (int64_t t = 0; t < s->out.T; t++)
+        s->next_token[t] = docs->c.tok[row0 + s->position[t] + 1];
 }
 
 /* Per-row results of a pass to per-position results. */
@@ -163,10 +187,8 @@ static void keep(const sae_splicer *s, const float *all, int64_t d, sae_real *ke
 /* The unchanged model: rows for the SAEs, reference log-probabilities, gradient if wanted. */
 static int finish_clean(sae_splicer *s, sae_real *x, sae_real *g, sae_err *err)
 {
-    sae_lm_out out = {.ce = s->loss[CLEAN],
-                      .logprob = s->logprob,
-                      .grad = g ? s->mix : NULL,
-                      .top = s->top[0]};
+    sae_lm_out out = {
+        .ce = s->loss[CLEAN], .logprob = s->logprob, .grad = g ? s->mix : NULL, .top = s->top[0]};
     SAE_TRY(s->v.lm->finish(s->pass, NULL, &out, err));
     gather(s, s->loss[CLEAN]);
     gather_top(s, s->top[0]);
@@ -221,6 +243,7 @@ int sae_splicer_next(sae_splicer *s, const sae_fill *to, sae_err *err)
         s->start[i] = c->start[first + i] - c->start[first];
     s->rows = s->start[count];
     s->next = first + count;
+    s->insert.rows = s->rows;
     index_rows(s, first, count, to);
     sae_contexts group = {count, s->start, c->tok + c->start[first]};
     SAE_TRY(s->v.lm->begin(s->v.lm->self, s->v.hook, &group, &s->pass, err));
@@ -233,10 +256,38 @@ int sae_splicer_next(sae_splicer *s, const sae_fill *to, sae_err *err)
     return s->zero_all ? zero_all(s, err) : SAE_OK;
 }
 
-int sae_splicer_splice(sae_splicer *s, const sae_real *xhat, sae_err *err)
+/* The kept rows of mix become x [kept x d]. */
+static void replace(sae_splicer *s, const sae_real *x)
 {
     for (int64_t i = 0; i < s->kept; i++)
         for (int64_t c = 0; c < s->d; c++)
-            s->mix[s->kept_row[i] * s->d + c] = (float)xhat[i * s->d + c];
+            s->mix[s->kept_row[i] * s->d + c] = (float)x[i * s->d + c];
+}
+
+int sae_splicer_splice(sae_splicer *s, const sae_real *xhat, sae_err *err)
+{
+    replace(s, xhat);
     return finish_mix(s, SPLICE, KL_SPLICE, s->top[1], err);
+}
+
+/* sae_insert.run: the caller's arrays hold scored tokens, passes give one value per row. */
+static int insert(void *self, const sae_real *x, const sae_insert_out *want)
+{
+    sae_splicer *s = self;
+    sae_lm_out out = {.ce = want->ce ? s->loss[INSERT] : NULL,
+                      .kl = want->kl ? s->loss[KL_INSERT] : NULL,
+                      .ref = want->kl ? s->logprob : NULL,
+                      .logprob = want->logprob,
+                      .grad = want->grad ? s->grad : NULL};
+    replace(s, x);
+    SAE_TRY(s->v.lm->finish(s->pass, s->mix, &out, s->err));
+    for (int64_t t = 0; t < s->out.T; t++) {
+        if (want->ce)
+            want->ce[t] = out.ce[s->position[t]];
+        if (want->kl)
+            want->kl[t] = out.kl[s->position[t]];
+    }
+    if (want->grad)
+        keep(s, s->grad, s->d, want->grad);
+    return SAE_OK;
 }

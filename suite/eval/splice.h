@@ -32,21 +32,32 @@ typedef struct sae_splicer {
     double *gathered;    /* [cap] results on their way from rows to positions */
     float *logprob;      /* [cap x vocab] of the unchanged model */
     float *mix;          /* [cap x the larger width] rows to go on from; gradients on the way */
-    double *loss[8];     /* [cap] see splice.c */
+    int64_t *batch_row;  /* [cap] of each scored token: its kept row or -1 */
+    int32_t *next_token; /* [cap] of each scored token */
+    float *grad;         /* [cap x d] with inserts, else NULL */
+    double *loss[10];    /* [cap] see splice.c */
     int zero_all;        /* run that pass too */
     sae_arena memory;    /* of the arrays above */
     sae_lm_pass *pass;
     sae_splice out;      /* of this group */
+    sae_insert insert;
+    sae_err *err;        /* of the evaluation, for passes that metrics ask for */
 } sae_splicer;
 
-/* Groups of about `budget` rows. v and mean are borrowed. zero_all: with the pass that replaces
- * excluded rows as well. */
-int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean, int64_t d_in,
-                     int64_t d, int64_t budget, int zero_all, sae_err *err);
+typedef struct sae_splicer_shape {
+    int64_t d_in, d; /* widths at the hook and where the model goes on */
+    int64_t budget;  /* rows of a group, about */
+    int zero_all;    /* 1: with the pass that replaces excluded rows as well */
+    int inserts;     /* 1: `insert` may be used */
+} sae_splicer_shape;
+
+/* v, mean [d] and err are borrowed while the splicer is open. */
+int sae_splicer_open(sae_splicer *s, const sae_lm_view *v, const double *mean,
+                     const sae_splicer_shape *shape, sae_err *err);
 void sae_splicer_close(sae_splicer *s);
 /* Capture the next group: rows, targets of a view that has any, tokens, and unless NULL gradients
- * and labels, of the kept rows, of which there are at most cap. `out` holds the shared losses.
- * SAE_DONE: no more documents. */
+ * and labels, of the kept rows, of which there are at most cap. `out` holds the shared losses,
+ * `insert` is ready. SAE_DONE: no more documents. */
 int sae_splicer_next(sae_splicer *s, const sae_fill *to, sae_err *err);
 /* Fill ce_splice and kl_splice with xhat [kept x d]. */
 int sae_splicer_splice(sae_splicer *s, const sae_real *xhat, sae_err *err);

@@ -8,19 +8,22 @@
 #include "core/hash.h"
 #include "core/memory.h"
 #include "eval/runner.h"
+#include "run/deviations.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { KIND_SAES, KIND_LOSS, KIND_METRICS, KIND_FEATURES, KINDS };
+enum { KIND_SAES, KIND_LOSS, KIND_METRICS, KIND_FEATURES, KIND_PAIRS, KINDS };
 
-const char *const sae_record_kinds[] = {"saes", "loss", "metrics", "features", NULL};
+const char *const sae_record_kinds[] = {"saes", "loss", "metrics", "features", "pairs", NULL};
 const char *const sae_record_headers[] = {
     "spec,label,id,variant,seed,d,n,parameters,steps,tokens,lr",
     "spec,variant,seed,step,tokens,lr,grad_norm,total,loss,value",
     "spec,variant,seed,dataset,hook,metric,value,se,count,unit,input_hash",
-    "spec,variant,seed,metric,series,index,value",
+    "spec,variant,seed,metric,series,index,value,peer,peer_seed",
+    "spec,variant,seed,dataset,hook,metric,value,se,count,unit,input_hash,peer,peer_variant,"
+    "peer_seed",
     NULL,
 };
 
@@ -102,49 +105,72 @@ void sae_record_loss(sae_csv *c, const sae_learner *l, double lr)
 
 typedef struct sink {
     sae_session *s;
-    sae_csv *metrics, *features;
+    sae_csv *metrics, *features, *pairs;
+    sae_deviations deviations;
     sae_learner *const *learner;
     const sae_subject *subject;
     sae_err *err; /* of the caller; the rows' callbacks have none */
 } sink;
 
-/* Everything a row's value depends on, as 16 hexadecimal digits. */
-static int input_hash(const sink *k, const sae_subject *subject, const char *metric, char out[17],
-                      sae_err *err)
+/* Everything a measured value takes from one SAE; caller frees. */
+static char *inputs_of(const sink *k, const sae_subject *subject)
 {
     const sae_learner *l = k->learner[subject - k->subject];
     const sae_train_config *c = &l->cfg;
-    sae_stream *ev = sae_session_eval_stream(k->s);
-    char *text = sae_strfmt(
-        "%s|%llu|%lld|%lld|%.17g|%.17g|%.17g|%.17g|%.17g|%.17g|%.17g|%lld|%s|%s|%s|%lld|%s",
-        l->canonical, (unsigned long long)l->seed, (long long)c->steps, (long long)c->B, c->lr,
-        c->beta1, c->beta2, c->eps, c->clip_norm, c->weight_decay, c->decay, (long long)c->warmup,
-        k->s->plan->norm, k->s->train.hash, ev->hash, (long long)k->s->plan->eval_rows, metric);
-    if (!text)
-        SAE_FAIL(err, SAE_ENOMEM, "out of memory hashing the inputs of %s", metric);
-    sae_spec_id(text, out);
+    return sae_strfmt("%s|%llu|%lld|%lld|%.17g|%.17g|%.17g|%.17g|%.17g|%.17g|%.17g|%lld",
+                      l->canonical, (unsigned long long)l->seed, (long long)c->steps,
+                      (long long)c->B, c->lr, c->beta1, c->beta2, c->eps, c->clip_norm,
+                      c->weight_decay, c->decay, (long long)c->warmup);
+}
+
+/* Everything a row's value depends on, as 16 hexadecimal digits. */
+static int input_hash(const sink *k, const sae_result *r, char out[17], sae_err *err)
+{
+    sae_session *s = k->s;
+    char *own = inputs_of(k, r->subject), *peer = r->peer ? inputs_of(k, r->peer) : NULL;
+    char *text = !own || (r->peer && !peer)
+                     ? NULL
+                     : sae_strfmt("%s|%s|%s|%s|%lld|%s%s%s", own, s->plan->norm, s->train.hash,
+                                  sae_session_eval_stream(s)->hash, (long long)s->plan->eval_rows,
+                                  r->metric, peer ? "|" : "", peer ? peer : "");
+    if (text)
+        sae_spec_id(text, out);
+    sae_free(own);
+    sae_free(peer);
     sae_free(text);
+    if (!text)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory hashing the inputs of %s", r->metric);
     return SAE_OK;
 }
 
 static int on_row(void *arg, const sae_result *r)
 {
     sink *k = arg;
+    const sae_subject *peer = r->peer;
+    uint64_t needs = r->subject->model->v->needs(r->subject->model->opt, SAE_EVAL);
     char hash[17];
-    SAE_TRY(input_hash(k, r->subject, r->metric, hash, k->err));
-    sae_csv *c = k->metrics;
+    SAE_TRY(input_hash(k, r, hash, k->err));
+    sae_csv *c = peer ? k->pairs : k->metrics;
     put_identity(c, r->subject->spec, r->subject->model->v->name, r->subject->seed);
     sae_csv_text(c, k->s->eval_text ? k->s->eval_text : k->s->train_text);
-    sae_csv_text(c, r->subject->model->v->needs(r->subject->model->opt, SAE_EVAL) & SAE_NEED_TARGET
-                        ? k->s->target_hook
-                        : k->s->hook);
+    sae_csv_text(c, needs & SAE_NEED_TARGET ? k->s->target_hook : k->s->hook);
     sae_csv_text(c, r->metric);
     sae_csv_real(c, r->row->value);
     sae_csv_real(c, r->row->se);
     sae_csv_int(c, r->row->count);
     sae_csv_text(c, r->row->unit);
     sae_csv_text(c, hash);
+    if (peer)
+        put_identity(c, peer->spec, peer->model->v->name, peer->seed);
     sae_csv_end_row(c);
+    return peer ? SAE_OK : sae_deviations_next(&k->deviations, k->err);
+}
+
+static int on_deviations(void *arg, const sae_result_deviations *d)
+{
+    sink *k = arg;
+    if (!d->peer)
+        sae_deviations_set(&k->deviations, d->deviation);
     return SAE_OK;
 }
 
@@ -157,6 +183,11 @@ static int on_point(void *arg, const sae_result_point *p)
     sae_csv_text(c, p->point->key);
     sae_csv_int(c, p->point->index);
     sae_csv_real(c, p->point->value);
+    sae_csv_text(c, p->peer ? p->peer->spec : NULL);
+    if (p->peer)
+        sae_csv_int(c, (int64_t)p->peer->seed);
+    else
+        sae_csv_text(c, NULL);
     sae_csv_end_row(c);
     return SAE_OK;
 }
@@ -187,9 +218,19 @@ static int measure(sink *k, int64_t count, sae_err *err)
                          .rows = s->plan->eval_rows,
                          .on_row = on_row,
                          .on_point = on_point,
+                         .on_deviations = on_deviations,
                          .arg = k};
     int rc = sae_evaluate(&ev, err);
     sae_free(subject);
+    return rc;
+}
+
+static int open_kind(sae_csv **c, const sae_session *s, int64_t wave, int kind, sae_err *err)
+{
+    char *path = sae_record_path(s, wave, sae_record_kinds[kind]);
+    int rc = path ? sae_csv_open(c, path, sae_record_headers[kind], err)
+                  : no_memory(sae_record_kinds[kind], err);
+    sae_free(path);
     return rc;
 }
 
@@ -215,11 +256,7 @@ static int record_saes(sae_session *s, int64_t wave, sae_learner *const *l, int6
                        sae_err *err)
 {
     sae_csv *c = NULL;
-    char *path = sae_record_path(s, wave, "saes");
-    int rc = path ? sae_csv_open(&c, path, sae_record_headers[KIND_SAES], err)
-                  : no_memory("saes", err);
-    sae_free(path);
-    SAE_TRY(rc);
+    SAE_TRY(open_kind(&c, s, wave, KIND_SAES, err));
     for (int64_t i = 0; i < count; i++) {
         sae_csv_text(c, l[i]->canonical);
         sae_csv_text(c, label_of(s, wave, i));
@@ -237,26 +274,36 @@ static int record_saes(sae_session *s, int64_t wave, sae_learner *const *l, int6
     return sae_csv_close(&c, err);
 }
 
+/* The path of a wave's deviations: STATE/wave-0003.deviations; caller frees. */
+static char *deviations_path(const sae_session *s, int64_t wave)
+{
+    return sae_strfmt("%s/wave-%04lld.deviations", s->state, (long long)wave);
+}
+
 int sae_record_wave(sae_session *s, int64_t wave, sae_learner *const *l, int64_t count,
                     sae_err *err)
 {
     sink k = {.s = s, .learner = l, .err = err};
-    char *metrics = sae_record_path(s, wave, "metrics");
-    char *features = sae_record_path(s, wave, "features");
-    int rc;
-    if (!metrics || !features)
-        SAE_GOTO(no_memory("metrics", err));
-    SAE_GOTO(sae_csv_open(&k.metrics, metrics, sae_record_headers[KIND_METRICS], err));
-    SAE_GOTO(sae_csv_open(&k.features, features, sae_record_headers[KIND_FEATURES], err));
+    char *path = deviations_path(s, wave);
+    int rc = path ? SAE_OK : no_memory("deviations", err);
+    if (rc < 0)
+        goto fail;
+    SAE_GOTO(sae_deviations_open(&k.deviations, path, err));
+    SAE_GOTO(open_kind(&k.metrics, s, wave, KIND_METRICS, err));
+    SAE_GOTO(open_kind(&k.features, s, wave, KIND_FEATURES, err));
+    SAE_GOTO(open_kind(&k.pairs, s, wave, KIND_PAIRS, err));
     SAE_GOTO(measure(&k, count, err));
     SAE_GOTO(record_saes(s, wave, l, count, err));
     SAE_GOTO(sae_csv_close(&k.features, err));
+    SAE_GOTO(sae_csv_close(&k.pairs, err));
+    SAE_GOTO(sae_deviations_commit(&k.deviations, err));
     rc = sae_csv_close(&k.metrics, err); /* last: its presence says that the wave is done */
 fail:
     sae_csv_abandon(&k.metrics);
     sae_csv_abandon(&k.features);
-    sae_free(metrics);
-    sae_free(features);
+    sae_csv_abandon(&k.pairs);
+    sae_deviations_abandon(&k.deviations);
+    sae_free(path);
     return rc;
 }
 
@@ -302,9 +349,52 @@ fail:
     return rc;
 }
 
+/* Rows of all waves' deviations. */
+static int deviation_rows(const sae_session *s, int64_t *rows, sae_err *err)
+{
+    int64_t bytes = 0;
+    for (int64_t w = 0; w < s->grid.waves; w++) {
+        char *path = deviations_path(s, w);
+        if (!path)
+            return no_memory("deviations", err);
+        int64_t size = sae_file_size(path);
+        if (size < 0)
+            SAE_SET(err, SAE_EIO, "%s: missing", path);
+        sae_free(path);
+        if (size < 0)
+            return SAE_EIO;
+        bytes += size;
+    }
+    *rows = bytes / (int64_t)(SAE_GROUPS * sizeof(float));
+    return SAE_OK;
+}
+
+static int join_deviations(const sae_session *s, sae_err *err)
+{
+    sae_out out = {0};
+    int64_t rows = 0;
+    SAE_TRY(deviation_rows(s, &rows, err));
+    char *path = sae_strfmt("%s/deviations.npy", s->dir);
+    int rc = path ? sae_out_open(&out, path, err) : no_memory("deviations", err);
+    sae_free(path);
+    SAE_TRY(rc);
+    SAE_GOTO(sae_deviations_header(&out, rows, err));
+    for (int64_t w = 0; w < s->grid.waves; w++) {
+        path = deviations_path(s, w);
+        rc = path ? append_file(&out, path, 0, err) : no_memory("deviations", err);
+        sae_free(path);
+        if (rc < 0)
+            goto fail;
+    }
+    rc = sae_out_commit(&out, err);
+fail:
+    sae_out_abandon(&out);
+    return rc;
+}
+
 int sae_record_join(const sae_session *s, sae_err *err)
 {
     for (int kind = 0; kind < KINDS; kind++)
         SAE_TRY(join_kind(s, kind, err));
-    return SAE_OK;
+    return join_deviations(s, err);
 }

@@ -39,17 +39,17 @@ char *sae_session_identity(const sae_session *s);
 
 /* Path of wave's file: STATE/wave-0003.KIND.csv; caller frees. */
 char *sae_record_path(const sae_session *s, int64_t wave, const char *kind);
-extern const char *const sae_record_kinds[];   /* "saes", "loss", "metrics", "features", NULL */
+extern const char *const sae_record_kinds[];   /* "saes", "loss", "metrics", ..., NULL */
 extern const char *const sae_record_headers[]; /* in the same order */
 
 /* Open wave's loss file, keeping the rows up to `step`. */
 int sae_record_loss_open(sae_session *s, int64_t wave, int64_t step, sae_csv **c, sae_err *err);
 void sae_record_loss(sae_csv *c, const sae_learner *l, double lr);
-/* Write saes, metrics and features of a trained wave: one pass over the evaluation rows. */
+/* Write all but the losses of a trained wave: one pass over the evaluation rows. */
 int sae_record_wave(sae_session *s, int64_t wave, sae_learner *const *l, int64_t count,
                     sae_err *err);
 int sae_record_done(const sae_session *s, int64_t wave);
-/* Join the files of all waves into DIR/KIND.csv. */
+/* Join the files of all waves into DIR/KIND.csv and DIR/deviations.npy. */
 int sae_record_join(const sae_session *s, sae_err *err);
 
 /* ---- facts.c: run.json ----------------------------------------------------------------------- */

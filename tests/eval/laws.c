@@ -1,5 +1,5 @@
 /* tests/eval/laws.c - laws every registered metric obeys, and the optimum each documents. */
-#include "eval/world.h"
+#include "eval/bench.h"
 
 static world w;
 

@@ -10,6 +10,7 @@
 #include "train/sae_file.h"
 
 #include <math.h>
+#include <sae/groups.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -74,9 +75,10 @@ static inline int rig_lm(const sae_source *s, sae_lm_view *out)
 enum { RIG_SUBJECTS = 4, RIG_RESULTS = 512, RIG_POINTS = 8192 };
 
 typedef struct rig_result {
-    int subject;
+    int subject, peer; /* peer: -1 unless of a pair */
     char key[64];
     double value, se;
+    double spread; /* standard error as the deviations say */
     int64_t count;
 } rig_result;
 
@@ -172,10 +174,26 @@ static inline int rig_row(void *arg, const sae_result *r)
     ck_assert_int_lt(g->results, RIG_RESULTS);
     rig_result *o = &g->result[g->results++];
     o->subject = (int)(r->subject - g->subject);
+    o->peer = r->peer ? (int)(r->peer - g->subject) : -1;
     snprintf(o->key, sizeof o->key, "%s", r->metric);
     o->value = r->row->value;
     o->se = r->row->se;
     o->count = r->row->count;
+    return SAE_OK;
+}
+
+static inline int rig_deviations(void *arg, const sae_result_deviations *d)
+{
+    rig *g = arg;
+    ck_assert_str_eq(g->result[g->results - 1].key, d->metric); /* those of the row before */
+    double sum = 0;
+    int m = 0;
+    for (int i = 0; i < SAE_GROUPS; i++)
+        if (!isnan(d->deviation[i])) {
+            sum += d->deviation[i] * d->deviation[i];
+            m++;
+        }
+    g->result[g->results - 1].spread = m > 1 ? sqrt((m - 1.0) / m * sum) : (double)NAN;
     return SAE_OK;
 }
 
@@ -198,7 +216,8 @@ static inline int rig_run(rig *g, int64_t rows)
     memset(&g->err, 0, sizeof g->err);
     sae_evaluation ev = {.stream = &g->stream, .e = &g->e, .subject = g->subject,
                          .count = g->subjects, .metric = g->metric, .metrics = g->metrics,
-                         .rows = rows, .on_row = rig_row, .on_point = rig_point, .arg = g};
+                         .rows = rows, .on_row = rig_row, .on_point = rig_point,
+                         .on_deviations = rig_deviations, .arg = g};
     return sae_evaluate(&ev, &g->err);
 }
 

@@ -304,6 +304,85 @@ START_TEST(another_pass)
 }
 END_TEST
 
+/* ---- a metric of pairs ----------------------------------------------------------------------- */
+
+static int pairs_wanted(const sae_measure *r)
+{
+    ck_assert_ptr_ne(r->m, r->peer->m);
+    ck_assert(r->spec && r->peer->spec);
+    return strcmp(r->spec, r->peer->spec) < 0;
+}
+static size_t pairs_size(const sae_measure *r)
+{
+    (void)r;
+    return sizeof(double);
+}
+/* The squared distance of the two reconstructions. */
+static int pairs_batch(const sae_measure *r, void *s, const sae_eval *e)
+{
+    (void)r;
+    ck_assert(e->peer && e->peer->xhat && !e->peer->code && !e->code);
+    for (int64_t i = 0; i < e->B * e->d; i++)
+        *(double *)s += pow((double)e->xhat[i] - (double)e->peer->xhat[i], 2);
+    return SAE_OK;
+}
+static int pairs_end(const sae_measure *r, void *s)
+{
+    sae_row row = {"distance", *(double *)s, (double)NAN, 0, "x^2", SAE_INFO};
+    return r->emit(r->sink, &row);
+}
+static const sae_metric pairs_metric = {.name = "pairs", .opt_size = 1, .options = no_options,
+                                        .needs = SAE_MNEED_PEER | SAE_MNEED_XHAT,
+                                        .state_size = pairs_size, .begin = passes_begin,
+                                        .batch = pairs_batch, .merge = passes_merge,
+                                        .end = pairs_end, .pair = pairs_wanted};
+
+START_TEST(pairs_see_both)
+{
+    double norm = 0;
+    for (int i = 0; i < ROWS * D; i++)
+        norm += pow((double)rows[i], 2);
+    rig_probe(&g, "identity", run_identity, NULL, none);
+    rig_probe(&g, "zero", run_zero, NULL, none);
+    rig_probe(&g, "again", run_identity, NULL, none);
+    rig_metric(&g, "reconstruction");
+    g.metric[1] = &(sae_spec){.name = "pairs", .metric = &pairs_metric, .opts = g.spec[0].opts};
+    g.metrics = 2;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    g.metrics = 1;
+    int found = 0;
+    for (int i = 0; i < g.results; i++) {
+        const rig_result *o = &g.result[i];
+        if (strcmp(o->key, "pairs.distance") != 0) {
+            ck_assert_int_eq(o->peer, -1);
+            continue;
+        }
+        found++; /* only in the order that was asked for: again < identity < zero */
+        if (o->peer == 0)
+            ck_assert(o->subject == 2 && o->value == 0);
+        else
+            ck_assert(o->peer == 1 && o->value == norm);
+    }
+    ck_assert_int_eq(found, 3);
+}
+END_TEST
+
+/* A standard error by the jackknife is the size of its deviations. */
+START_TEST(deviations_follow_rows)
+{
+    int checked = 0;
+    rig_probe(&g, "zero", run_zero, NULL, none);
+    rig_metric(&g, "reconstruction");
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    for (int i = 0; i < g.results; i++)
+        if (g.result[i].spread != 0.0 && !isnan(g.result[i].spread)) {
+            ck_assert_double_eq(g.result[i].spread, g.result[i].se);
+            checked++;
+        }
+    ck_assert_int_gt(checked, 3);
+}
+END_TEST
+
 START_TEST(width_mismatch)
 {
     rig_probe(&g, "identity", run_identity, NULL, none);
@@ -391,6 +470,8 @@ Suite *suite_runner(void)
     tcase_add_test(t, truth_reaches_recovery);
     tcase_add_test(t, training_statistics_reach_metrics);
     tcase_add_test(t, another_pass);
+    tcase_add_test(t, pairs_see_both);
+    tcase_add_test(t, deviations_follow_rows);
     tcase_add_test(t, width_mismatch);
     tcase_add_test(t, allocations);
     tcase_add_test(t, copies_from_a_device);

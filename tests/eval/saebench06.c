@@ -1,7 +1,7 @@
 /* tests/eval/saebench06.c - the fields of metrics/saebench06.md, batch by batch, against a plain
  * transcription of their definitions; merges at every place.
  */
-#include "eval/world.h"
+#include "eval/bench.h"
 
 static world w;
 static results o;

@@ -148,6 +148,96 @@ START_TEST(wants_yield_to_needs)
 }
 END_TEST
 
+/* A metric that asks for passes of its own: with the batch's rows the model is unchanged, with
+ * xhat it is the spliced one, and the gradient tells what a small step along it does. */
+static size_t inserts_size(const sae_measure *r)
+{
+    (void)r;
+    return sizeof(int64_t);
+}
+static int inserts_begin(const sae_measure *r, void *s)
+{
+    (void)r, (void)s;
+    return SAE_OK;
+}
+static int inserts_batch(const sae_measure *r, void *state, const sae_eval *e)
+{
+    (void)r;
+    enum { CAP = 4096 };
+    static double ce[CAP], kl[CAP], moved[CAP];
+    static sae_real x[CAP * D], grad[CAP * D], logprob[CAP * 512];
+    const sae_insert *in = e->insert;
+    int64_t T = e->splice->T;
+    ck_assert_int_le(in->rows, CAP);
+    ck_assert_int_eq(in->vocab, 512);
+    ck_assert_int_eq(in->run(in->self, e->x, &(sae_insert_out){ce, kl, logprob, grad}), SAE_OK);
+    ck_assert_mem_eq(ce, e->splice->ce_clean, (size_t)T * sizeof *ce);
+    for (int64_t t = 0; t < T; t++) {
+        const sae_real *lp = logprob + in->at[t] * in->vocab;
+        const sae_token *seen = in->row[t] >= 0 ? &e->tok[in->row[t]] : NULL;
+        ck_assert(kl[t] == 0.0);
+        ck_assert_mem_eq(lp, in->logprob + in->at[t] * in->vocab, 512 * sizeof *lp);
+        ck_assert_double_eq_tol(-(double)lp[in->next[t]], ce[t], 1e-5); /* float against double */
+        ck_assert_int_eq(seen == NULL, e->splice->tok[t].pos == 0); /* BOS is not shown */
+        if (seen)
+            ck_assert(seen->doc == e->splice->tok[t].doc && seen->pos == e->splice->tok[t].pos);
+    }
+    ck_assert_int_eq(in->run(in->self, e->xhat, &(sae_insert_out){.ce = ce, .kl = kl}), SAE_OK);
+    ck_assert_mem_eq(ce, e->splice->ce_splice, (size_t)T * sizeof *ce);
+    ck_assert_mem_eq(kl, e->splice->kl_splice, (size_t)T * sizeof *kl);
+    double before = 0, after = 0, slope = 0, h = 0;
+    for (int64_t i = 0; i < e->B * D; i++)
+        slope += (double)grad[i] * (double)grad[i];
+    h = 1e-2 / sqrt(slope);
+    for (int64_t i = 0; i < e->B * D; i++)
+        x[i] = e->x[i] + (sae_real)(h * (double)grad[i]);
+    ck_assert_int_eq(in->run(in->self, x, &(sae_insert_out){.ce = moved}), SAE_OK);
+    for (int64_t t = 0; t < T; t++) {
+        before += e->splice->ce_clean[t];
+        after += moved[t];
+    }
+    /* second order: relative to the slope, of the size of the step */
+    ck_assert_double_eq_tol((after - before) / (h * slope), 1, 0.05);
+    *(int64_t *)state += T;
+    return SAE_OK;
+}
+static int inserts_merge(const sae_measure *r, void *a, const void *b)
+{
+    (void)r, (void)a, (void)b;
+    return SAE_OK;
+}
+static int inserts_end(const sae_measure *r, void *s)
+{
+    sae_row row = {"tokens", (double)*(int64_t *)s, (double)NAN, 0, "tokens", SAE_INFO};
+    return r->emit(r->sink, &row);
+}
+static const sae_metric inserts_metric = {
+    .name = "inserts", .opt_size = 1, .options = no_options,
+    .needs = SAE_MNEED_LM | SAE_MNEED_INSERT | SAE_MNEED_XHAT, .state_size = inserts_size,
+    .begin = inserts_begin, .batch = inserts_batch, .merge = inserts_merge, .end = inserts_end};
+
+START_TEST(passes_of_a_metric)
+{
+    if (!open_lm(4, "resid_post.2"))
+        return;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    memcpy(&other, &g, sizeof g);
+    g.metric[2] = g.metric[1]; /* before and after: other metrics are not disturbed */
+    g.metric[1] = g.metric[0];
+    g.metric[0] = &(sae_spec){.name = "inserts", .metric = &inserts_metric, .opts = g.spec[0].opts};
+    g.metrics = 3;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    g.metrics = 2;
+    ck_assert_double_eq(rig_value(&g, 0, "inserts.tokens"),
+                        (double)(docs->c.start[docs->c.N] - docs->c.N));
+    for (int i = 0; i < other.results; i++) {
+        const rig_result *o = rig_find(&g, other.result[i].subject, other.result[i].key);
+        ck_assert_mem_eq(&o->value, &other.result[i].value, sizeof o->value);
+    }
+    close_lm();
+}
+END_TEST
+
 START_TEST(groups_of_documents_do_not_matter)
 {
     if (!open_lm(3, "resid_post.1"))
@@ -350,6 +440,7 @@ Suite *suite_splice(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, exact_identities);
     tcase_add_test(t, wants_yield_to_needs);
+    tcase_add_test(t, passes_of_a_metric);
     tcase_add_test(t, groups_of_documents_do_not_matter);
     tcase_add_loop_test(t, spliced_at_the_target, 0, 2);
     tcase_add_test(t, diverged);

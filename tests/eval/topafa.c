@@ -1,6 +1,6 @@
 /* tests/eval/topafa.c - the medians of epsilon_LBO that the top-AFA paper shows for GPT-2 small,
  * from the norms its authors published. */
-#include "eval/world.h"
+#include "eval/bench.h"
 
 enum { LAYERS = 12, TEXTS = 1000, ATOMS_OF_RES_JB = 24576 };
 

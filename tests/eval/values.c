@@ -1,5 +1,5 @@
 /* tests/eval/values.c - values and standard errors against independent computations in double. */
-#include "eval/world.h"
+#include "eval/bench.h"
 
 #include <sae/quantile.h>
 

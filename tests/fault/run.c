@@ -24,7 +24,8 @@ static const char plan[] = "name: fault\n"
                            "checkpoint_every: 2\n"
                            "seeds: [0]\n"
                            "saes: [{spec: \"topk:k=2,n=16\"}]\n";
-static const char *const csv[] = {"saes.csv", "loss.csv", "metrics.csv", "features.csv", NULL};
+static const char *const csv[] = {"saes.csv",     "loss.csv",  "metrics.csv",
+                                  "features.csv", "pairs.csv", "deviations.npy", NULL};
 
 typedef struct scene {
     sae_registry *reg;

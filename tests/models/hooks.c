@@ -297,7 +297,8 @@ START_TEST(splices)
     sae_splicer s;
     for (int j = 0; j < WIDEST; j++)
         fill[j] = (float)(mean[j] = (j % 7 - 3) / 8.0);
-    ck_assert_ok(sae_splicer_open(&s, &view, mean, w.width, w.width, 200, 1, &w.f.err), w.f.err);
+    sae_splicer_shape shape = {.d_in = w.width, .d = w.width, .budget = 200, .zero_all = 1};
+    ck_assert_ok(sae_splicer_open(&s, &view, mean, &shape, &w.f.err), w.f.err);
     const sae_fill to = {.x = x, .g = g, .tok = tok};
     for (int64_t first = 0; first < LM_DOCS; first = s.next) {
         ck_assert_ok(sae_splicer_next(&s, &to, &w.f.err), w.f.err);

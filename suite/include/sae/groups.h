@@ -81,25 +81,49 @@ static inline const double *sae_groups_total(double *block, int64_t K)
     return total;
 }
 
-/* Delete-a-group jackknife standard error of `value`; sae_groups_total must have been called. NaN
- * with fewer than two groups that hold rows, or if the value is undefined without one of them. */
-static inline double sae_groups_se(double *block, int64_t K, sae_estimator value)
+/* Delete-a-group jackknife: left_out[g] becomes the value without group g less the mean of these
+ * values, NaN for a group without rows; sae_groups_total must have been called. Answers the number
+ * of groups that hold rows. */
+static inline int64_t sae_groups_leave_out(double *block, int64_t K, sae_estimator value,
+                                           double left_out[SAE_GROUPS])
 {
     const double *total = block + SAE_GROUPS * K;
     double *rest = block + (SAE_GROUPS + 1) * K;
-    double mean = 0, m2 = 0;
+    double mean = 0;
     int64_t m = 0;
     for (int64_t g = 0; g < SAE_GROUPS; g++) {
         const double *row = block + g * K;
+        left_out[g] = (double)NAN;
         if (row[0] == 0.0)
             continue;
         for (int64_t i = 0; i < K; i++)
             rest[i] = total[i] - row[i];
-        double v = value(rest, K), delta = v - mean;
-        mean += delta / (double)++m;
-        m2 += delta * (v - mean);
+        left_out[g] = value(rest, K);
+        mean += (left_out[g] - mean) / (double)++m;
     }
+    for (int64_t g = 0; g < SAE_GROUPS; g++)
+        left_out[g] -= mean;
+    return m;
+}
+
+/* Standard error from what sae_groups_leave_out gave: m groups. NaN with fewer than two, or if the
+ * value is undefined without one of them. Groups without rows are told by statistic 0. */
+static inline double sae_groups_spread(const double *block, int64_t K, int64_t m,
+                                       const double left_out[SAE_GROUPS])
+{
+    double m2 = 0;
+    for (int64_t g = 0; g < SAE_GROUPS; g++)
+        if (block[g * K] != 0.0)
+            m2 += left_out[g] * left_out[g];
     return m < 2 ? (double)NAN : sqrt((double)(m - 1) / (double)m * m2);
+}
+
+/* Jackknife standard error of `value`; sae_groups_total must have been called. */
+static inline double sae_groups_se(double *block, int64_t K, sae_estimator value)
+{
+    double left_out[SAE_GROUPS];
+    int64_t m = sae_groups_leave_out(block, K, value, left_out);
+    return sae_groups_spread(block, K, m, left_out);
 }
 
 /* Emit every key of the table. */
@@ -108,9 +132,13 @@ static inline int sae_groups_emit(const sae_measure *r, double *block, int64_t K
 {
     const double *total = sae_groups_total(block, K);
     for (const sae_estimate *e = table; e->key; e++) {
-        sae_row row = {e->key, e->value(total, K), sae_groups_se(block, K, e->value),
+        double left_out[SAE_GROUPS];
+        int64_t m = sae_groups_leave_out(block, K, e->value, left_out);
+        sae_row row = {e->key, e->value(total, K), sae_groups_spread(block, K, m, left_out),
                        (int64_t)total[e->count], e->unit, e->better};
         int rc = r->emit(r->sink, &row);
+        if (rc >= 0 && r->deviations)
+            rc = r->deviations(r->sink, e->key, left_out);
         if (rc < 0)
             return rc;
     }

@@ -24,6 +24,8 @@ enum { /* what a metric reads beyond x; a metric whose needs are not met is skip
     SAE_MNEED_TRUTH = 1 << 3, /* sae_eval.truth */
     SAE_MNEED_LABELS = 1 << 4,
     SAE_MNEED_GRAD = 1 << 5,
+    SAE_MNEED_INSERT = 1 << 6,  /* sae_eval.insert; goes with SAE_MNEED_LM */
+    SAE_MNEED_PEER = 1 << 7,    /* compares two SAEs: sae_measure.peer, sae_eval.peer */
     SAE_MNEED_ZERO_ALL = 1 << 8 /* ce_zero_all and kl_zero_all of sae_splice: one more pass */
 };
 
@@ -69,6 +71,36 @@ typedef struct sae_norm_row {
     double scale, shift;
 } sae_norm_row;
 
+/* What a further pass of the language model is to give; NULL: not wanted. Tokens are the first T
+ * positions of sae_splice. */
+typedef struct sae_insert_out {
+    double *ce;        /* [T] nats */
+    double *kl;        /* [T] KL(clean || this pass), nats */
+    sae_real *logprob; /* [rows x vocab] nats, see sae_insert.at */
+    sae_real *grad;    /* [B x d] d(sum of ce over all scored tokens)/d(row) at the rows given */
+} sae_insert_out;
+
+/* Further passes of the language model over the documents of the batch, with rows of the metric's
+ * own choice at the hook. Usable during batch() only. A pass costs what ce_splice costs, with grad
+ * about three times that. */
+typedef struct sae_insert {
+    int64_t rows, vocab;     /* rows: every position of the documents */
+    const int64_t *at;       /* [T] log-probabilities of a scored token are at
+                                logprob + at[t] * vocab */
+    const int64_t *row;      /* [T] its row of the batch, -1: SAEs do not see it */
+    const int32_t *next;     /* [T] the token that follows */
+    const sae_real *logprob; /* [rows x vocab] nats, of the unchanged model */
+    void *self;
+    /* x [B x d] in raw units stand in for the batch's; excluded positions keep their own. */
+    int (*run)(void *self, const sae_real *x, const sae_insert_out *out);
+} sae_insert;
+
+/* The other SAE of a pair on the same rows. */
+typedef struct sae_eval_peer {
+    const sae_real *xhat; /* [B x d] raw units; NULL unless needed */
+    const sae_code *code; /* NULL unless needed */
+} sae_eval_peer;
+
 typedef struct sae_eval { /* one evaluated batch; all pointers borrowed for the call */
     int64_t B, d;             /* d: d_out of the model */
     const sae_real *x, *xhat; /* [B x d] raw activation units; xhat NULL unless needed */
@@ -81,6 +113,8 @@ typedef struct sae_eval { /* one evaluated batch; all pointers borrowed for the 
     uint64_t row0;            /* number of the first row; rows of a pass count from 0 */
     const sae_norm_row *norm; /* [B] where rows are normalised one by one; NULL: all alike, by
                                  sae_measure.scale */
+    const sae_insert *insert; /* NULL unless needed */
+    const sae_eval_peer *peer; /* NULL unless needed */
 } sae_eval;
 
 typedef struct sae_row { /* one result */
@@ -99,10 +133,22 @@ typedef struct sae_series {
     double value;
 } sae_series;
 
+/* An SAE by what a pair metric knows of it beside the one under measurement. */
+typedef struct sae_peer {
+    const sae_model *m;
+    const sae_ctx *c;
+    const char *spec; /* canonical */
+    uint64_t seed;
+    double scale;
+} sae_peer;
+
 typedef struct sae_measure { /* context of a measurement; read-only for metrics */
     uint32_t size;
     const sae_model *m;
     const sae_ctx *c;        /* kernels, seed, training statistics (host memory) */
+    const char *spec;        /* canonical */
+    uint64_t seed;           /* of its training */
+    const sae_peer *peer;    /* with SAE_MNEED_PEER, else NULL */
     const void *opt;
     const sae_truth *truth;  /* atoms (n, d, dict; code NULL) with SAE_MNEED_TRUTH, else NULL;
                                 valid in state_size, begin and end */
@@ -111,6 +157,10 @@ typedef struct sae_measure { /* context of a measurement; read-only for metrics 
     double scale;            /* decoded activations in raw units = scale * model units (mean) */
     int (*emit)(void *sink, const sae_row *row);
     int (*point)(void *sink, const sae_series *p);
+    /* How a value moves when a group of documents is left out, less its mean over groups:
+     * deviation[g], g in [0, 256), NaN for a group without rows; after emit of that key. Lets a
+     * reader tell differences of SAEs measured on the same rows. May be NULL. */
+    int (*deviations)(void *sink, const char *key, const double *deviation);
     void *sink;
 } sae_measure;
 
@@ -134,6 +184,9 @@ typedef struct sae_metric {
     int (*merge)(const sae_measure *r, void *into, const void *from);
     int (*end)(const sae_measure *r, void *state); /* emits rows; SAE_AGAIN: another pass */
     uint32_t wants; /* SAE_MNEED_*: what it also reads where there is any */
+    /* With SAE_MNEED_PEER: whether r->m with r->peer is a pair to measure. Asked for every ordered
+     * pair of different SAEs that are measured together and reconstruct the same rows. */
+    int (*pair)(const sae_measure *r);
 } sae_metric;
 
 #endif

@@ -92,7 +92,7 @@ def dot(a, b):
     return math.fsum(x * y for x, y in zip(a, b))
 
 
-def lda(x, on):
+def lda(x, on, ridge=1e-8):
     """(w, b): W^-1 (m1 - m0) with the covariance within classes, and its threshold in the middle."""
     d, count = len(x[0]), len(x)
     mean = [math.fsum(r[j] for r in x) / count for j in range(d)]
@@ -102,7 +102,7 @@ def lda(x, on):
     delta = [a - b for a, b in zip(mid[1], mid[0])]
     total = [[math.fsum((r[i] - mean[i]) * (r[j] - mean[j]) for r in x) / count for j in range(d)]
              for i in range(d)]
-    within = [[total[i][j] * (1 + 1e-8 * (i == j)) - p * (1 - p) * delta[i] * delta[j]
+    within = [[total[i][j] * (1 + ridge * (i == j)) - p * (1 - p) * delta[i] * delta[j]
                for j in range(d)] for i in range(d)]
     w = solve(within, delta)
     return w, -dot(w, [(a + b) / 2 for a, b in zip(*mid)])

@@ -101,7 +101,7 @@ static inline void bench_open(bench *b, world *w, const char *metric)
     b->r = (sae_measure){.size = sizeof b->r, .m = &b->m, .c = &b->c, .spec = "world",
                          .peer = b->spec.metric->needs & SAE_MNEED_PEER ? &b->peer : NULL,
                          .opt = sae_opts_base(b->spec.opts), .truth = &b->truth,
-                         .label = world_labels, .labels = 1, .scale = w->scale,
+                         .label = world_labels, .labels = LABELS, .scale = w->scale,
                          .emit = record_row, .point = record_point};
 }
 
@@ -169,7 +169,7 @@ static inline void bench_show(bench *b, void *state, world *w, int64_t first, in
     sae_eval e = {.B = B, .d = D, .x = w->x + first * D, .xhat = w->xhat + first * D,
                   .g = w->g + first * D,
                   .code = dense ? &flat : compress(&code, w->z + first * N, B, N),
-                  .tok = w->tok + first, .label = w->label + first, .truth = &t,
+                  .tok = w->tok + first, .label = w->label + first * LABELS, .truth = &t,
                   .splice = &splice, .row0 = (uint64_t)first,
                   .insert = &insert, .peer = &peer};
     ck_assert_ok(b->spec.metric->batch(&b->r, state, &e), b->err);

@@ -279,13 +279,13 @@ START_TEST(perfect_probing)
     static results o;
     world_fill(&w, 9);
     memset(w.z, 0, sizeof w.z);
-    for (int64_t r = 0; r < ROWS; r++)
-        w.z[r * N + 2 + w.label[r]] = 3; /* a latent per class */
+    for (int64_t r = 0; r < ROWS; r++) /* a latent per class */
+        w.z[r * N + 2 + w.label[r * LABELS]] = w.z[r * N + 6 + w.label[r * LABELS + 1]] = 3;
     measure(&w, "probing:min_rows=4", 7, 0, &o);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         ck_assert_msg(value_of(&o, keys[i]) == 1 && se_of(&o, keys[i]) == 0, "%s", keys[i]);
-    for (int64_t r = 0; r < ROWS; r++)
-        w.z[r * N + 2 + w.label[r]] = -3; /* the other pole: clipped, there is nothing */
+    for (int64_t r = 0; r < ROWS; r++) /* the other pole: clipped, there is nothing */
+        w.z[r * N + 2 + w.label[r * LABELS]] = w.z[r * N + 6 + w.label[r * LABELS + 1]] = -3;
     measure(&w, "probing:min_rows=4", 7, 0, &o);
     ck_assert(value_of(&o, "k1_auc") == 1 && value_of(&o, "k1_auc_stock") == 0.5);
     memset(w.z, 0, sizeof w.z);

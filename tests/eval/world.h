@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { D = 6, N = 10, ATOMS = 7, ROWS = 240, VOCAB = 5 };
+enum { D = 6, N = 10, ATOMS = 7, LABELS = 2, ROWS = 240, VOCAB = 5 };
 
 typedef struct world {
     int64_t rows, T;
@@ -29,7 +29,7 @@ typedef struct world {
     int64_t self[ROWS];
     int32_t next[ROWS];
     sae_token tok[ROWS];
-    int32_t label[ROWS];
+    int32_t label[ROWS * LABELS];
     double loss[8][ROWS]; /* in the order of sae_splice */
     unsigned char kept[ROWS];
     int32_t top[2][ROWS];
@@ -113,7 +113,8 @@ static inline void world_fill(world *w, uint64_t seed)
     uint32_t pos = 0;
     for (int64_t r = 0; r < ROWS; r++) {
         w->tok[r] = (sae_token){doc, pos++, (uint32_t)r % 50};
-        w->label[r] = (int32_t)(doc % 3);
+        w->label[r * LABELS] = (int32_t)(doc % 3);
+        w->label[r * LABELS + 1] = draw(seed, 6500u + (uint64_t)r, 0) > 0.3;
         for (int i = 0; i < D; i++) {
             double x = 1 + draw(seed, doc, 100u + (uint32_t)i) + draw(seed, 1000u + (uint64_t)r,
                                                                       (uint32_t)i);
@@ -178,6 +179,7 @@ static inline void world_fill(world *w, uint64_t seed)
 }
 
 static const char *const world_classes[] = {"zero", "one", "two"};
-static const sae_label world_labels[] = {{"third", 3, world_classes, 0}};
+static const sae_label world_labels[LABELS] = {{"gender", 3, world_classes, 0},
+                                               {"sentiment", 2, world_classes, 1}};
 
 #endif

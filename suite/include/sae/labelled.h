@@ -1,4 +1,4 @@
-/* sae/labelled.h - a bounded uniform sample of labelled rows: x, xhat, code and labels.
+/* sae/labelled.h - a bounded uniform sample of labelled rows: x, xhat if wanted, code and labels.
  *
  * A row is kept when the 64-bit hash of its (document, position) is at most `limit`, the first of
  * 2^64 - 1, 7/8 of it, 7/8 of that, ... at which all such rows fit into `cap` rows and `room` code
@@ -16,37 +16,32 @@
 #include <string.h>
 
 typedef struct sae_labelled {
-    int64_t cap, room, d, labels;  /* rows, code entries; width, labels of a row */
-    int64_t count, entries;        /* rows and entries held */
+    int64_t cap, room;        /* rows, code entries */
+    int64_t d, d_hat, labels; /* width of x and of xhat (d or 0), labels of a row */
+    int64_t count, entries;   /* rows and entries held */
     uint64_t limit;
 } sae_labelled;
 
 typedef struct sae_labelled_rows {
     uint64_t *hash, *doc; /* [cap] */
+    double *scale;        /* [cap] raw units per unit of xhat before denormalisation */
     int64_t *first;       /* [cap + 1] entries of row i: first[i] to first[i + 1], exclusive */
-    sae_real *x, *xhat;   /* [cap x d] */
+    sae_real *x, *xhat;   /* [cap x d], [cap x d_hat] */
     sae_real *val;        /* [room] not 0 */
     int32_t *idx;         /* [room] ascending within a row */
     int32_t *label;       /* [cap x labels] */
 } sae_labelled_rows;
-
-static inline size_t sae_labelled_bytes(int64_t cap, int64_t room, int64_t d, int64_t labels)
-{
-    size_t row = 2 * sizeof(uint64_t) + sizeof(int64_t) + 2 * (size_t)d * sizeof(sae_real) +
-                 (size_t)labels * sizeof(int32_t);
-    return sizeof(sae_labelled) + (size_t)cap * row + sizeof(int64_t) +
-           (size_t)room * (sizeof(sae_real) + sizeof(int32_t));
-}
 
 static inline sae_labelled_rows sae_labelled_at(const sae_labelled *s)
 {
     sae_labelled_rows a;
     a.hash = (uint64_t *)(uintptr_t)(s + 1);
     a.doc = a.hash + s->cap;
-    a.first = (int64_t *)(void *)(a.doc + s->cap);
+    a.scale = (double *)(void *)(a.doc + s->cap);
+    a.first = (int64_t *)(void *)(a.scale + s->cap);
     a.x = (sae_real *)(void *)(a.first + s->cap + 1);
     a.xhat = a.x + s->cap * s->d;
-    a.val = a.xhat + s->cap * s->d;
+    a.val = a.xhat + s->cap * s->d_hat;
     a.idx = (int32_t *)(void *)(a.val + s->room);
     a.label = a.idx + s->room;
     return a;
@@ -55,7 +50,8 @@ static inline sae_labelled_rows sae_labelled_at(const sae_labelled *s)
 /* The code of one row shown to the sample; a value 0 is left out. */
 typedef struct sae_labelled_row {
     uint64_t hash, doc;
-    const sae_real *x, *xhat; /* [d] */
+    double scale;
+    const sae_real *x, *xhat; /* [d]; xhat is not read when d_hat is 0 */
     const int32_t *label;     /* [labels] */
     const sae_code *code;     /* of row i; or NULL: val and idx hold nnz entries */
     int64_t i, nnz;
@@ -66,7 +62,8 @@ typedef struct sae_labelled_row {
 static inline void sae_labelled_thin(sae_labelled *s)
 {
     sae_labelled_rows a = sae_labelled_at(s);
-    size_t row = (size_t)s->d * sizeof(sae_real), labels = (size_t)s->labels * sizeof(int32_t);
+    size_t row = (size_t)s->d * sizeof(sae_real), hat = (size_t)s->d_hat * sizeof(sae_real);
+    size_t labels = (size_t)s->labels * sizeof(int32_t);
     int64_t kept = 0, entries = 0;
     s->limit -= s->limit / 8;
     for (int64_t i = 0; i < s->count; i++) {
@@ -75,8 +72,9 @@ static inline void sae_labelled_thin(sae_labelled *s)
             continue;
         a.hash[kept] = a.hash[i];
         a.doc[kept] = a.doc[i];
+        a.scale[kept] = a.scale[i];
         memmove(a.x + kept * s->d, a.x + i * s->d, row);
-        memmove(a.xhat + kept * s->d, a.xhat + i * s->d, row);
+        memmove(a.xhat + kept * s->d_hat, a.xhat + i * s->d_hat, hat);
         memmove(a.label + kept * s->labels, a.label + i * s->labels, labels);
         memmove(a.val + entries, a.val + p, (size_t)nnz * sizeof *a.val);
         memmove(a.idx + entries, a.idx + p, (size_t)nnz * sizeof *a.idx);
@@ -109,8 +107,10 @@ static inline void sae_labelled_put(sae_labelled *s, const sae_labelled_row *r)
     int64_t i = s->count++;
     a.hash[i] = r->hash;
     a.doc[i] = r->doc;
+    a.scale[i] = r->scale;
     memcpy(a.x + i * s->d, r->x, (size_t)s->d * sizeof *a.x);
-    memcpy(a.xhat + i * s->d, r->xhat, (size_t)s->d * sizeof *a.xhat);
+    if (s->d_hat > 0)
+        memcpy(a.xhat + i * s->d, r->xhat, (size_t)s->d * sizeof *a.xhat);
     memcpy(a.label + i * s->labels, r->label, (size_t)s->labels * sizeof *a.label);
     for (int64_t p = p0; p < p1; p++)
         if (val[p] != 0) {
@@ -120,29 +120,30 @@ static inline void sae_labelled_put(sae_labelled *s, const sae_labelled_row *r)
     a.first[i + 1] = s->entries;
 }
 
-/* Options of a family that keeps such a sample have these two members. */
-static inline size_t sae_labelled_size(const sae_measure *r, int64_t rows, int64_t entries)
+/* A state that is such a sample. `hat`: 1 with xhat. */
+static inline sae_labelled sae_labelled_shape(const sae_measure *r, int64_t rows, int64_t entries,
+                                              int hat)
 {
-    int64_t n = r->m->dim.n;
-    return sae_labelled_bytes(rows, entries > n ? entries : n, r->m->dim.d_out, r->labels);
+    int64_t n = r->m->dim.n, d = r->m->dim.d_out;
+    sae_labelled s = {rows, entries > n ? entries : n, d, hat ? d : 0, r->labels, 0, 0, UINT64_MAX};
+    return s;
 }
 
-static inline void sae_labelled_begin(const sae_measure *r, sae_labelled *s, int64_t rows,
-                                      int64_t entries)
+static inline size_t sae_labelled_bytes(const sae_labelled *s)
 {
-    s->cap = rows;
-    s->room = entries > r->m->dim.n ? entries : r->m->dim.n;
-    s->d = r->m->dim.d_out;
-    s->labels = r->labels;
-    s->limit = UINT64_MAX;
+    size_t row = 2 * sizeof(uint64_t) + sizeof(double) + sizeof(int64_t) +
+                 (size_t)(s->d + s->d_hat) * sizeof(sae_real) + (size_t)s->labels * sizeof(int32_t);
+    return sizeof(sae_labelled) + (size_t)s->cap * row + sizeof(int64_t) +
+           (size_t)s->room * (sizeof(sae_real) + sizeof(int32_t));
 }
 
-static inline void sae_labelled_add(sae_labelled *s, const sae_eval *e)
+static inline void sae_labelled_add(const sae_measure *r, sae_labelled *s, const sae_eval *e)
 {
     for (int64_t i = 0; i < e->B; i++) {
         const sae_token *t = &e->tok[i];
         sae_labelled_row row = {sae_mix(sae_mix(t->doc) ^ ((uint64_t)t->pos + 1)),
                                 t->doc,
+                                sae_eval_norm(r, e, i).scale,
                                 e->x + i * e->d,
                                 e->xhat + i * e->d,
                                 e->label + i * s->labels,
@@ -163,8 +164,9 @@ static inline void sae_labelled_merge(sae_labelled *into, const sae_labelled *fr
     for (int64_t i = 0; i < from->count; i++) {
         sae_labelled_row row = {a.hash[i],
                                 a.doc[i],
+                                a.scale[i],
                                 a.x + i * from->d,
-                                a.xhat + i * from->d,
+                                a.xhat + i * from->d_hat,
                                 a.label + i * from->labels,
                                 NULL,
                                 0,

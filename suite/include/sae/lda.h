@@ -1,12 +1,12 @@
 /* sae/lda.h - linear discriminants of every class of a label against the rest, at full width.
  *
- * With m the mean, T the covariance of all N training rows and R = T + 1e-8 diag(T), class c with
+ * With m the mean, T the covariance of all training rows and R = T + ridge diag(T), class c with
  * share p of the rows and mean m_c, the rest with mean m_r, delta = m_c - m_r:
  *     u = R^-1 delta,  q = delta . u,  w = u / (1 - p (1 - p) q),  s(x) = w . (x - (m_c + m_r) / 2)
  * By Sherman and Morrison w is W^-1 delta with the within-class covariance W = R - p (1 - p) delta
  * delta', so s is Fisher's discriminant, the log odds at equal priors of two normal classes, and
- * one factorisation serves all classes. The ridge only makes R invertible (suite/eval's probes say
- * why it must not shrink); a coordinate without spread gets weight 0.
+ * one factorisation serves all classes. SAE_LDA_RIDGE only makes R invertible; a coordinate without
+ * spread gets weight 0.
  */
 #ifndef SAE_LDA_H
 #define SAE_LDA_H
@@ -14,8 +14,12 @@
 #include "cosine.h"
 #include <string.h>
 
+/* Tells best: language models keep much of what they know in directions of little variance. */
+#define SAE_LDA_RIDGE 1e-8
+
 typedef struct sae_lda {
     int64_t d, classes;
+    double ridge;
     double *w;     /* [classes x d] */
     double *b;     /* [classes] s = w . x + b; NaN for a class that has no or all rows */
     double *share; /* [classes] p */
@@ -30,12 +34,13 @@ static inline void sae_lda_close(sae_lda *l)
     memset(l, 0, sizeof *l);
 }
 
-static inline int sae_lda_open(sae_lda *l, int64_t d, int64_t classes)
+static inline int sae_lda_open(sae_lda *l, int64_t d, int64_t classes, double ridge)
 {
     size_t c = (size_t)classes, wide = (size_t)d;
     memset(l, 0, sizeof *l);
     l->d = d;
     l->classes = classes;
+    l->ridge = ridge;
     l->w = (double *)calloc(c * wide + 1, sizeof(double));
     l->b = (double *)calloc(2 * c + 1, sizeof(double));
     l->mean = (double *)calloc((c + 1) * wide + 1, sizeof(double));
@@ -147,7 +152,7 @@ static inline int sae_lda_fit(const sae_measure *r, sae_lda *l, const sae_real *
         for (int64_t i = 0; i < d; i++) {
             for (int64_t j = 0; j < d; j++)
                 R[i * d + j] = R[i * d + j] / (double)rows - l->mean[i] * l->mean[j];
-            R[i * d + i] = R[i * d + i] > 0.0 ? R[i * d + i] * (1 + 1e-8) : 1.0;
+            R[i * d + i] = R[i * d + i] > 0.0 ? R[i * d + i] * (1 + l->ridge) : 1.0;
         }
         rc = sae_solve_rows(r, d, l->classes, R, l->w);
         sae_lda_scale(l);
@@ -158,6 +163,35 @@ static inline int sae_lda_fit(const sae_measure *r, sae_lda *l, const sae_real *
         rc = SAE_OK;
     }
     free(R);
+    return rc;
+}
+
+/* out [n x m] = products of the n rows of w, backend memory, with v [m x d]. */
+static inline int sae_times_atoms(const sae_measure *r, sae_cmat w, const double *v, int64_t m,
+                                  double *out)
+{
+    const sae_ctx *c = r->c;
+    int64_t n = w.rows, d = w.cols, size = n > d ? n * m : d * m;
+    size_t in = (size_t)(m * d) * sizeof(sae_real), all = (size_t)(n * m) * sizeof(sae_real);
+    sae_real *host = (sae_real *)malloc((size_t)size * sizeof(sae_real) + 1);
+    sae_real *dv = (sae_real *)c->be->alloc(c->dev, in),
+             *dp = (sae_real *)c->be->alloc(c->dev, all);
+    int rc = host && dv && dp ? SAE_OK : SAE_ENOMEM;
+    sae_cmat b = {dv, m, d, d};
+    sae_mat p = {dp, n, m, m};
+    for (int64_t i = 0; rc >= 0 && i < m * d; i++)
+        host[i] = (sae_real)v[i];
+    if (rc >= 0)
+        rc = c->be->copy(c->dev, dv, host, in, SAE_COPY_H2D);
+    if (rc >= 0)
+        rc = c->k->gemm(c->dev, 0, 1, 1, w, b, 0, p);
+    if (rc >= 0)
+        rc = c->be->copy(c->dev, host, dp, all, SAE_COPY_D2H);
+    for (int64_t i = 0; rc >= 0 && i < n * m; i++)
+        out[i] = (double)host[i];
+    free(host);
+    sae_backend_release(r, dv);
+    sae_backend_release(r, dp);
     return rc;
 }
 

@@ -91,48 +91,73 @@ static inline int sae_cosines_block(const sae_cosines *s, int64_t row0, int64_t 
     return rc;
 }
 
-/* Largest cosine of row `self` with another row. */
+/* Largest cosine of row `self` with another row; *at is that row, where at is not NULL. */
 static inline double sae_cosine_nearest(const sae_real *cosine, int64_t n, int64_t self,
-                                        int without_sign)
+                                        int without_sign, int64_t *at)
 {
     double best = without_sign ? 0.0 : -1.0;
     for (int64_t j = 0; j < n; j++) {
         double c = without_sign ? fabs((double)cosine[j]) : (double)cosine[j];
-        if (j != self && c > best)
+        if (j != self && c > best) {
             best = c;
+            if (at)
+                *at = j;
+        }
     }
     return best;
 }
 
-/* Largest cosine with another row of the same matrix (opened with a and b alike): the mean over
- * `most` rows, and a point per row unless key is NULL. Of larger matrices, evenly spaced blocks are
- * taken; *count says how many rows. */
-static inline int sae_cosines_neighbours(const sae_cosines *s, int64_t most, int without_sign,
-                                         const char *key, double *mean, int64_t *count)
+/* Called with the cosines [n] of row `self` with all rows of b. */
+typedef int (*sae_cosine_row)(void *arg, const sae_real *cosine, int64_t n, int64_t self);
+
+/* visit() for `most` rows of a; of more rows, evenly spaced blocks are taken. *count says how
+ * many. */
+static inline int sae_cosines_walk(const sae_cosines *s, int64_t most, sae_cosine_row visit,
+                                   void *arg, int64_t *count)
 {
-    int64_t n = s->a.rows;
+    int64_t rows_of_a = s->a.rows, n = s->b.rows;
     const int64_t block = SAE_COSINE_BLOCK;
-    most = n < most ? n : most;
+    most = rows_of_a < most ? rows_of_a : most;
     int64_t blocks = (most + block - 1) / block;
     int rc = SAE_OK;
-    double sum = 0;
     sae_real *cosine = (sae_real *)malloc((size_t)(n * block) * sizeof *cosine);
     if (!cosine)
         return SAE_ENOMEM;
     *count = 0;
     for (int64_t b = 0; rc >= 0 && b < blocks; b++) {
-        int64_t row0 = most == n ? b * block : n / blocks * b;
-        int64_t rows = n - row0 < block ? n - row0 : block;
+        int64_t row0 = most == rows_of_a ? b * block : rows_of_a / blocks * b;
+        int64_t rows = rows_of_a - row0 < block ? rows_of_a - row0 : block;
         rc = sae_cosines_block(s, row0, rows, cosine);
-        for (int64_t i = 0; rc >= 0 && i < rows; i++, ++*count) {
-            sae_series p = {key, row0 + i,
-                            sae_cosine_nearest(cosine + i * n, n, row0 + i, without_sign)};
-            sum += p.value;
-            rc = key ? s->r->point(s->r->sink, &p) : SAE_OK;
-        }
+        for (int64_t i = 0; rc >= 0 && i < rows; i++, ++*count)
+            rc = visit(arg, cosine + i * n, n, row0 + i);
     }
     free(cosine);
-    *mean = *count > 0 ? sum / (double)*count : (double)NAN;
+    return rc;
+}
+
+typedef struct sae_cosine_sum {
+    const sae_measure *r;
+    int without_sign;
+    const char *key;
+    double sum;
+} sae_cosine_sum;
+
+static inline int sae_cosine_add(void *arg, const sae_real *cosine, int64_t n, int64_t self)
+{
+    sae_cosine_sum *t = (sae_cosine_sum *)arg;
+    sae_series p = {t->key, self, sae_cosine_nearest(cosine, n, self, t->without_sign, NULL)};
+    t->sum += p.value;
+    return t->key ? t->r->point(t->r->sink, &p) : SAE_OK;
+}
+
+/* Largest cosine with another row of the same matrix (opened with a and b alike): the mean over
+ * `most` rows, and a point per row unless key is NULL. */
+static inline int sae_cosines_neighbours(const sae_cosines *s, int64_t most, int without_sign,
+                                         const char *key, double *mean, int64_t *count)
+{
+    sae_cosine_sum t = {s->r, without_sign, key, 0};
+    int rc = sae_cosines_walk(s, most, sae_cosine_add, &t, count);
+    *mean = rc >= 0 && *count > 0 ? t.sum / (double)*count : (double)NAN;
     return rc;
 }
 

@@ -1,5 +1,5 @@
 /* tests/prop/variant_docs.c - what variants/<name>.md says can be typed: every spec string in
- * backquotes parses, and every variant has its file. */
+ * backquotes parses, and every variant has its file with the sections that all have. */
 #include "core/file.h"
 #include "core/list.h"
 #include "core/memory.h"
@@ -54,7 +54,25 @@ START_TEST(specs_parse)
 }
 END_TEST
 
-/* The test above would pass on files without any spec string. */
+START_TEST(has_every_section)
+{
+    static const char *const needed[] = {"\n## Equations\n", "\n## Options\n", "\n## Readings\n",
+                                         "\n## Cost\n",      "\n## Parity\n",  "eproduced here"};
+    char *file = sae_strfmt("variants/%s.md", sae_list_variants[_i]->name);
+    sae_map map;
+    sae_err err = {0};
+    ck_assert_ok(sae_map_open(&map, file, &err), err);
+    char *text = sae_strfmt("%.*s", (int)map.bytes, (const char *)map.p);
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
+        ck_assert_msg(strstr(text, needed[i]) != NULL, "%s: no %s", file,
+                      needed[i] + strspn(needed[i], "\n"));
+    sae_free(text);
+    sae_free(file);
+    sae_map_close(&map);
+}
+END_TEST
+
+/* The first test would pass on files without any spec string. */
 START_TEST(specs_are_found)
 {
     sae_registry *reg = NULL;
@@ -70,11 +88,12 @@ Suite *suite_variant_docs(void);
 Suite *suite_variant_docs(void)
 {
     Suite *s = suite_create("variant documentation");
-    TCase *t = tcase_create("spec strings");
+    TCase *t = tcase_create("pages");
     int count = 0;
     while (sae_list_variants[count])
         count++;
     tcase_add_loop_test(t, specs_parse, 0, count);
+    tcase_add_loop_test(t, has_every_section, 0, count);
     tcase_add_test(t, specs_are_found);
     suite_add_tcase(s, t);
     return s;

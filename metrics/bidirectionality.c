@@ -35,14 +35,15 @@ static size_t state_size(const sae_measure *r)
 {
     const options *o = r->opt;
     size_t bytes = (size_t)(r->m->dim.n * STATS) * sizeof(double) + 1;
-    return r->labels ? bytes + sae_labelled_size(r, o->rows, o->entries) : bytes;
+    sae_labelled s = sae_labelled_shape(r, o->rows, o->entries, 0);
+    return r->labels ? bytes + sae_labelled_bytes(&s) : bytes;
 }
 
 static int begin(const sae_measure *r, void *state)
 {
     const options *o = r->opt;
     if (r->labels)
-        sae_labelled_begin(r, sample_of(r, state), o->rows, o->entries);
+        *sample_of(r, state) = sae_labelled_shape(r, o->rows, o->entries, 0);
     return SAE_OK;
 }
 
@@ -62,7 +63,7 @@ static int batch(const sae_measure *r, void *state, const sae_eval *e)
             f[SUM4] += v * v * v * v;
         }
     if (r->labels)
-        sae_labelled_add(sample_of(r, state), e);
+        sae_labelled_add(r, sample_of(r, state), e);
     return SAE_OK;
 }
 

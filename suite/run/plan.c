@@ -90,10 +90,14 @@ typedef struct source { /* for messages that name the line; file NULL: the comma
 static int refuse(const source *s, const char *key, int64_t nth, const char *expected,
                   const char *found, sae_err *err)
 {
+    char where[32] = ""; /* keys inside {} are not looked for */
     if (!s->file)
         SAE_FAIL(err, SAE_EINVAL, "--set %s=%s: expected %s", key, found, expected);
-    SAE_FAIL(err, SAE_EINVAL, "%s: line %d: %s: expected %s, found %s", s->file,
-             sae_plan_line_of(s->text, s->bytes, key, nth), key, expected, found);
+    int line = sae_plan_line_of(s->text, s->bytes, key, nth);
+    if (line > 0)
+        snprintf(where, sizeof where, " line %d:", line);
+    SAE_FAIL(err, SAE_EINVAL, "%s:%s %s: expected %s, found %s", s->file, where, key, expected,
+             found);
 }
 
 /* The value of the nth `key` of the plan. */

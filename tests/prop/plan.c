@@ -118,6 +118,7 @@ static const struct {
     {HEAD SAES "  - spec: topk:k=1\n  - spec: topk:k=2\n    lr: high\n",
      {"line 12", "lr: expected 1e-12 to 1000", "found high"}},
     {HEAD SAES "  - spec: topk:k=1\n    warmup: 1.5\n", {"line 11", "warmup", "found 1.5"}},
+    {HEAD "saes: [{spec: \"topk:k=1\", lr: -1}]\n", {"test.yaml: lr: expected", "found -1", NULL}},
     {HEAD "saes:\n  - spec: topk:k=1\n    lr: [1, 2]\n", {"line 8", "lr", "test.yaml"}},
     {"name: x\ndataset: y\nsteps:\nbatch: 8\nseeds: [0]\n" SAES, {"line 3", "steps", NULL}},
     {"name: x\ndataset: y\nsteps: 0\nbatch: 8\nseeds: [0]\n" SAES, {"line 3", "steps", "found 0"}},

@@ -131,12 +131,15 @@ static inline double sae_read_entry(const sae_concepts *q, enum sae_read read, i
     return read == SAE_READ_CLIPPED && v < 0 ? 0.0 : v;
 }
 
+/* Features that may be picked: any; with the larger mean where on; with the mean where on further
+ * from 0 than the other on its side of 0 (of codes that are not negative the same). */
+enum sae_pick { SAE_PICK_ANY, SAE_PICK_RISING, SAE_PICK_POLE };
+
 /* The k best features by |mean over rows that are on - mean over the others| / mean size where not
- * 0; ties: the lowest index. `rising`: only those with the larger mean where on. Returns how many
- * there are, at most k. */
+ * 0; ties: the lowest index. Returns how many there are, at most k. */
 static inline int64_t sae_pick_features(const sae_concepts *q, enum sae_read read,
                                         const int64_t *row, const unsigned char *on, int64_t rows,
-                                        int64_t k, int rising, int64_t *best)
+                                        int64_t k, enum sae_pick pick, int64_t *best)
 {
     int64_t n = read == SAE_READ_X ? q->s->d : q->r->m->dim.n, found = 0;
     double count[2] = {0, 0}, score[SAE_LOGISTIC_K];
@@ -155,7 +158,8 @@ static inline int64_t sae_pick_features(const sae_concepts *q, enum sae_read rea
         double gap = sum[1][j] / count[1] - sum[0][j] / count[0];
         double s = fabs(gap) / (size[j] / active[j]);
         int64_t p = found;
-        if (active[j] == 0 || s == 0 || (rising && gap < 0))
+        if (active[j] == 0 || s == 0 || (pick == SAE_PICK_RISING && gap < 0) ||
+            (pick == SAE_PICK_POLE && gap * sum[1][j] <= 0))
             continue;
         for (; p > 0 && !(s <= score[p - 1]); p--) /* what is not a number goes first and shows */
             if (p < k) {

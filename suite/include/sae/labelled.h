@@ -24,7 +24,7 @@ typedef struct sae_labelled {
 
 typedef struct sae_labelled_rows {
     uint64_t *hash, *doc; /* [cap] */
-    double *scale;        /* [cap] raw units per unit of xhat before denormalisation */
+    sae_norm_row *norm;   /* [cap] */
     int64_t *first;       /* [cap + 1] entries of row i: first[i] to first[i + 1], exclusive */
     sae_real *x, *xhat;   /* [cap x d], [cap x d_hat] */
     sae_real *val;        /* [room] not 0 */
@@ -37,8 +37,8 @@ static inline sae_labelled_rows sae_labelled_at(const sae_labelled *s)
     sae_labelled_rows a;
     a.hash = (uint64_t *)(uintptr_t)(s + 1);
     a.doc = a.hash + s->cap;
-    a.scale = (double *)(void *)(a.doc + s->cap);
-    a.first = (int64_t *)(void *)(a.scale + s->cap);
+    a.norm = (sae_norm_row *)(void *)(a.doc + s->cap);
+    a.first = (int64_t *)(void *)(a.norm + s->cap);
     a.x = (sae_real *)(void *)(a.first + s->cap + 1);
     a.xhat = a.x + s->cap * s->d;
     a.val = a.xhat + s->cap * s->d_hat;
@@ -50,7 +50,7 @@ static inline sae_labelled_rows sae_labelled_at(const sae_labelled *s)
 /* The code of one row shown to the sample; a value 0 is left out. */
 typedef struct sae_labelled_row {
     uint64_t hash, doc;
-    double scale;
+    sae_norm_row norm;
     const sae_real *x, *xhat; /* [d]; xhat is not read when d_hat is 0 */
     const int32_t *label;     /* [labels] */
     const sae_code *code;     /* of row i; or NULL: val and idx hold nnz entries */
@@ -72,7 +72,7 @@ static inline void sae_labelled_thin(sae_labelled *s)
             continue;
         a.hash[kept] = a.hash[i];
         a.doc[kept] = a.doc[i];
-        a.scale[kept] = a.scale[i];
+        a.norm[kept] = a.norm[i];
         memmove(a.x + kept * s->d, a.x + i * s->d, row);
         memmove(a.xhat + kept * s->d_hat, a.xhat + i * s->d_hat, hat);
         memmove(a.label + kept * s->labels, a.label + i * s->labels, labels);
@@ -107,7 +107,7 @@ static inline void sae_labelled_put(sae_labelled *s, const sae_labelled_row *r)
     int64_t i = s->count++;
     a.hash[i] = r->hash;
     a.doc[i] = r->doc;
-    a.scale[i] = r->scale;
+    a.norm[i] = r->norm;
     memcpy(a.x + i * s->d, r->x, (size_t)s->d * sizeof *a.x);
     if (s->d_hat > 0)
         memcpy(a.xhat + i * s->d, r->xhat, (size_t)s->d * sizeof *a.xhat);
@@ -131,7 +131,7 @@ static inline sae_labelled sae_labelled_shape(const sae_measure *r, int64_t rows
 
 static inline size_t sae_labelled_bytes(const sae_labelled *s)
 {
-    size_t row = 2 * sizeof(uint64_t) + sizeof(double) + sizeof(int64_t) +
+    size_t row = 2 * sizeof(uint64_t) + sizeof(sae_norm_row) + sizeof(int64_t) +
                  (size_t)(s->d + s->d_hat) * sizeof(sae_real) + (size_t)s->labels * sizeof(int32_t);
     return sizeof(sae_labelled) + (size_t)s->cap * row + sizeof(int64_t) +
            (size_t)s->room * (sizeof(sae_real) + sizeof(int32_t));
@@ -143,7 +143,7 @@ static inline void sae_labelled_add(const sae_measure *r, sae_labelled *s, const
         const sae_token *t = &e->tok[i];
         sae_labelled_row row = {sae_mix(sae_mix(t->doc) ^ ((uint64_t)t->pos + 1)),
                                 t->doc,
-                                sae_eval_norm(r, e, i).scale,
+                                sae_eval_norm(r, e, i),
                                 e->x + i * e->d,
                                 e->xhat + i * e->d,
                                 e->label + i * s->labels,
@@ -164,7 +164,7 @@ static inline void sae_labelled_merge(sae_labelled *into, const sae_labelled *fr
     for (int64_t i = 0; i < from->count; i++) {
         sae_labelled_row row = {a.hash[i],
                                 a.doc[i],
-                                a.scale[i],
+                                a.norm[i],
                                 a.x + i * from->d,
                                 a.xhat + i * from->d_hat,
                                 a.label + i * from->labels,

@@ -256,11 +256,12 @@ static inline void sae_perturb_score(const sae_perturb *q, int64_t i, int64_t bu
 {
     int64_t row = q->test[i];
     for (int64_t k = 0; k < probes; k++)
-        score[k] = q->score[i * probes + k] + q->c.at.scale[row] * common[k];
+        score[k] = q->score[i * probes + k] + q->c.at.norm[row].scale * common[k];
     for (int64_t p = q->c.at.first[row]; p < q->c.at.first[row + 1]; p++) {
         int64_t j = q->c.at.idx[p];
         for (int64_t k = 0; q->place[j] < budget && k < probes; k++)
-            score[k] -= q->c.at.scale[row] * (double)q->c.at.val[p] * q->atom_score[j * probes + k];
+            score[k] -=
+                q->c.at.norm[row].scale * (double)q->c.at.val[p] * q->atom_score[j * probes + k];
     }
 }
 

@@ -187,7 +187,8 @@ static void judge(run *q, const task *t, int i, int finite)
 static void probe_features(run *q, task *t, enum sae_read read)
 {
     int64_t best[MOST];
-    int64_t found = sae_pick_features(&q->c, read, t->row, t->on, t->train, MOST, SAE_PICK_ANY, best);
+    int64_t found =
+        sae_pick_features(&q->c, read, t->row, t->on, t->train, MOST, SAE_PICK_ANY, best);
     sae_load_features(&q->c, read, t->row, t->all, t->train, best, found, MOST, t->f);
     for (int i = 0; i < SIZES; i++) {
         int64_t k = sizes[i] < found ? sizes[i] : found;

@@ -39,7 +39,7 @@ PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
 LIBS := -lcsv $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) -lm -ldl
 ifeq ($(BLAS),yes)
 BLAS_CFLAGS := -DSAE_HAVE_OPENBLAS=1 $(shell $(PKG_CONFIG) --cflags openblas 2>/dev/null)
-# The yardstick of bench/step; the kernels' products are their own, fused with selection.
+# The yardstick of saemark bench; the kernels' products are their own, fused with selection.
 BLAS_LIBS := -lopenblas
 endif
 ifeq ($(PFM),yes)
@@ -85,6 +85,7 @@ COMPONENTS := $(call src,variants metrics datasets) $(sort $(wildcard datasets/*
 LIB   := $(CORE) $(KREF) $(KHOST) $(KCPU) $(COMPONENTS) $(call src,suite/models suite/models/arch suite/train suite/eval suite/run suite/report suite/track)
 CLI   := $(call src,suite/cli)
 HARNESS := $(call src,suite/bench/harness)
+CASES := $(call src,suite/bench/cases)
 ASSETS := $(sort $(wildcard datasets/*/model/*.json datasets/*/model/*.safetensors suite/plans/*.yaml suite/track/*.sql reports/*.gp reports/*.html reports/*.css))
 LIBOBJ := $(call obj,$(LIB),$(B)) $(B)/gen/list.o $(B)/gen/assets.o
 
@@ -165,8 +166,8 @@ $(B)/libsaemark.a: $(LIBOBJ)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(B)/libsaebench.a: $(call obj,$(HARNESS),$(B))
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
-$(B)/saemark: $(call obj,$(CLI),$(B)) $(B)/libsaemark.a
-	$(Q)$(CC) -o $@ $^ $(LDFLAGS) $(LIBS)
+$(B)/saemark: $(call obj,$(CLI) $(CASES),$(B)) $(B)/libsaemark.a $(B)/libsaebench.a
+	$(Q)$(CC) -o $@ $^ $(LDFLAGS) $(LIBS) $(PFM_LIBS) $(BLAS_LIBS)
 
 # ---- the same sources with sae_real = double: gradients by finite differences ---------------------------
 # Only what needs no float BLAS: core, reference kernels, components, language models.
@@ -257,8 +258,8 @@ fuzz-%: ## fuzz one parser for FUZZ_SECONDS (clang, libFuzzer)
 BENCHES := $(addprefix $(B)/bench/,$(call names,suite/bench))
 $(B)/bench/%: $(B)/obj/suite/bench/%.o $(B)/libsaemark.a
 	$(Q)mkdir -p $(dir $@) && $(CC) -o $@ $^ $(LDFLAGS) $(LIBS) $(BLAS_LIBS)
-bench: all $(BENCHES) $(B)/tests/kern ## time kernels, a training step, evaluation and capture
-	@for b in $(BENCHES); do $$b || exit 1; done
+bench: all $(BENCHES) ## time everything, or make bench BENCH=--benchmark_filter=REGEX
+	@$(B)/saemark bench $(BENCH)
 
 # ---- install ---------------------------------------------------------------------------------------
 install: all $(B)/libsaebench.a ## install to $(PREFIX): program, headers, harness, completion

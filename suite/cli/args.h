@@ -28,13 +28,16 @@ typedef struct cli_command {
     const cli_option *options;
     int min_words, max_words; /* positional arguments; max < 0: any number */
     int verdicts;            /* any failure exits with 1: run returns CLI_EXIT + status besides */
+    /* Takes arguments of its own out before the others are parsed; NULL: none. SAE_DONE: all is
+     * said and done. */
+    int (*take)(int *argc, char **argv, sae_err *err);
     int (*run)(const cli_args *a, sae_err *err);
 } cli_command;
 
 enum { CLI_EXIT = 256 };
 
 extern const cli_command cli_list, cli_run, cli_eval, cli_capture, cli_lm, cli_report, cli_convert,
-    cli_track, cli_check, cli_version;
+    cli_track, cli_check, cli_bench, cli_version;
 extern const cli_command cli_lm_eval, cli_lm_generate, cli_lm_probe,
     cli_lm_train; /* of the group cli_lm */
 

@@ -10,8 +10,8 @@
 static json_t *parts_json(const sae_build_facts *f)
 {
     return json_pack("{s:s, s:s, s:s, s:s}", "openblas",
-                     strcmp(f->blas, "yes") ? "absent: make bench has no yardstick"
-                                            : "found: the yardstick of make bench",
+                     strcmp(f->blas, "yes") ? "absent: saemark bench has one yardstick less"
+                                            : "found: a yardstick of saemark bench",
                      "cuda",
                      strcmp(f->cuda, "yes") ? "absent: no CUDA compiler at build time"
                                             : "absent: this version has no CUDA backend",

@@ -13,7 +13,7 @@
 
 static const cli_command *const commands[] = {
     &cli_run,  &cli_report,  &cli_eval,  &cli_capture, &cli_lm,
-    &cli_list, &cli_convert, &cli_track, &cli_check,   &cli_version, NULL,
+    &cli_list, &cli_convert, &cli_bench, &cli_track, &cli_check, &cli_version, NULL,
 };
 
 static void help(FILE *to)
@@ -74,7 +74,11 @@ static int run_command(const cli_command *c, int argc, char **argv)
         c->commands && argc > 2 ? cli_find(c->commands, c->name, argv[2]) : NULL;
     int words = in ? 2 : 1;
     c = in ? in : c;
-    int rc = cli_parse(c, argc - words, argv + words, &a, &err);
+    argc -= words;
+    argv += words;
+    int rc = c->take ? c->take(&argc, argv, &err) : SAE_OK;
+    if (rc == SAE_OK)
+        rc = cli_parse(c, argc, argv, &a, &err);
     if (rc == SAE_OK)
         rc = c->run(&a, &err);
     cli_args_free(&a);

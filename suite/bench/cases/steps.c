@@ -1,0 +1,256 @@
+/* suite/bench/cases/steps.c - a training step and an evaluation step of every variant, each beside
+ * the product of its encoder.
+ *
+ * The step is the trainer's own (sae_learner_step): forward, backward, projection, clipping, Adam,
+ * statistics, adapt, shortly after the start of training: codes of variants that learn their
+ * sparsity are still dense. Step and product x w^T, [B x d] [d x n], alternate; only the step is
+ * timed, and `of_product` is the median of the pairs' ratios, so that a busy machine slows both
+ * sides. `peak_bytes` is what the whole process held at most, before the product's result is
+ * allocated, and `of_memory_limit` its share of parameters + optimiser state + 256 MiB. Variants
+ * that read more than rows, tokens and gradients are left out.
+ */
+#include "bench/cases/work.h"
+#include "train/learner.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WARM_STEPS = 3, MAX_PAIRS = 64 };
+
+typedef struct subject {
+    sae_cases *c;
+    const sae_variant *v;
+    int eval;
+} subject;
+
+typedef struct side { /* what a benchmark opens */
+    sae_learner l;
+    sae_batch b;
+    sae_engine e;  /* its own: a workspace that no other benchmark has grown */
+    sae_tape tape; /* of evaluation */
+    sae_ctx ctx;
+    sae_real *x, *g, *product;
+    sae_token *tok;
+    double ratio[MAX_PAIRS], peak; /* bytes; 0: not known */
+    int engine_open, open, tape_open;
+} side;
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int open_learner(side *s, const subject *of, const sae_shape *shape, sae_err *err)
+{
+    sae_spec spec = {0};
+    sae_train_config c;
+    char k[24];
+    sae_dims dim = {.d_in = shape->d, .d_out = shape->d};
+    sae_train_config_default(&c);
+    c.steps = 1000000;
+    c.B = shape->B;
+    snprintf(k, sizeof k, "%lld", (long long)shape->k);
+    int rc = sae_spec_parse(&spec, of->c->reg, SAE_KIND_VARIANT, of->v->name, err);
+    if (rc >= 0 && sae_opts_given(spec.opts, "k") == 0)
+        rc = sae_opts_set(spec.opts, "k", k, err);
+    if (rc >= 0) {
+        spec.n = shape->n;
+        rc = sae_learner_open(&s->l, &spec, 1, &c, &dim, &s->e, err);
+    }
+    sae_spec_free(&spec);
+    s->open = rc >= 0;
+    return rc;
+}
+
+/* Normal directions with |x| = 1, the stream's usual units. */
+static int open_batch(side *s, const sae_shape *shape, sae_err *err)
+{
+    const sae_engine *e = &s->e;
+    const int64_t B = shape->B, d = shape->d;
+    const size_t bytes = (size_t)(B * d) * sizeof(sae_real);
+    int with_grad = (s->l.needs & SAE_NEED_GRAD) != 0;
+    s->x = e->be->alloc(e->dev, bytes);
+    s->g = with_grad ? e->be->alloc(e->dev, bytes) : NULL;
+    if (!s->x || (with_grad && !s->g))
+        SAE_FAIL(err, SAE_ENOMEM, "no memory for a batch");
+    SAE_TRY(sae_new(&s->tok, B, sizeof *s->tok, "bench.tokens", err));
+    s->b = (sae_batch){.B = B, .x = s->x, .y = s->x, .g = s->g, .tok = s->tok};
+    SAE_TRY(e->k.normal_fill(e->dev, 1, SAE_STREAM_SYNTHETIC, 0, sae_matrix_out(s->x, B, d)));
+    SAE_TRY(e->k.unit_rows(e->dev, sae_matrix_out(s->x, B, d)));
+    return with_grad
+               ? e->k.normal_fill(e->dev, 2, SAE_STREAM_SYNTHETIC, 0, sae_matrix_out(s->g, B, d))
+               : SAE_OK;
+}
+
+/* Evaluation goes through the tape of that mode, as in the metric runner. */
+static int open_eval(side *s, const sae_shape *shape, sae_err *err)
+{
+    const sae_engine *e = &s->e;
+    s->ctx = (sae_ctx){.size = sizeof s->ctx, .mode = SAE_EVAL, .seed = 1, .opt = s->l.opt_now,
+                       .k = &e->k, .dev = e->dev, .be = e->be, .stats = &s->l.stats.view,
+                       .err = err};
+    sae_extras_give(s->l.extras, &s->ctx);
+    SAE_TRY(sae_tape_open(&s->tape, s->l.model.v, s->ctx.opt, &s->l.model.dim, shape->B, SAE_EVAL,
+                          e, err));
+    s->tape_open = 1;
+    return sae_forward(&s->l.model, &s->ctx, &s->b, &s->tape, e); /* room for its codes */
+}
+
+static void close_side(side *s)
+{
+    const sae_engine *e = &s->e;
+    if (s->tape_open)
+        sae_tape_close(&s->tape, e);
+    if (s->open)
+        sae_learner_close(&s->l);
+    if (s->engine_open) {
+        e->be->release(e->dev, s->x);
+        e->be->release(e->dev, s->g);
+        e->be->release(e->dev, s->product);
+        sae_engine_close(&s->e);
+    }
+    sae_free(s->tok);
+    sae_free(s);
+}
+
+/* Linux forgets the peak of a process that asks for it; 0 where it does not. */
+static int forget_peak(void)
+{
+    FILE *f = fopen("/proc/self/clear_refs", "w");
+    return f && fputs("5", f) >= 0 && fclose(f) == 0;
+}
+
+static int open_side(side *s, const subject *of, const sae_shape *shape, sae_err *err)
+{
+    const sae_engine *e = of->c->e;
+    int known = forget_peak();
+    SAE_TRY(sae_engine_open(&s->e, e->be, 0, e->props.threads, err));
+    s->engine_open = 1;
+    SAE_TRY(open_learner(s, of, shape, err));
+    SAE_TRY(open_batch(s, shape, err));
+    SAE_TRY(sae_learner_init(&s->l, &s->b, err));
+    for (int i = 0; i < WARM_STEPS; i++)
+        SAE_TRY(sae_learner_step(&s->l, &s->b, err));
+    s->peak = known && !of->eval ? (double)sae_memory_peak_rss() : 0;
+    s->product = e->be->alloc(s->e.dev, (size_t)(shape->B * shape->n) * sizeof(sae_real));
+    if (!s->product)
+        SAE_FAIL(err, SAE_ENOMEM, "no memory for the product");
+    return of->eval ? open_eval(s, shape, err) : SAE_OK;
+}
+
+/* ---- measuring ------------------------------------------------------------------------------- */
+
+static int step(side *s, const subject *of, sae_err *err)
+{
+    if (!of->eval)
+        return sae_learner_step(&s->l, &s->b, err);
+    s->ctx.err = err;
+    return sae_forward(&s->l.model, &s->ctx, &s->b, &s->tape, &s->e);
+}
+
+/* The product with any n x d matrix: its values do not matter. */
+static int product(side *s, const sae_shape *shape)
+{
+    const sae_engine *e = &s->e;
+    const sae_tensor *w = sae_model_tensor(&s->l.model, "W_dec");
+    return e->k.gemm(e->dev, 0, 1, 1, sae_matrix_in(s->x, shape->B, shape->d),
+                     sae_matrix_in(w->w, shape->n, shape->d), 0,
+                     sae_matrix_out(s->product, shape->B, shape->n));
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void count_memory(sae_bench_state *st, const side *s)
+{
+    const sae_variant *v = s->l.model.v;
+    size_t bare = sae_model_bytes(v, &s->l.model.dim, 0);
+    size_t moment = sae_model_bytes(v, &s->l.model.dim, 1) - bare;
+    double limit = (double)bare + 2 * (double)moment + 256 * 0x1p20;
+    if (s->peak > 0) {
+        sae_bench_counter(st, "peak_bytes", s->peak, SAE_BENCH_BASE_1024);
+        sae_bench_counter(st, "of_memory_limit", s->peak / limit, SAE_BENCH_VALUE);
+    }
+}
+
+static int measure(sae_bench_state *st, side *s, const subject *of, const sae_shape *shape,
+                   sae_err *err)
+{
+    double seconds = 0;
+    int64_t pairs = 0;
+    int rc = SAE_OK;
+    SAE_BENCH_LOOP(st) {
+        double t0 = sae_clock();
+        rc = step(s, of, err);
+        double t1 = sae_clock();
+        sae_bench_pause(st);
+        if (rc >= 0)
+            rc = product(s, shape);
+        double t2 = sae_clock();
+        if (rc < 0) {
+            sae_cases_fail(st, rc, err);
+            break;
+        }
+        sae_bench_resume(st);
+        seconds += t1 - t0;
+        s->ratio[pairs++ % MAX_PAIRS] = (t1 - t0) / (t2 - t1);
+    }
+    SAE_TRY(rc);
+    pairs = pairs < MAX_PAIRS ? pairs : MAX_PAIRS;
+    qsort(s->ratio, (size_t)pairs, sizeof *s->ratio, ascending);
+    double n = (double)sae_bench_iterations(st);
+    sae_bench_counter(st, "of_product", s->ratio[pairs / 2], SAE_BENCH_VALUE);
+    count_memory(st, s);
+    sae_cases_rates(of->c, st, seconds,
+                    n * 2 * (double)shape->B * (double)shape->n * (double)shape->d, 0);
+    return SAE_OK;
+}
+
+static void run(sae_bench_state *st)
+{
+    const subject *of = sae_bench_user(st);
+    const sae_shape shape = sae_cases_shape_of(st);
+    sae_err err = {0};
+    side *s = NULL;
+    sae_work_close(of->c->work);
+    int rc = sae_new(&s, 1, sizeof *s, "bench.side", &err);
+    if (rc >= 0)
+        rc = open_side(s, of, &shape, &err);
+    if (rc < 0)
+        sae_cases_fail(st, rc, &err);
+    else
+        measure(st, s, of, &shape, &err);
+    if (s)
+        close_side(s);
+}
+
+/* ---- registration ---------------------------------------------------------------------------- */
+
+int sae_cases_beyond_rows(const sae_variant *v)
+{
+    sae_opts *o = NULL;
+    sae_err err = {0};
+    if (sae_opts_open(&o, v->options, v->opt_size, &err) < 0)
+        return 1;
+    uint64_t needs = v->needs(sae_opts_base(o), SAE_TRAIN);
+    sae_opts_close(&o);
+    return (needs & ~(uint64_t)(SAE_NEED_GRAD | SAE_NEED_TOKENS)) != 0;
+}
+
+int sae_cases_steps(sae_cases *c, sae_err *err)
+{
+    static const sae_shape shape = {768, 16384, 4096, 32};
+    for (const sae_variant *const *v = sae_all_variants(c->reg); *v; v++)
+        for (int eval = 0; eval < 2 && !sae_cases_beyond_rows(*v); eval++) {
+            char name[96];
+            subject *s = sae_cases_keep(c, sizeof *s, err);
+            if (!s)
+                return SAE_ENOMEM;
+            *s = (subject){c, *v, eval};
+            snprintf(name, sizeof name, "%s/%s", eval ? "eval" : "train", (*v)->name);
+            sae_bench *b = sae_cases_shape(sae_bench_add(name, run, s), &shape);
+            sae_bench_set_iterations(sae_cases_timed(b), 3);
+        }
+    return SAE_OK;
+}

@@ -17,8 +17,8 @@ typedef struct yard {
 static int product(yard *y)
 {
     const sae_engine *e = y->c->e;
-    return e->k.gemm(e->dev, 0, 1, 1, sae_matrix_in(y->a, SIDE, SIDE), sae_matrix_in(y->b, SIDE, SIDE), 0,
-                     sae_matrix_out(y->out, SIDE, SIDE));
+    return e->k.gemm(e->dev, 0, 1, 1, sae_matrix_in(y->a, SIDE, SIDE),
+                     sae_matrix_in(y->b, SIDE, SIDE), 0, sae_matrix_out(y->out, SIDE, SIDE));
 }
 
 #ifdef SAE_HAVE_OPENBLAS
@@ -35,7 +35,8 @@ static int copy(yard *y)
 {
     const sae_engine *e = y->c->e;
     const int64_t rows = STREAM / SIDE;
-    return e->k.shift_rows(e->dev, sae_matrix_in(y->a, rows, SIDE), 0, y->b, sae_matrix_out(y->out, rows, SIDE));
+    return e->k.shift_rows(e->dev, sae_matrix_in(y->a, rows, SIDE), 0, y->b,
+                           sae_matrix_out(y->out, rows, SIDE));
 }
 
 /* The best of a few: what the machine can do when it is not interrupted. */

@@ -1,8 +1,8 @@
 /* suite/bench/cases/kernels.c - every kernel of the table at the sizes of the papers.
  *
- * Flops are those that the result needs, bytes those that must move between memory and processor at
- * least once. Pursuits are the exception: theirs are the 2 n d for every step of a row that a direct
- * implementation computes, so that more than the machine can do was saved.
+ * Flops are those that the result needs, bytes those that must move between memory and processor
+ * at least once. Pursuits are the exception: theirs are the 2 n d for every step of a row that a
+ * direct implementation computes, so that more than the machine can do was saved.
  */
 #include "bench/cases/work.h"
 

@@ -1,4 +1,5 @@
-/* suite/cli/cmd_convert.c - saemark convert: activations of other programs to shards. */
+/* suite/cli/cmd_convert.c - saemark convert: activations of other programs to shards, published
+ * results to what reports read, own results to SAEBench's layout. */
 #include "cli/args.h"
 #include "core/error.h"
 #include "core/hash.h"
@@ -6,10 +7,13 @@
 #include "core/memory.h"
 #include "core/npy.h"
 #include "core/shards.h"
+#include "report/published.h"
+#include "report/saebench.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { CHUNK = 4096 };
 
@@ -103,14 +107,14 @@ fail:
     return rc;
 }
 
-static int run(const cli_args *a, sae_err *err)
+static int to_shards(const cli_args *a, const char *out, sae_err *err)
 {
-    const char *path = a->word[0], *out = cli_get(a, "out");
+    const char *path = a->word[0];
     int64_t d, rows_per_doc;
     SAE_TRY(cli_int(a, "d", 0, 1, 1 << 24, &d, err));
     SAE_TRY(cli_int(a, "rows-per-doc", 1, 1, INT64_C(1) << 40, &rows_per_doc, err));
-    if (!out)
-        SAE_FAIL(err, SAE_EINVAL, "convert: --out DIR is required");
+    if (a->count > 1)
+        SAE_FAIL(err, SAE_EINVAL, "convert: expected one file of activations, found %d", a->count);
     char hash[36];
     matrix m;
     SAE_TRY(open_matrix(&m, path, d, err));
@@ -139,8 +143,49 @@ static int run(const cli_args *a, sae_err *err)
     return rc;
 }
 
+static int to_saebench(const cli_args *a, const char *out, sae_err *err)
+{
+    int64_t files;
+    if (a->count > 1)
+        SAE_FAIL(err, SAE_EINVAL, "convert: expected one run, found %d", a->count);
+    SAE_TRY(sae_saebench_write(a->word[0], cli_get(a, "release"), out, &files, err));
+    printf("%s: %lld files\n", out, (long long)files);
+    return SAE_OK;
+}
+
+static int from_published(const cli_args *a, const char *out, sae_err *err)
+{
+    int64_t values;
+    SAE_TRY(sae_published_write((const char *const *)a->word, a->count, out, &values, err));
+    printf("%s/metrics.csv: %lld values\n", out, (long long)values);
+    return SAE_OK;
+}
+
+/* Results are JSON files, tables, and folders of JSON files. */
+static int is_published(const char *path)
+{
+    struct stat st;
+    const char *dot = strrchr(path, '.');
+    return (dot && (!strcmp(dot, ".json") || !strcmp(dot, ".csv"))) ||
+           (stat(path, &st) == 0 && S_ISDIR(st.st_mode));
+}
+
+static int run(const cli_args *a, sae_err *err)
+{
+    const char *out = cli_get(a, "out"), *to = cli_get(a, "to");
+    if (!out)
+        SAE_FAIL(err, SAE_EINVAL, "convert: --out DIR is required");
+    if (to && strcmp(to, "saebench"))
+        SAE_FAIL(err, SAE_EINVAL, "--to %s: expected saebench", to);
+    if (to)
+        return to_saebench(a, out, err);
+    return is_published(a->word[0]) ? from_published(a, out, err) : to_shards(a, out, err);
+}
+
 static const cli_option options[] = {
-    {"out", "DIR", "directory of shards to write (must not hold a manifest)"},
+    {"out", "DIR", "directory to write; of shards: must not hold a manifest"},
+    {"to", "saebench", "write a run's saebench06 results as SAEBench's result files"},
+    {"release", "NAME", "sae_lens_release_id in them (default: the run's name)"},
     {"d", "WIDTH", "width of a row (raw float32 files)"},
     {"rows-per-doc", "N", "rows that form one document, the unit of standard errors (default 1)"},
     {"hook", "NAME", "where the activations come from, for the manifest"},
@@ -149,10 +194,13 @@ static const cli_option options[] = {
 
 const cli_command cli_convert = {
     .name = "convert",
-    .usage = "ACTIVATIONS.npy|ACTIVATIONS.f32 --out DIR [options]",
-    .summary = "Turn a matrix of activations into shards that `run` and `eval` read",
+    .usage = "ACTIVATIONS.npy|ACTIVATIONS.f32|RESULTS...|RUN --out DIR [options]",
+    .summary = "Turn activations into shards, published results into what `report` reads",
+    .text = "A matrix of activations becomes shards that `run` and `eval` read. Result files of\n"
+            "SAEBench (JSON, or a folder of them) and published tables (CSV) become a folder for\n"
+            "report --beside. With --to saebench, a run becomes SAEBench's result files.\n",
     .options = options,
     .min_words = 1,
-    .max_words = 1,
+    .max_words = -1,
     .run = run,
 };

@@ -107,7 +107,7 @@ int64_t sae_report_metric(const sae_report_data *d, const char *name)
     return -1;
 }
 
-static int gather_metrics(sae_report_data *d, sae_err *err)
+static int gather_metrics(sae_report_data *d, int mixed, sae_err *err)
 {
     const sae_table *t = &d->metrics;
     SAE_TRY(sae_new(&d->metric, t->rows, sizeof *d->metric, "report.metrics", err));
@@ -120,6 +120,8 @@ static int gather_metrics(sae_report_data *d, sae_err *err)
             d->dataset = dataset;
             d->hook = hook;
         }
+        if (mixed)
+            continue;
         if (strcmp(dataset, d->dataset) != 0 || strcmp(hook, d->hook) != 0)
             SAE_FAIL(err, SAE_EFORMAT,
                      "metrics.csv: row %lld: one dataset and hook expected, found %s %s besides "
@@ -192,7 +194,7 @@ static int is_density(const sae_table *t, int64_t row)
            strcmp(sae_table_cell(t, row, "metric"), "sparsity") == 0;
 }
 
-int sae_report_data_open(sae_report_data *d, const char *dir, sae_err *err)
+int sae_report_data_open(sae_report_data *d, const char *dir, int mixed, sae_err *err)
 {
     static const char *const metrics[] = {"spec",  "variant", "seed",  "dataset", "hook", "metric",
                                           "value", "se",      "count", "unit",    NULL};
@@ -201,13 +203,14 @@ int sae_report_data_open(sae_report_data *d, const char *dir, sae_err *err)
     static const char *const features[] = {"spec", "metric", "series", "index", "value", NULL};
     static const char *const curve[] = {"step", "total"}, *const bins[] = {"index", "value"};
     int rc;
-    *d = (sae_report_data){.dataset = "", .hook = ""};
+    const char *name = strrchr(dir, '/');
+    *d = (sae_report_data){.dataset = "", .hook = "", .name = name && name[1] ? name + 1 : dir};
     SAE_GOTO(open_table(&d->metrics, dir, "metrics.csv", 1, metrics, err));
     SAE_GOTO(open_table(&d->saes, dir, "saes.csv", 0, saes, err));
     SAE_GOTO(open_table(&d->loss, dir, "loss.csv", 0, loss, err));
     SAE_GOTO(open_table(&d->features, dir, "features.csv", 0, features, err));
     SAE_GOTO(gather_configs(d, err));
-    SAE_GOTO(gather_metrics(d, err));
+    SAE_GOTO(gather_metrics(d, mixed, err));
     SAE_GOTO(gather_cells(d, err));
     SAE_GOTO(gather_points(d, &d->curve, &d->loss, curve, NULL, err));
     SAE_GOTO(gather_points(d, &d->density, &d->features, bins, is_density, err));

@@ -4,6 +4,9 @@
 
 #include "core/csv_table.h"
 
+#define SAE_METRICS_COLUMNS                                                                        \
+    "spec,variant,seed,dataset,hook,metric,value,se,count,unit,input_hash" /* of metrics.csv */
+
 typedef struct sae_config { /* one spec; its seeds are repetitions */
     const char *spec, *label, *variant;
     char n[24];              /* dictionary size as text, "" when unknown */
@@ -43,9 +46,13 @@ typedef struct sae_report_data { /* strings belong to the tables */
     const char *dataset, *hook;
     sae_points curve;   /* total loss over steps, by config and x */
     sae_points density; /* features per quarter decade of density, by config and x */
+    struct sae_report_data *beside; /* [besides] results drawn beside these, borrowed */
+    int64_t besides;
+    const char *name; /* of the folder */
 } sae_report_data;
 
-int sae_report_data_open(sae_report_data *d, const char *dir, sae_err *err);
+/* mixed: rows may be of several datasets and hooks, as published results are. */
+int sae_report_data_open(sae_report_data *d, const char *dir, int mixed, sae_err *err);
 void sae_report_data_close(sae_report_data *d);
 
 int64_t sae_report_metric(const sae_report_data *d, const char *name); /* its number, or -1 */

@@ -227,6 +227,8 @@ static void put_plots(const page *p)
                 "<figure><a href=\"plots/%s.svg\"><img src=\"plots/%s.svg\" alt=\"%s\" "
                 "loading=\"lazy\"></a>\n<figcaption>%s %s%s",
                 g->name, g->name, g->heading, g->note, g->repeats, *g->repeats ? " " : "");
+        if (g->beside)
+            fprintf(p->f, "Grey: %d SAEs measured elsewhere. ", g->beside);
         if (g->hidden)
             fprintf(p->f, "%d more lines do not fit in. ", g->hidden);
         fprintf(p->f,

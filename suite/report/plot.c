@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum { COLORS = 6, DASHES = 5, SERIES_MAX = 48, TICS_MAX = 64, LABEL_MAX = 40 };
-enum { KEY_MAX = 12, KEY_COLUMNS = 3 };
+enum { KEY_MAX = 12, KEY_COLUMNS = 3, WIDTH = 680, WIDE = 900 }; /* wide: names are long */
 
 /* One figure in progress. */
 typedef struct canvas {
@@ -25,6 +25,7 @@ typedef struct canvas {
     const char *xlabel, *ylabel, *template;
     sae_out dat;
     int series;
+    int others; /* of them from other folders, the last ones */
     int color[SERIES_MAX], dash[SERIES_MAX];
     double x[2], y[2];   /* extent of what is drawn */
     int xlog, ylog;      /* bases of the axes, 0: linear */
@@ -47,7 +48,7 @@ static int canvas_open(canvas *c, const char *name, const char *heading, const c
     snprintf(c->fig->heading, sizeof c->fig->heading, "%s", heading);
     c->fig->note = note;
     c->fig->repeats = repeats[c->d->seeds <= 1];
-    c->fig->hidden = c->series = 0;
+    c->fig->hidden = c->fig->beside = c->series = c->others = 0;
     c->x[0] = c->y[0] = INFINITY;
     c->x[1] = c->y[1] = -INFINITY;
     char *path = sae_strfmt("%s/plots/data/%s.dat", c->dir, name);
@@ -176,7 +177,8 @@ static void write_script(canvas *c, FILE *f)
     fprintf(f, "# Drawn by saemark; run gnuplot on this file to draw it again.\nreset\n");
     fprintf(f, "name = \"%s\"\nheading = \"%s\"\n", c->fig->name, c->fig->heading);
     fprintf(f, "xlabel = \"%s\"\nylabel = \"%s\"\n", c->xlabel, c->ylabel);
-    fprintf(f, "width = 680\nheight = %d\nseries = %d\n", figure_height(c), c->series);
+    fprintf(f, "width = %d\nheight = %d\n", c->others ? WIDE : WIDTH, figure_height(c));
+    fprintf(f, "series = %d\nlines = %d\n", c->series, c->series - c->others);
     write_array(f, "color", c->color, c->series);
     write_array(f, "dash", c->dash, c->series);
     write_asset(f, "reports/style.gp");
@@ -186,6 +188,8 @@ static void write_script(canvas *c, FILE *f)
             c->x[1], c->y[0], c->y[1]);
     if (c->xlog)
         fprintf(f, "set logscale x %d\n", c->xlog);
+    if (c->xlog == 2 && c->x[1] / c->x[0] > 256)
+        fprintf(f, "set xtics 1, 4\n"); /* tics at every power would run into each other */
     if (c->ylog)
         fprintf(f, "set logscale y %d\n", c->ylog);
     if (c->ylog)
@@ -219,6 +223,9 @@ static int canvas_close(canvas *c)
 typedef struct tradeoff {
     const char *name, *metric, *heading, *ylabel, *note;
     int may_log; /* a positive quantity of which ratios matter */
+    const char *l0;       /* NULL: sparsity.l0 */
+    const char *other[2]; /* names of both in published results where they differ */
+    int shared;           /* drawn only with results beside the run's */
 } tradeoff;
 
 static const char *const bars[] = {
@@ -227,17 +234,34 @@ static const char *const bars[] = {
 
 static const tradeoff tradeoffs[] = {
     {"frontier", "reconstruction.fvu", "Reconstruction error against sparsity",
-     "FVU (fraction of variance unexplained)", "Lower left is better.", 1},
+     "FVU (fraction of variance unexplained)", "Lower left is better.", .may_log = 1},
     {"recovered_zero", "downstream.loss_recovered_zero",
      "Language-model loss recovered, against zero ablation",
-     "CE recovered (1 is perfect)", "Upper left is better.", 0},
+     "CE recovered (1 is perfect)", "Upper left is better.", .may_log = 0},
     {"recovered_mean", "downstream.loss_recovered_mean",
      "Language-model loss recovered, against mean ablation",
-     "CE recovered (1 is perfect)", "Upper left is better.", 0},
+     "CE recovered (1 is perfect)", "Upper left is better.", .may_log = 0},
     {"truth_atoms", "recovery.matched_cosine", "True dictionary recovered",
-     "cosine of matched atoms (1 is perfect)", "Upper is better.", 0},
+     "cosine of matched atoms (1 is perfect)", "Upper is better.", .may_log = 0},
     {"truth_support", "recovery.support_f1", "True supports recovered",
-     "F1 of active atoms (1 is perfect)", "Upper is better.", 0},
+     "F1 of active atoms (1 is perfect)", "Upper is better.", .may_log = 0},
+    {"saebench_variance", "saebench06.explained_variance_legacy",
+     "Explained variance, as SAEBench computes it", "explained variance (legacy formula)",
+     "Upper left is better. Other models, hooks and texts have other values.", .may_log = 0,
+     .l0 = "saebench06.l0", .shared = 1},
+    {"saebench_ce", "saebench06.ce_loss_score", "Loss recovered, as SAEBench computes it",
+     "CE loss score (1 is perfect)",
+     "Upper left is better. Other models, hooks and texts have other values.", .may_log = 0,
+     .l0 = "saebench06.l0", .shared = 1},
+    {"saebench_kl", "saebench06.kl_div_score", "Divergence undone, as SAEBench computes it",
+     "KL divergence score (1 is perfect)",
+     "Upper left is better. Other models, hooks and texts have other values.", .may_log = 0,
+     .l0 = "saebench06.l0", .shared = 1},
+    {"published_nmse", "reconstruction.nmse", "Normalised squared error beside published SAEs",
+     "normalised squared error",
+     "Lower left is better. Mean of squared error over squared norm; published ones: mean squared "
+     "error on rows brought to mean 0 and variance 1.", .may_log = 1,
+     .other = {"published.normalised_mse", "published.l0"}, .shared = 1},
 };
 
 typedef struct spot { /* where a spec lies */
@@ -253,12 +277,11 @@ static void bounds(const sae_cell *c, double out[3])
     out[2] = c->seeds > 1 ? c->high : c->mean + half;
 }
 
-static int64_t find_spots(const canvas *c, const char *metric, spot *out)
+static int64_t find_spots(const sae_report_data *d, const char *metric, const char *l0, spot *out)
 {
     int64_t count = 0;
-    for (int64_t i = 0; i < c->d->configs; i++) {
-        const sae_cell *x = sae_report_cell(c->d, i, "sparsity.l0");
-        const sae_cell *y = sae_report_cell(c->d, i, metric);
+    for (int64_t i = 0; i < d->configs; i++) {
+        const sae_cell *x = sae_report_cell(d, i, l0), *y = sae_report_cell(d, i, metric);
         if (!x || !y)
             continue;
         spot *s = &out[count++];
@@ -318,14 +341,66 @@ static void draw_line(canvas *c, const spot *s, int64_t count, const sae_config 
         end_series(c);
 }
 
+/* The spots of other folders, in that order. */
+static int64_t find_beside(const canvas *c, const tradeoff *t, spot *out, int64_t *counts)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < c->d->besides; i++) {
+        const sae_report_data *b = &c->d->beside[i];
+        const char *l0 = t->l0 ? t->l0 : "sparsity.l0";
+        int other = t->other[0] && sae_report_metric(b, t->other[0]) >= 0;
+        counts[i] = find_spots(b, other ? t->other[0] : t->metric, other ? t->other[1] : l0,
+                               out + count);
+        count += counts[i];
+    }
+    return count;
+}
+
+/* One series of points for each variant of another folder. */
+static void draw_beside(canvas *c, const sae_report_data *b, const spot *s, int64_t count)
+{
+    char title[LABEL_MAX];
+    for (int64_t k = 0; k < b->configs; k++) {
+        const sae_config *first = &b->config[k];
+        int begun = 0;
+        snprintf(title, sizeof title, "%.22s, %.14s", first->variant, b->name);
+        for (int64_t i = 0; first->size_no == 0 && first->rank == 0 && i < count; i++) {
+            if (b->config[s[i].config].variant_no != first->variant_no)
+                continue;
+            if (!begun && !begin_series(c, c->others, 0, title))
+                break;
+            begun = 1;
+            draw_spot(c, &s[i]);
+            c->fig->beside++;
+        }
+        if (begun)
+            end_series(c);
+        c->others += begun;
+    }
+}
+
+static int64_t most_spots(const sae_report_data *d)
+{
+    int64_t count = d->configs;
+    for (int64_t i = 0; i < d->besides; i++)
+        count += d->beside[i].configs;
+    return count;
+}
+
 static int draw_tradeoff(canvas *c, const tradeoff *t)
 {
-    spot *s;
-    SAE_TRY(sae_new(&s, c->d->configs, sizeof *s, "report.spots", c->err));
-    int64_t count = find_spots(c, t->metric, s);
-    int rc = count > 0 ? canvas_open(c, t->name, t->heading, t->note, bars) : SAE_DONE;
+    spot *s = NULL;
+    int64_t *counts = NULL, own, beside;
+    int rc;
+    SAE_GOTO(sae_new(&s, most_spots(c->d), sizeof *s, "report.spots", c->err));
+    SAE_GOTO(sae_new(&counts, c->d->besides, sizeof *counts, "report.spots", c->err));
+    own = find_spots(c->d, t->metric, t->l0 ? t->l0 : "sparsity.l0", s);
+    beside = find_beside(c, t, s + own, counts);
+    int64_t count = own + beside;
+    rc = own > 0 && (beside > 0 || !t->shared)
+             ? canvas_open(c, t->name, t->heading, t->note, bars) : SAE_DONE;
     if (rc == SAE_OK) {
-        qsort(s, (size_t)count, sizeof *s, by_l0);
+        qsort(s, (size_t)own, sizeof *s, by_l0);
         c->xlabel = "L0 (active features per row)";
         c->ylabel = t->ylabel;
         c->template = "reports/tradeoff.gp";
@@ -334,10 +409,14 @@ static int draw_tradeoff(canvas *c, const tradeoff *t)
         c->x_tight = c->y_zero = 0;
         for (int64_t i = 0; i < c->d->configs; i++)
             if (c->d->config[i].rank == 0)
-                draw_line(c, s, count, &c->d->config[i]);
+                draw_line(c, s, own, &c->d->config[i]);
+        for (int64_t i = 0, at = own; i < c->d->besides; at += counts[i++])
+            draw_beside(c, &c->d->beside[i], s + at, counts[i]);
         rc = canvas_close(c);
     }
+fail:
     sae_free(s);
+    sae_free(counts);
     return rc;
 }
 

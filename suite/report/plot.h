@@ -11,6 +11,7 @@ typedef struct sae_figure {
     char heading[96];
     const char *note, *repeats; /* for the caption: what is shown; how seeds or documents are */
     int hidden;       /* lines beyond what one figure can hold */
+    int beside;       /* SAEs drawn from other folders */
 } sae_figure;
 
 typedef struct sae_figures {

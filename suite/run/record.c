@@ -8,6 +8,7 @@
 #include "core/hash.h"
 #include "core/memory.h"
 #include "eval/runner.h"
+#include "report/data.h"
 #include "run/deviations.h"
 
 #include <errno.h>
@@ -20,10 +21,9 @@ const char *const sae_record_kinds[] = {"saes", "loss", "metrics", "features", "
 const char *const sae_record_headers[] = {
     "spec,label,id,variant,seed,d,n,parameters,steps,tokens,lr",
     "spec,variant,seed,step,tokens,lr,grad_norm,total,loss,value",
-    "spec,variant,seed,dataset,hook,metric,value,se,count,unit,input_hash",
+    SAE_METRICS_COLUMNS,
     "spec,variant,seed,metric,series,index,value,peer,peer_seed",
-    "spec,variant,seed,dataset,hook,metric,value,se,count,unit,input_hash,peer,peer_variant,"
-    "peer_seed",
+    SAE_METRICS_COLUMNS ",peer,peer_variant,peer_seed",
     NULL,
 };
 

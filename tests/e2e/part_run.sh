@@ -55,6 +55,16 @@ rm -rf "$tmp/a/plots" "$tmp/a/index.html"
 expect 0 "report" "$saemark" report "$tmp/a"
 [ -s "$tmp/a/plots/frontier.svg" ] && [ -s "$tmp/a/index.html" ] && ok || bad "report draws nothing"
 
+# Results in SAEBench's layout, read back, drawn beside the run's. Data without a model: no losses.
+expect 0 "results for SAEBench" "$saemark" convert "$tmp/a" --to saebench --out "$tmp/json"
+expect 0 "results of SAEBench" "$saemark" convert "$tmp/json" --out "$tmp/published"
+expect 0 "report beside published results" "$saemark" report "$tmp/a" --beside "$tmp/published"
+[ -s "$tmp/a/plots/saebench_variance.svg" ] && [ ! -e "$tmp/a/plots/saebench_ce.svg" ] && ok ||
+    bad "published results are not drawn where both have the metric"
+one_error "results of another kind" "--to pdf: expected saebench" \
+    "$saemark" convert "$tmp/a" --to pdf --out "$tmp/x"
+one_error "no results" "no results found" "$saemark" convert "$tmp/a/saes" --out "$tmp/x"
+
 # Without gnuplot: the tables, a warning, success.
 rm -rf "$tmp/a/plots" "$tmp/a/index.html"
 expect 0 "report without gnuplot" env PATH="$tmp" "$saemark" report "$tmp/a"

@@ -259,8 +259,8 @@ static void make_run(const char *dir)
                          "\"v:k=2\",\"v\",1,\"saebench06\",\"feature_density\",1,0.123456789012\n"
                          "\"v:k=2\",\"v\",1,\"saebench06\",\"feature_density\",3,0.5\n"
                          "\"v:k=2\",\"v\",0,\"saebench06\",\"feature_density\",0,0.5\n"},
-        {"run.json", "{\"finished\": \"2024-02-29T12:00:01Z\", \"metrics\": "
-                     "[\"saebench06:batch_rows=1024,details=1\"], \"build\": {\"version\": \"9\"}}"}};
+        {"run.json", "{\"finished\": \"2024-02-29T12:00:01Z\", \"build\": {\"version\": \"9\"}, "
+                     "\"metrics\": [\"saebench06:batch_rows=1024,details=1\"]}"}};
     for (int i = 0; i < 3; i++) {
         path = sae_path_join(dir, files[i][0]);
         ck_assert_ok(sae_file_write(path, files[i][1], strlen(files[i][1]), &err), err);

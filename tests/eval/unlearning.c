@@ -1,0 +1,183 @@
+/* tests/eval/unlearning.c - the two passes of the family unlearning beside its definition, in
+ * batches of any size and merged. */
+#include "eval/bench.h"
+
+#include <sae/groups.h>
+#include <sae/labelled.h>
+
+enum { FEATURES = 3, CLASS = 1 };
+static const char spec[] = "unlearning:label=gender,class=1,features=3,retain_density=1";
+
+static world w;
+
+/* Codes of either sign; feature 4 fires for the class above all. */
+static void fill(void)
+{
+    world_fill(&w, 21);
+    w.caps = SAE_CAP_SIGNED;
+    w.scale = 2;
+    for (int64_t r = 0; r < ROWS; r++) {
+        for (int j = 0; j < N; j += 2)
+            w.z[r * N + j] = -w.z[r * N + j];
+        if (w.label[r * LABELS] == CLASS)
+            w.z[r * N + 4] = r % 3 ? -1 : 2;
+    }
+}
+
+static void show_all(bench *b, void *state, int64_t first, int64_t last, int64_t cut)
+{
+    for (int64_t r = first; r < last; r += cut)
+        bench_show(b, state, &w, r, last - r < cut ? last - r : cut, 0);
+}
+
+static void measure_twice(int64_t cut, int merged, results *out)
+{
+    bench b;
+    bench_open(&b, &w, spec);
+    void *state = bench_begin(&b);
+    size_t bytes = b.spec.metric->state_size(&b.r);
+    show_all(&b, state, 0, ROWS, cut);
+    ck_assert_int_eq(b.spec.metric->end(&b.r, state), SAE_AGAIN);
+    void *half = sae_alloc(bytes);
+    ck_assert_ptr_nonnull(half);
+    memcpy(half, state, bytes);
+    show_all(&b, state, 0, merged ? 101 : ROWS, cut);
+    if (merged) {
+        show_all(&b, half, 101, ROWS, cut);
+        ck_assert_ok(b.spec.metric->merge(&b.r, state, half), b.err);
+    }
+    sae_free(half);
+    bench_end(&b, state, out);
+    bench_close(&b);
+}
+
+/* ---- the definition -------------------------------------------------------------------------- */
+
+static int is_test(int64_t r)
+{
+    return sae_part_of(w.tok[r].doc) == SAE_PART_TEST;
+}
+
+static int counts(double v, int stock)
+{
+    return stock ? v > 0 : v != 0;
+}
+
+/* The features that fire most often on training rows of the class. */
+static void choose(int stock, int latent[FEATURES], double level[FEATURES])
+{
+    double fired[N] = {0}, active[N] = {0}, size[N] = {0};
+    for (int64_t i = 0; i < ROWS * N; i++) {
+        double v = (double)w.z[i];
+        if (is_test(i / N) || !counts(v, stock))
+            continue;
+        fired[i % N] += w.label[i / N * LABELS] == CLASS;
+        active[i % N]++;
+        size[i % N] += fabs(v);
+    }
+    for (int k = 0; k < FEATURES; k++) {
+        int best = 0;
+        for (int j = 1; j < N; j++)
+            best = fired[j] > fired[best] ? j : best;
+        latent[k] = best;
+        level[k] = size[best] / active[best];
+        fired[best] = -1;
+    }
+}
+
+/* Mean increase of the cross-entropy on test rows of the class (side 1) or of others (0). */
+static double increase(int stock, double times, int side)
+{
+    int latent[FEATURES];
+    double level[FEATURES], sum = 0, rows = 0;
+    choose(stock, latent, level);
+    for (int64_t r = 0; r < ROWS; r++) {
+        sae_real x[D];
+        double p[VOCAB];
+        if (!is_test(r) || (w.label[r * LABELS] == CLASS) != side)
+            continue;
+        memcpy(x, w.x + r * D, sizeof x);
+        for (int k = 0; k < FEATURES; k++) {
+            double v = (double)w.z[r * N + latent[k]];
+            double to = v > 0 ? -times * level[k] : times * level[k];
+            for (int i = 0; i < D && counts(v, stock); i++)
+                x[i] = (sae_real)((double)x[i] +
+                                  w.scale * (to - v) * (double)w.w_dec[latent[k] * D + i]);
+        }
+        world_logprob(&w, x, p);
+        sum += -p[w.next[r]] - w.loss[0][r];
+        rows++;
+    }
+    ck_assert(rows > 10);
+    return sum / rows;
+}
+
+START_TEST(losses_of_clamped_rows)
+{
+    static const char *const name[2] = {"retain", "forget"};
+    static const double times[] = {0, 1, 4};
+    static results o;
+    fill();
+    measure_twice(7, 0, &o);
+    ck_assert(value_of(&o, "latents") == FEATURES);
+    for (int stock = 0; stock < 2; stock++)
+        for (int side = 0; side < 2; side++)
+            for (int i = 0; i < 3; i++) {
+                char key[64];
+                snprintf(key, sizeof key, "%s_x%d%s", name[side], (int)times[i],
+                         stock ? "_stock" : "");
+                double want = increase(stock, times[i], side);
+                /* float rows may round the other way in another order of the features, 2^-24 of
+                 * |x| < 100 a step, FEATURES steps, through logits whose head is below 4 */
+                ck_assert_msg(fabs(value_of(&o, key) - want) < 8 * D * FEATURES * 100 * 0x1p-24,
+                              "%s is %g, expected %g", key, value_of(&o, key), want);
+                ck_assert_msg(se_of(&o, key) > 0, "se of %s", key);
+            }
+    ck_assert(value_of(&o, "forget_x4") > 2 * value_of(&o, "forget_x0"));
+    ck_assert(value_of(&o, "score") >= 0);
+}
+END_TEST
+
+START_TEST(batches_and_merges_agree)
+{
+    static results whole, cut;
+    fill();
+    measure_twice(ROWS, 0, &whole);
+    for (int64_t i = 1; i < 10; i += 4) {
+        measure_twice(i, 0, &cut);
+        ck_assert(!memcmp(&whole, &cut, sizeof whole));
+    }
+    measure_twice(7, 1, &cut);
+    ck_assert_int_eq(whole.rows, cut.rows);
+    for (int i = 0; i < whole.rows; i++) /* sums of at most ROWS terms below 100 */
+        ck_assert_double_eq_tol(whole.row[i].value, cut.row[i].value, ROWS * 100 * 0x1p-52);
+}
+END_TEST
+
+/* Without negative values to expect there is nothing that differs from the stock rule. */
+START_TEST(what_is_emitted)
+{
+    static results o;
+    fill();
+    w.caps = 0;
+    measure_twice(ROWS, 0, &o);
+    for (int i = 0; i < o.rows; i++)
+        ck_assert(!strstr(o.row[i].key, "_stock"));
+    measure(&w, "unlearning", ROWS, 0, &o);
+    ck_assert(o.rows == 1 && value_of(&o, "latents") == 0);
+    measure(&w, "unlearning:label=gender,class=3", ROWS, 0, &o);
+    ck_assert(o.rows == 1);
+}
+END_TEST
+
+Suite *suite_unlearning(void);
+Suite *suite_unlearning(void)
+{
+    Suite *s = suite_create("unlearning");
+    TCase *t = tcase_create("unlearning");
+    tcase_add_test(t, losses_of_clamped_rows);
+    tcase_add_test(t, batches_and_merges_agree);
+    tcase_add_test(t, what_is_emitted);
+    suite_add_tcase(s, t);
+    return s;
+}

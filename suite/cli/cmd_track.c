@@ -3,9 +3,10 @@
 #include "core/error.h"
 
 static const cli_command *const commands[] = {
-    &cli_track_import,   &cli_track_commits,  &cli_track_analyse,
-    &cli_track_gate,     &cli_track_quality,  &cli_track_alert,
-    &cli_track_annotate, &cli_track_maintain, NULL};
+    &cli_track_import,  &cli_track_commits, &cli_track_analyse,  &cli_track_report,
+    &cli_track_alert,   &cli_track_annotate, &cli_track_gate,    &cli_track_quality,
+    &cli_track_calibrate, &cli_track_maintain, NULL,
+};
 static const cli_option none[] = {{NULL, NULL, NULL}};
 
 /* Called only when the first word is none of the commands. */

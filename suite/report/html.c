@@ -1,10 +1,11 @@
 /* suite/report/html.c - index.html from reports/report.html: @NAME@ is replaced by what NAME's
- * function writes. Text from files goes through put_text, which escapes it. */
+ * function writes. Text from files goes through sae_html_text, which escapes it. */
 #include "report/html.h"
 
 #include "core/assets.h"
 #include "core/error.h"
 #include "core/memory.h"
+#include "report/template.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -60,33 +61,6 @@ static const struct column {
      "Harmonic mean of precision and recall of the active true atoms, through matched features."},
 };
 enum { COLUMNS = sizeof columns / sizeof columns[0] };
-
-/* ---- text ------------------------------------------------------------------------------------ */
-
-static void put_text(FILE *f, const char *s)
-{
-    for (; *s; s++) {
-        switch (*s) {
-        case '&':
-            fputs("&amp;", f);
-            break;
-        case '<':
-            fputs("&lt;", f);
-            break;
-        case '>':
-            fputs("&gt;", f);
-            break;
-        case '"':
-            fputs("&quot;", f);
-            break;
-        case '\'':
-            fputs("&#39;", f);
-            break;
-        default:
-            fputc((unsigned char)*s < 0x20 && *s != '\n' ? ' ' : *s, f);
-        }
-    }
-}
 
 /* The error to two digits, the value to the same decimals but to five digits at most; an error that
  * these do not show is left out. */
@@ -170,9 +144,9 @@ static void put_row(const page *p, int64_t config)
 {
     const sae_config *c = &p->d->config[config];
     fputs("<tr><th scope=\"row\" title=\"", p->f);
-    put_text(p->f, c->spec);
+    sae_html_text(p->f, c->spec);
     fputs("\"><code>", p->f);
-    put_text(p->f, c->label);
+    sae_html_text(p->f, c->label);
     fprintf(p->f, "</code></th><td>%lld</td>", (long long)seeds_of(p->d, config));
     for (int i = 0; i < COLUMNS; i++) {
         const sae_cell *v = sae_report_cell(p->d, config, columns[i].metric);
@@ -188,8 +162,9 @@ static void put_row(const page *p, int64_t config)
     fputs("</tr>\n", p->f);
 }
 
-static void put_summary(const page *p)
+static void put_summary(const void *arg)
 {
+    const page *p = arg;
     if (p->d->configs == 0) {
         fputs("<p>metrics.csv has no rows: nothing was measured.</p>\n", p->f);
         return;
@@ -212,11 +187,12 @@ static void put_summary(const page *p)
 
 /* ---- the other parts ------------------------------------------------------------------------- */
 
-static void put_plots(const page *p)
+static void put_plots(const void *arg)
 {
+    const page *p = arg;
     if (p->plots_note) {
         fputs("<p class=\"note\">No plots: ", p->f);
-        put_text(p->f, p->plots_note);
+        sae_html_text(p->f, p->plots_note);
         fputs("</p>\n", p->f);
         return;
     }
@@ -241,14 +217,15 @@ static void put_plots(const page *p)
         fprintf(p->f, "<p class=\"note\">%d more figures were left out.</p>\n", p->figs->left_out);
 }
 
-static void put_details(const page *p)
+static void put_details(const void *arg)
 {
+    const page *p = arg;
     const sae_report_data *d = p->d;
     for (int64_t i = 0; i < d->configs; i++) {
         fputs("<details><summary><code>", p->f);
-        put_text(p->f, d->config[i].label);
+        sae_html_text(p->f, d->config[i].label);
         fputs("</code></summary><p class=\"note\"><code>", p->f);
-        put_text(p->f, d->config[i].spec);
+        sae_html_text(p->f, d->config[i].spec);
         fputs("</code></p>\n<div class=\"scroll\"><table><thead><tr><th>metric</th><th>value</th>"
               "<th>unit</th><th>count</th></tr></thead><tbody>\n",
               p->f);
@@ -257,19 +234,20 @@ static void put_details(const page *p)
             if (c->seeds == 0)
                 continue;
             fputs("<tr><td><code>", p->f);
-            put_text(p->f, d->metric[m]);
+            sae_html_text(p->f, d->metric[m]);
             fputs("</code></td><td>", p->f);
             put_number(p->f, c->mean, sae_cell_error(c));
             fputs("</td><td>", p->f);
-            put_text(p->f, c->unit);
+            sae_html_text(p->f, c->unit);
             fprintf(p->f, "</td><td>%lld</td></tr>\n", (long long)c->count);
         }
         fputs("</tbody></table></div></details>\n", p->f);
     }
 }
 
-static void put_terms(const page *p)
+static void put_terms(const void *arg)
 {
+    const page *p = arg;
     fputs("<dl class=\"terms\">\n", p->f);
     for (int i = 0; i < COLUMNS; i++)
         if (has_column(p->d, columns[i].metric))
@@ -302,26 +280,28 @@ static const char *fact(const json_t *run, const char *path, char *room, size_t 
     return room;
 }
 
-static void put_title(const page *p)
+static void put_title(const void *arg)
 {
+    const page *p = arg;
     char room[32];
     const char *title = fact(p->run, "title", room, sizeof room);
-    put_text(p->f, *title ? title : "saemark report");
+    sae_html_text(p->f, *title ? title : "saemark report");
 }
 
-static void put_subtitle(const page *p)
+static void put_subtitle(const void *arg)
 {
+    const page *p = arg;
     char room[32];
     const char *when = fact(p->run, "finished", room, sizeof room);
     fprintf(p->f, "%lld SAE%s", (long long)p->d->configs, p->d->configs == 1 ? "" : "s");
     if (*p->d->hook) {
         fputs(" on <code>", p->f);
-        put_text(p->f, p->d->hook);
+        sae_html_text(p->f, p->d->hook);
         fputs("</code>", p->f);
     }
     if (*when) {
         fputs(", finished ", p->f);
-        put_text(p->f, when);
+        sae_html_text(p->f, when);
     }
     fputs(". Data: ", p->f);
     static const char *const files[] = {"metrics.csv", "saes.csv", "loss.csv", "features.csv",
@@ -337,8 +317,9 @@ static void put_subtitle(const page *p)
     }
 }
 
-static void put_facts(const page *p)
+static void put_facts(const void *arg)
 {
+    const page *p = arg;
     static const char *const facts[][2] = {{"plan", "Plan"},
                                            {"command", "Command"},
                                            {"dataset.spec", "Dataset"},
@@ -370,38 +351,16 @@ static void put_facts(const page *p)
         if (!*value)
             continue;
         fprintf(p->f, "<dt>%s</dt><dd><code>", facts[i][1]);
-        put_text(p->f, value);
+        sae_html_text(p->f, value);
         fputs("</code></dd>\n", p->f);
     }
     fputs("</dl>\n", p->f);
 }
 
-static void put_css(const page *p)
+static void put_css(const void *arg)
 {
-    const sae_asset *a = sae_asset_find("reports/report.css");
-    SAE_ASSERT(a != NULL);
-    fwrite(a->data, 1, (size_t)(a->end - a->data), p->f);
-}
-
-/* ---- template -------------------------------------------------------------------------------- */
-
-static const struct part {
-    const char *mark;
-    void (*put)(const page *p);
-} parts[] = {
-    {"@TITLE@", put_title},     {"@SUBTITLE@", put_subtitle}, {"@CSS@", put_css},
-    {"@SUMMARY@", put_summary}, {"@PLOTS@", put_plots},       {"@DETAILS@", put_details},
-    {"@TERMS@", put_terms},     {"@FACTS@", put_facts},
-};
-
-static const struct part *part_at(const char *s, const char *end)
-{
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        size_t len = strlen(parts[i].mark);
-        if (len <= (size_t)(end - s) && memcmp(s, parts[i].mark, len) == 0)
-            return &parts[i];
-    }
-    return NULL;
+    const page *p = arg;
+    sae_asset_write("reports/report.css", p->f);
 }
 
 static int load_run(page *p, sae_err *err)
@@ -420,27 +379,23 @@ static int load_run(page *p, sae_err *err)
     return rc;
 }
 
+static const sae_part parts[] = {
+    {"@TITLE@", put_title},     {"@SUBTITLE@", put_subtitle}, {"@CSS@", put_css},
+    {"@SUMMARY@", put_summary}, {"@PLOTS@", put_plots},       {"@DETAILS@", put_details},
+    {"@TERMS@", put_terms},     {"@FACTS@", put_facts},       {NULL, NULL},
+};
+
 int sae_html_write(const sae_report_data *d, const sae_figures *figs, const char *plots_note,
                    const char *dir, sae_err *err)
 {
     page p = {.d = d, .figs = figs, .plots_note = plots_note, .dir = dir};
-    const sae_asset *a = sae_asset_find("reports/report.html");
-    SAE_ASSERT(a != NULL);
     SAE_TRY(load_run(&p, err));
     sae_out o;
     char *path = sae_path_join(dir, "index.html");
     int rc = path ? sae_out_open(&o, path, err) : SAE_SET(err, SAE_ENOMEM, "out of memory");
     if (rc >= 0) {
         p.f = o.f;
-        const char *s = (const char *)a->data, *end = (const char *)a->end;
-        while (s < end) {
-            const struct part *part = *s == '@' ? part_at(s, end) : NULL;
-            if (part)
-                part->put(&p);
-            else
-                fputc(*s, p.f);
-            s += part ? strlen(part->mark) : 1;
-        }
+        sae_template_fill("reports/report.html", parts, &p, o.f);
         rc = sae_out_commit(&o, err);
     }
     sae_free(path);

@@ -147,13 +147,6 @@ static void write_array(FILE *f, const char *name, const int *v, int n)
     fprintf(f, "]\n");
 }
 
-static void write_asset(FILE *f, const char *name)
-{
-    const sae_asset *a = sae_asset_find(name);
-    SAE_ASSERT(a != NULL);
-    fwrite(a->data, 1, (size_t)(a->end - a->data), f);
-}
-
 /* A key of many lines stands below the figure, KEY_COLUMNS beside each other. */
 static int figure_height(const canvas *c)
 {
@@ -181,7 +174,7 @@ static void write_script(canvas *c, FILE *f)
     fprintf(f, "series = %d\nlines = %d\n", c->series, c->series - c->others);
     write_array(f, "color", c->color, c->series);
     write_array(f, "dash", c->dash, c->series);
-    write_asset(f, "reports/style.gp");
+    sae_asset_write("reports/style.gp", f);
     if (c->series > KEY_MAX)
         fprintf(f, "set key outside below center horizontal maxcols %d\n", KEY_COLUMNS);
     fprintf(f, "set xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\nset format \"%%g\"\n", c->x[0],
@@ -194,7 +187,7 @@ static void write_script(canvas *c, FILE *f)
         fprintf(f, "set logscale y %d\n", c->ylog);
     if (c->ylog)
         write_tics(f, c->y);
-    write_asset(f, c->template);
+    sae_asset_write(c->template, f);
 }
 
 /* Finish the figure, or drop it when nothing was drawn. */

@@ -1,6 +1,8 @@
 # The command line itself: help, unknown words, machine-readable lists.
 expect 0 "--help" "$saemark" --help
-for c in run report eval capture lm "lm eval" "lm generate" "lm probe" "lm train" list convert check bench version; do
+for c in run report eval capture lm "lm eval" "lm generate" "lm probe" "lm train" list convert check bench version track "track import" \
+    "track commits" "track analyse" "track report" "track alert" "track annotate" "track gate" "track quality" \
+    "track calibrate" "track maintain"; do
     # shellcheck disable=SC2086 # words
     expect 0 "$c --help" "$saemark" $c --help
     grep -q "^usage: saemark $c" "$tmp/out" || bad "$c --help has no usage line"

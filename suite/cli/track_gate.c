@@ -63,7 +63,10 @@ static int read_plan(const cli_args *a, sae_gate_plan *p, sae_err *err)
                          .args = cli_get(a, "args"),
                          .filter = cli_get(a, "filter"),
                          .cpus = cli_get(a, "cpus"),
+                         .clock = "real_time",
                          .margin = -1};
+    static const char *const clocks[] = {"real_time", "cpu_time", NULL};
+    SAE_TRY(cli_choice(a, "clock", clocks, &p->clock, err));
     SAE_TRY(cli_int(a, "pairs", 0, 1, SAE_PAIRS_MAX, &pairs, err));
     SAE_TRY(cli_int(a, "seed", (int64_t)time(NULL), 0, INT64_MAX, &seed, err));
     SAE_TRY(cli_real(a, "alpha", 0.01, 1e-9, 0.5, &p->alpha, err));
@@ -167,6 +170,7 @@ static const cli_option gate_options[] = {
     {"filter", "REGEX", "benchmarks to run (default: all)"},
     {"pairs", "N", "one look at N pairs (default: looks at 10, 14 and 20)"},
     {"alpha", "P", "error rate of that one look, for all benchmarks (default: 0.01)"},
+    {"clock", "NAME", "real_time, or cpu_time where others use the machine (default: real_time)"},
     {"margin", "X", "what is slower: 0.02 is 2 % (default: by policy)"},
     {"max-load", "N", "processors that other programs may use (default: 0.5)"},
     {"drift", "X", "allowed change of the calibration, 0: none is done (default: 0.02)"},

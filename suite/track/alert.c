@@ -35,7 +35,7 @@ int sae_alert_inherit(sae_store *s, int64_t changepoint, sae_err *err)
 /* ---- opening --------------------------------------------------------------------------------- */
 
 typedef struct fresh { /* a change point without an alert */
-    int64_t id, machine, lo, hi, run;
+    int64_t id, machine, lo, hi; /* commits after lo, up to hi */
     char *name, *bench, *class, *uuid, *git;
     int direction;
     double rel;
@@ -72,8 +72,8 @@ static int same_family(const char *a, const char *b)
     return n == strcspn(b, "/:") && !strncmp(a, b, n);
 }
 
-/* The open alert that the change belongs to: one slow commit is one alert. A change in the night
- * in which the canary of its machine moved belongs to the canary's. 0: none. */
+/* The open alert that the change belongs to: one slow commit is one alert. A change between the
+ * commits at which the canary of its machine moved belongs to the canary's. 0: none. */
 static int find_group(sae_store *s, const fresh *f, const char *branch, int64_t *alert,
                       sae_err *err)
 {
@@ -81,17 +81,16 @@ static int find_group(sae_store *s, const fresh *f, const char *branch, int64_t 
     *alert = 0;
     SAE_TRY(sae_sql(
         s, &q, err,
-        "SELECT a.id,e.bench,a.kind,c.run_id FROM alert a JOIN alert_item i ON i.alert_id=a.id"
+        "SELECT a.id,e.bench,a.kind FROM alert a JOIN alert_item i ON i.alert_id=a.id"
         " JOIN changepoint c ON c.id=i.changepoint_id JOIN series e ON e.id=c.series_id"
         " WHERE a.branch=? AND a.machine_id=? AND a.state IN('detected','confirmed','triaged')"
         " AND a.seq_lo<? AND a.seq_hi>? ORDER BY a.kind<>'infra',a.id", "tiii", branch,
         f->machine, f->hi, f->lo));
     int rc;
     while (!*alert && (rc = sae_sql_next(s, q, err)) == SAE_OK) {
-        int infra = !strcmp(sae_sql_text(q, 2), "infra");
-        if (infra ? sqlite3_column_int64(q, 3) == f->run
-                  : !strcmp(sae_sql_text(q, 2), kind_of(f)) &&
-                        same_family(sae_sql_text(q, 1), f->bench))
+        const char *kind = sae_sql_text(q, 2);
+        if (!strcmp(kind, "infra") ||
+            (!strcmp(kind, kind_of(f)) && same_family(sae_sql_text(q, 1), f->bench)))
             *alert = sqlite3_column_int64(q, 0);
     }
     sqlite3_finalize(q);
@@ -170,21 +169,22 @@ static void read_fresh(fresh *f, sqlite3_stmt *q)
                  .machine = sqlite3_column_int64(q, 1),
                  .lo = sqlite3_column_int64(q, 2),
                  .hi = sqlite3_column_int64(q, 3),
-                 .run = sqlite3_column_int64(q, 4),
-                 .name = sae_strdup(sae_sql_text(q, 5)),
-                 .bench = sae_strdup(sae_sql_text(q, 6)),
-                 .class = sae_strdup(sae_sql_text(q, 7)),
-                 .uuid = sae_strdup(sae_sql_text(q, 8)),
-                 .git = sae_strdup(sae_sql_text(q, 9)),
-                 .direction = sqlite3_column_int(q, 10),
-                 .rel = sqlite3_column_double(q, 11)};
+                 .name = sae_strdup(sae_sql_text(q, 4)),
+                 .bench = sae_strdup(sae_sql_text(q, 5)),
+                 .class = sae_strdup(sae_sql_text(q, 6)),
+                 .uuid = sae_strdup(sae_sql_text(q, 7)),
+                 .git = sae_strdup(sae_sql_text(q, 8)),
+                 .direction = sqlite3_column_int(q, 9),
+                 .rel = sqlite3_column_double(q, 10)};
+    if (f->lo >= f->hi) /* two nights of one commit */
+        f->lo = f->hi - 1;
 }
 
 /* Change points of the last nights that are in no alert, canaries first. */
 static int open_new(sae_store *s, const char *branch, int64_t now, int64_t *opened, sae_err *err)
 {
     static const char sql[] =
-        "SELECT c.id,e.machine_id,lo.seq,hi.seq,c.run_id,e.bench||':'||e.metric,e.bench,e.class,"
+        "SELECT c.id,e.machine_id,lo.seq,hi.seq,e.bench||':'||e.metric,e.bench,e.class,"
         " e.fingerprint||' '||r.uuid,b.git_sha,e.direction,c.rel_change FROM changepoint c"
         " JOIN series e ON e.id=c.series_id JOIN run r ON r.id=c.run_id"
         " JOIN build b ON b.id=r.build_id JOIN run pr ON pr.id=c.prev_run_id"

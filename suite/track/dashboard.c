@@ -239,8 +239,10 @@ static void put_alerts(const void *arg)
     int64_t n = 0;
     while (sqlite3_step(p->alerts) == SQLITE_ROW) {
         if (!n++)
-            fputs("<div class=\"scroll\"><table><thead><tr><th>alert</th><th>kind</th><th>state</th>"
-                  "<th>commits</th><th>series</th></tr></thead><tbody>\n", p->f);
+            fputs(
+                "<div class=\"scroll\"><table><thead><tr><th>alert</th><th>kind</th><th>state</th>"
+                "<th>commits</th><th>series</th></tr></thead><tbody>\n",
+                p->f);
         fprintf(p->f, "<tr><td>%lld ", (long long)sqlite3_column_int64(p->alerts, 0));
         sae_html_text(p->f, sae_sql_text(p->alerts, 3));
         for (int i = 1; i < 3; i++) {
@@ -268,8 +270,10 @@ static void put_spark(FILE *f, const sae_standing *e)
     }
     double dx = n > 1 ? (SPARK_W - 4.0) / (double)(n - 1) : 0;
     double dy = r[1] > r[0] ? (SPARK_H - 4.0) / (r[1] - r[0]) : 0;
-    fprintf(f, "<svg class=\"spark\" width=\"%d\" height=\"%d\" role=\"img\" aria-label=\"history\">"
-            "<path d=\"", SPARK_W, SPARK_H);
+    fprintf(f,
+            "<svg class=\"spark\" width=\"%d\" height=\"%d\" role=\"img\" aria-label=\"history\">"
+            "<path d=\"",
+            SPARK_W, SPARK_H);
     for (int64_t i = 0; i < e->steps; i++) {
         int64_t end = i + 1 < e->steps ? e->step[i + 1].from : h->count;
         int64_t begin = e->step[i].from > from ? e->step[i].from : from;

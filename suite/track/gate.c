@@ -121,20 +121,23 @@ static int make_rows(const sae_gate_plan *p, sae_store *policies, sae_gate_resul
     for (int64_t i = 0; i < b->series_count; i++) {
         const sae_readings_series *e = &b->series[i];
         sae_policy policy;
-        char *name = sae_strfmt("%s:%s", e->bench, e->metric);
+        int time = e->trait->class == SAE_CLASS_TIME;
+        if ((time && strcmp(e->metric, p->clock)) || !measured(b, i))
+            continue;
+        /* The policy of a benchmark's time is that of its real time. */
+        char *name = sae_strfmt("%s:%s", e->bench, time ? "real_time" : e->metric);
         int rc = name ? sae_policy_find(policies, name, sae_class_name[e->trait->class], &policy,
                                         err)
                       : SAE_SET(err, SAE_ENOMEM, "out of memory for a name");
         sae_free(name);
         SAE_TRY(rc);
-        if (!policy.gate || !measured(b, i))
+        if (!policy.gate)
             continue;
         sae_gate_row *row = &r->row[r->rows];
         row->bench = sae_strdup(e->bench);
         row->metric = e->metric;
         row->unit = e->unit;
-        row->margin = p->margin >= 0 && e->trait->class == SAE_CLASS_TIME ? p->margin
-                                                                          : policy.min_rel;
+        row->margin = p->margin >= 0 && time ? p->margin : policy.min_rel;
         row->paired = row->margin > 0;
         if (!row->bench)
             SAE_FAIL(err, SAE_ENOMEM, "out of memory for a name");

@@ -13,6 +13,7 @@ typedef struct sae_gate_plan {
     const char *args;        /* words for both, separated by blanks; NULL: none */
     const char *filter;      /* --benchmark_filter; NULL: all */
     const char *cpus;        /* for taskset; NULL: not pinned */
+    const char *clock;       /* real_time or cpu_time: which one is compared */
     int pairs;               /* 0: three looks at 10, 14, 20; else one look at this many */
     double alpha;            /* of that one look */
     double margin;           /* negative: each benchmark's policy */

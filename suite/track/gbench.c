@@ -76,6 +76,7 @@ typedef struct reader {
     size_t row;       /* from 0 */
     int64_t process;
     int per_thread;   /* times are divided by the number of threads */
+    const char *workers; /* threads inside the program, "" when it does not say */
     json_t *seen;     /* run name -> rows so far */
     sae_err *err;
 } reader;
@@ -115,6 +116,8 @@ static int add(const reader *r, const json_t *row, const char *metric, double va
     json_int_t threads = json_integer_value(json_object_get(row, "threads"));
     const char *bench = text_of(row, "run_name");
     json_t *params = threads > 1 ? json_pack("{s:I}", "threads", threads) : json_object();
+    if (*r->workers)
+        json_object_set_new(params, "workers", json_string(r->workers));
     if (threads > 1 && r->per_thread)
         json_object_set_new(params, "time_per_thread", json_true());
     int rc = params ? sae_readings_find(r->b, *bench ? bench : text_of(row, "name"), params, metric,
@@ -221,7 +224,7 @@ static int divides_by_threads(const json_t *context)
 /* Split the context: facts of the build by the keys of saemark bench, of the machine, the rest. */
 static int take_context(sae_readings *b, const json_t *context, sae_err *err)
 {
-    static const char *const build[] = {"git", "compiler", "flags", "blas", "cuda", "version",
+    static const char *const build[] = {"git", "compiler", "flags", "backend", "library", "saemark",
                                         "library_version", "library_build_type", NULL};
     static const char *const host[] = {"host_name", "num_cpus", "caches", "processor", NULL};
     const char *key;
@@ -280,6 +283,7 @@ static int take_document(reader *r, const json_t *root)
     else
         SAE_TRY(check_context(r->b, r->name, context, r->err));
     r->per_thread = divides_by_threads(context);
+    r->workers = text_of(context, "threads");
     for (r->row = 0; r->row < json_array_size(rows); r->row++)
         SAE_TRY(take_row(r, json_array_get(rows, r->row)));
     return SAE_OK;

@@ -65,7 +65,7 @@ static int put_build(sae_store *s, const sae_readings *b, const sae_import *how,
 {
     char print[65];
     const char *compiler = text_at(b->build, "compiler"), *flags = text_at(b->build, "flags");
-    const char *blas = text_at(b->build, "blas"), *cuda = text_at(b->build, "cuda");
+    const char *blas = text_at(b->build, "library"), *cuda = text_at(b->build, "cuda");
     const char *binary = how->binary ? how->binary : "";
     json_t *j = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s}", "git", t->git, "dirty", t->dirty,
                           "compiler", compiler, "cflags", flags, "blas", blas, "cuda", cuda,
@@ -252,7 +252,7 @@ static int find_target(const sae_readings *b, const sae_import *how, target *t, 
     read_git(how->git ? how->git : text_at(b->build, "git"), t);
     t->branch = how->branch ? how->branch : "main";
     t->host = how->host ? how->host : text_at(b->host, "host_name");
-    t->version = text_at(b->build, "version");
+    t->version = text_at(b->build, "saemark");
     if (!*t->git || !strcmp(t->git, "unknown"))
         SAE_FAIL(err, SAE_EINVAL, "which commit was measured? The files name none: --git SHA");
     if (!*t->host)

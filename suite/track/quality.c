@@ -110,9 +110,13 @@ static int take_facts(reader *r)
     sae_free(both);
     if (rc >= 0)
         b->data = sae_strdup(hash);
-    b->host = json_pack("{s:s, s:s, s:s}", "host_name", text_at(machine, "host"), "processor",
-                        text_at(machine, "processor"), "library", text_at(machine, "library"));
+    b->host = json_pack("{s:s, s:s}", "host_name", text_at(machine, "host"), "processor",
+                        text_at(machine, "processor"));
     b->build = json_deep_copy(json_object_get(r->run, "build"));
+    if (b->build) { /* as saemark bench names them */
+        json_object_set(b->build, "saemark", json_object_get(b->build, "version"));
+        json_object_set(b->build, "library", json_object_get(machine, "library"));
+    }
     b->env = json_pack("{s:s, s:s, s:O?}", "plan", text_at(r->run, "plan"), "command",
                        text_at(r->run, "command"), "threads", json_object_get(machine, "threads"));
     b->when = sae_moment(text_at(r->run, "finished"));

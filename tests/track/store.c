@@ -11,7 +11,7 @@ static const char sample[] =
     "{\"context\": {\"date\": \"2026-11-20T22:46:22+01:00\", \"host_name\": \"h\", \"num_cpus\": "
     "2,\n"
     "  \"caches\": [], \"json_schema_version\": 1, \"library_version\": \"v1.9.5\",\n"
-    "  \"git\": \"v1.0-3-g0123456789abcdef-dirty\", \"version\": \"0.1.0\"},\n"
+    "  \"git\": \"v1.0-3-g0123456789abcdef-dirty\", \"saemark\": \"0.1.0\"},\n"
     " \"benchmarks\": [\n"
     "  {\"name\": \"f/8\", \"run_name\": \"f/8\", \"run_type\": \"iteration\", \"repetitions\": "
     "2,\n"

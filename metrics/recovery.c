@@ -1,21 +1,23 @@
 /* metrics/recovery.c - does the dictionary hold the true atoms of a synthetic source, and does each
  * feature fire where its atom does.
  *
- * begin() matches features to atoms one to one by maximal total cosine (linear assignment by
- * shortest augmenting paths, Jonker & Volgenant 1987); batch() counts agreement of supports.
+ * begin() matches features to atoms one to one by maximal total cosine; batch() counts agreement of
+ * supports.
  */
-#include <sae/cosine.h>
 #include <sae/fail.h>
 #include <sae/groups.h>
-#include <string.h>
+#include <sae/matching.h>
 
 typedef struct options {
     double threshold;
+    int64_t exact;
 } options;
 
 static const sae_option option_table[] = {
     {"threshold", SAE_OPT_REAL, 0, offsetof(options, threshold), 0.9, 0, 1, NULL, NULL, "1",
      "an atom counts as recovered when its best cosine is above this"},
+    {"exact", SAE_OPT_INT, 0, offsetof(options, exact), 4096, 0, 1 << 16, NULL, NULL, "features",
+     "up to this many features or atoms the matching is optimal, beyond it greedy"},
     {0}};
 
 enum { ROWS, PREDICTED, ACTUAL, AGREED, STATS };
@@ -38,175 +40,35 @@ static size_t state_size(const sae_measure *r)
     return sizeof(state) + (size_t)(r->m->dim.n + r->truth->n) * sizeof(int32_t);
 }
 
-/* Cosines between the smaller set, rows, and the larger one, cols. */
-typedef struct table {
-    sae_real *p; /* [rows x cols] */
-    int64_t rows, cols;
-    double *best_row, *best_col;  /* [rows], [cols] best cosine */
-    int64_t *arg_row, *arg_col;   /* [rows], [cols] where; ties: the lowest index */
-    int64_t *row_of;              /* [cols + 1] assigned row or -1; the last is for augment() */
-} table;
-
-/* Buffers of the assignment; index `cols` is the virtual column a new row starts from. */
-typedef struct assignment {
-    double *u, *v; /* [rows], [cols + 1] dual variables */
-    double *slack; /* [cols + 1] smallest reduced cost of a column over the tree */
-    int64_t *from; /* [cols + 1] column before it on the shortest path */
-    char *in_tree; /* [cols + 1] */
-} assignment;
-
-/* Add row `start`: grow a tree of tight edges until it reaches a free column, then flip the path.
- * The cost of a pair is its negated cosine. */
-static void augment(const table *t, assignment *a, int64_t start)
-{
-    int64_t cols = t->cols, col = cols;
-    t->row_of[cols] = start;
-    for (int64_t j = 0; j < cols; j++)
-        a->slack[j] = (double)INFINITY;
-    memset(a->in_tree, 0, (size_t)cols + 1);
-    while (t->row_of[col] >= 0) {
-        int64_t row = t->row_of[col], next = 0;
-        const sae_real *cosine = t->p + row * cols;
-        double delta = (double)INFINITY;
-        a->in_tree[col] = 1;
-        for (int64_t j = 0; j < cols; j++) {
-            if (a->in_tree[j])
-                continue;
-            double reduced = -(double)cosine[j] - a->u[row] - a->v[j];
-            if (reduced < a->slack[j]) {
-                a->slack[j] = reduced;
-                a->from[j] = col;
-            }
-            if (a->slack[j] < delta) {
-                delta = a->slack[j];
-                next = j;
-            }
-        }
-        for (int64_t j = 0; j <= cols; j++)
-            if (a->in_tree[j]) {
-                a->u[t->row_of[j]] += delta;
-                a->v[j] -= delta;
-            } else {
-                a->slack[j] -= delta;
-            }
-        col = next;
-    }
-    for (; col != cols; col = a->from[col])
-        t->row_of[col] = t->row_of[a->from[col]];
-}
-
-static int assign(const table *t)
-{
-    size_t rows = (size_t)t->rows, cols = (size_t)t->cols;
-    double *d = calloc(rows + 2 * (cols + 1), sizeof *d);
-    int64_t *from = calloc(cols + 1, sizeof *from);
-    char *in_tree = calloc(cols + 1, 1);
-    int rc = d && from && in_tree ? SAE_OK : SAE_ENOMEM;
-    if (rc == SAE_OK) {
-        assignment a = {d, d + rows, d + rows + cols + 1, from, in_tree};
-        for (size_t j = 0; j <= cols; j++)
-            t->row_of[j] = -1;
-        for (int64_t i = 0; i < t->rows; i++)
-            augment(t, &a, i);
-    }
-    free(d);
-    free(from);
-    free(in_tree);
-    return rc;
-}
-
-static void best_partners(const table *t)
-{
-    for (int64_t j = 0; j < t->cols; j++)
-        t->best_col[j] = -2;
-    for (int64_t i = 0; i < t->rows; i++) {
-        t->best_row[i] = -2;
-        for (int64_t j = 0; j < t->cols; j++) {
-            double c = (double)t->p[i * t->cols + j];
-            if (c > t->best_row[i]) {
-                t->best_row[i] = c;
-                t->arg_row[i] = j;
-            }
-            if (c > t->best_col[j]) {
-                t->best_col[j] = c;
-                t->arg_col[j] = i;
-            }
-        }
-    }
-}
-
-static void summarise(const sae_measure *r, state *s, const table *t)
+static void summarise(const sae_measure *r, state *s, const sae_matching *m)
 {
     const options *o = r->opt;
-    int64_t n = r->m->dim.n, atoms = r->truth->n;
-    int by_row = n <= atoms; /* features are the rows of the table */
-    const double *best_feature = by_row ? t->best_row : t->best_col;
-    const double *best_atom = by_row ? t->best_col : t->best_row;
-    const int64_t *arg_feature = by_row ? t->arg_row : t->arg_col;
     int32_t *chosen = active_of(r, s); /* all zero between rows */
-    for (int64_t i = 0; i < n; i++) {
-        s->best_features += best_feature[i];
-        s->features_true += best_feature[i] > o->threshold;
-        s->distinct += !chosen[arg_feature[i]];
-        chosen[arg_feature[i]] = 1;
+    s->pairs = m->pairs;
+    for (int64_t i = 0; i < m->a.n; i++) {
+        s->best_features += m->a.best[i];
+        s->features_true += m->a.best[i] > o->threshold;
+        s->distinct += !chosen[m->a.arg[i]];
+        chosen[m->a.arg[i]] = 1;
+        s->match[i] = (int32_t)m->a.match[i];
+        if (m->a.match[i] >= 0)
+            s->matched += sae_model_signed(r->m) ? fabs(m->a.cosine[i]) : m->a.cosine[i];
     }
-    for (int64_t j = 0; j < atoms; j++) {
-        s->best_atoms += best_atom[j];
-        s->atoms_found += best_atom[j] > o->threshold;
+    for (int64_t j = 0; j < m->b.n; j++) {
+        s->best_atoms += m->b.best[j];
+        s->atoms_found += m->b.best[j] > o->threshold;
         chosen[j] = 0;
     }
-    for (int64_t col = 0; col < t->cols; col++) {
-        int64_t row = t->row_of[col];
-        if (row < 0)
-            continue;
-        s->match[by_row ? row : col] = (int32_t)(by_row ? col : row);
-        s->matched += (double)t->p[row * t->cols + col];
-        s->pairs++;
-    }
-}
-
-/* Cosines of the rows of a against those of b; without sign for signed codes. */
-static int fill_cosines(const sae_measure *r, sae_cmat a, sae_cmat b, sae_real *out)
-{
-    sae_cosines s;
-    int rc = sae_cosines_open(&s, r, a, b);
-    if (rc < 0)
-        return rc;
-    for (int64_t i = 0; rc >= 0 && i < a.rows; i += SAE_COSINE_BLOCK) {
-        int64_t left = a.rows - i, rows = left < SAE_COSINE_BLOCK ? left : SAE_COSINE_BLOCK;
-        rc = sae_cosines_block(&s, i, rows, out + i * b.rows);
-    }
-    for (int64_t i = 0; rc >= 0 && sae_model_signed(r->m) && i < a.rows * b.rows; i++)
-        out[i] = out[i] < 0 ? -out[i] : out[i];
-    sae_cosines_close(&s);
-    return rc;
 }
 
 static int compare(const sae_measure *r, state *s, sae_cmat w, sae_cmat dict)
 {
-    table t = {.rows = w.rows < dict.rows ? w.rows : dict.rows,
-               .cols = w.rows < dict.rows ? dict.rows : w.rows};
-    size_t both = (size_t)(t.rows + t.cols);
-    t.p = malloc((size_t)(t.rows * t.cols) * sizeof *t.p);
-    t.best_row = malloc(both * sizeof *t.best_row);
-    t.arg_row = malloc((both + (size_t)t.cols + 1) * sizeof *t.arg_row);
-    int rc = t.p && t.best_row && t.arg_row ? SAE_OK : SAE_ENOMEM;
-    if (rc >= 0) {
-        t.best_col = t.best_row + t.rows;
-        t.arg_col = t.arg_row + t.rows;
-        t.row_of = t.arg_col + t.cols;
-        int by_row = w.rows <= dict.rows;
-        rc = fill_cosines(r, by_row ? w : dict, by_row ? dict : w, t.p);
-    }
+    const options *o = r->opt;
+    sae_matching m;
+    int rc = sae_match_rows(&m, r, w, dict, sae_model_signed(r->m), o->exact);
     if (rc >= 0)
-        rc = assign(&t);
-    if (rc >= 0) {
-        best_partners(&t);
-        summarise(r, s, &t);
-    }
-    free(t.p);
-    free(t.best_row);
-    free(t.arg_row);
+        summarise(r, s, &m);
+    sae_matching_close(&m);
     return rc;
 }
 

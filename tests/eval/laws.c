@@ -272,6 +272,37 @@ START_TEST(perfect_recovery)
 }
 END_TEST
 
+/* The same features in another order, signed ones also with their signs turned. */
+START_TEST(consistent_pair)
+{
+    static results o;
+    world_fill(&w, 12);
+    w.caps = _i ? SAE_CAP_SIGNED : 0;
+    for (int j = 0; j < N; j++) {
+        sae_real turn = _i && j % 2 ? -1 : 1;
+        for (int i = 0; i < D; i++)
+            w.peer_w_dec[j * D + i] = turn * w.w_dec[(N - 1 - j) * D + i];
+        for (int64_t r = 0; r < ROWS; r++)
+            w.peer_z[r * N + j] = turn * w.z[r * N + N - 1 - j];
+    }
+    measure(&w, "consistency", 7, 0, &o);
+    static const char *const one[] = {"matched_cosine", "matched_cosine_active", "dcs",
+                                      "max_cosine", "max_cosine_reverse"};
+    for (size_t i = 0; i < sizeof one / sizeof one[0]; i++) /* roundings as in perfect_recovery */
+        ck_assert_double_eq_tol(value_of(&o, one[i]), 1, (D + 2) * 0x1p-24);
+    ck_assert(value_of(&o, "share_shared") == 1 && value_of(&o, "support_iou") == 1);
+    ck_assert(value_of(&o, "code_error") == 0);
+    ck_assert_int_eq(o.row[find_row(&o, "matched_cosine_active")].count, N - 1); /* 3 is dead */
+    memset(w.z, 0, sizeof w.z);
+    measure(&w, "consistency", 7, 0, &o);
+    ck_assert(value_of(&o, "support_iou") == 0 && value_of(&o, "code_error") == 2);
+    memset(w.peer_z, 0, sizeof w.peer_z); /* both silent */
+    measure(&w, "consistency", 7, 0, &o);
+    ck_assert(isnan(value_of(&o, "support_iou")) && isnan(value_of(&o, "code_error")));
+    ck_assert(isnan(value_of(&o, "matched_cosine_active")) && value_of(&o, "share_shared") == 1);
+}
+END_TEST
+
 START_TEST(perfect_probing)
 {
     static const char *const keys[] = {"k1_auc", "k2_auc", "k16_auc", "k1_balanced_accuracy",
@@ -310,6 +341,7 @@ Suite *suite_laws(void)
     tcase_add_test(t, scale_laws);
     tcase_add_test(t, flipped_signs);
     tcase_add_test(t, perfect_recovery);
+    tcase_add_loop_test(t, consistent_pair, 0, 2);
     tcase_add_test(t, perfect_probing);
     suite_add_tcase(s, t);
     return s;

@@ -54,7 +54,12 @@ typedef struct rig {
     sae_token *tok;
     sae_norm_row *norm;
     int32_t *label;
-    sae_code code;
+    sae_code code, truth_code;
+    sae_truth truth;
+    sae_tensor_spec peer_tensor[TENSORS + 1];
+    sae_model peer_m;
+    sae_code peer_code;
+    sae_peer peer;
     void *kept[64]; /* released at the end */
     int held;
 } rig;
@@ -113,7 +118,7 @@ static sae_real *matrix(rig *g, const json_t *rows, int64_t cols)
     return out;
 }
 
-static void read_tensors(rig *g)
+static void read_tensors(rig *g, const json_t *from, sae_tensor_spec *spec, sae_model *m)
 {
     static const struct {
         const char *name;
@@ -123,23 +128,22 @@ static void read_tensors(rig *g)
                         {"W_dec", SAE_DIM_N, SAE_DIM_OUT},
                         {"b_dec", SAE_DIM_1, SAE_DIM_OUT}};
     for (int i = 0; i < TENSORS; i++) {
-        const json_t *rows = json_object_get(g->c, known[i].name);
+        const json_t *rows = json_object_get(from, known[i].name);
         int64_t cols = known[i].cols == SAE_DIM_N ? g->n : g->d;
         if (!rows)
             continue;
         ck_assert_int_eq(count_of(rows), known[i].rows == SAE_DIM_N ? g->n : 1);
-        sae_tensor_spec *spec = &g->tensor[g->m.nt];
-        *spec = (sae_tensor_spec){known[i].name, SAE_PARAM, SAE_REAL, 0, known[i].rows,
-                                  known[i].cols};
-        g->m.t[g->m.nt++] = (sae_tensor){.spec = spec, .rows = count_of(rows), .cols = cols,
-                                         .w = matrix(g, rows, cols)};
+        spec[m->nt] = (sae_tensor_spec){known[i].name, SAE_PARAM, SAE_REAL, 0, known[i].rows,
+                                        known[i].cols};
+        m->t[m->nt] = (sae_tensor){.spec = &spec[m->nt], .rows = count_of(rows), .cols = cols,
+                                   .w = matrix(g, rows, cols)};
+        m->nt++;
     }
 }
 
 /* Entries [row, feature, value] in order. */
-static void read_code(rig *g)
+static sae_code read_code(rig *g, const json_t *list, int64_t n)
 {
-    const json_t *list = json_object_get(g->c, "code");
     int64_t nnz = count_of(list), at = 0;
     int64_t *rowptr = keep(g, (size_t)(g->B + 1) * sizeof *rowptr);
     int32_t *idx = keep(g, (size_t)nnz * sizeof *idx);
@@ -157,8 +161,28 @@ static void read_code(rig *g)
     }
     ck_assert_int_eq(at, nnz);
     rowptr[g->B] = nnz;
-    g->code = (sae_code){.B = g->B, .n = g->n, .nnz = nnz, .cap = nnz, .rowptr = rowptr,
-                         .idx = idx, .val = val};
+    return (sae_code){.B = g->B, .n = n, .nnz = nnz, .cap = nnz, .rowptr = rowptr, .idx = idx,
+                      .val = val};
+}
+
+/* "truth": {dict, code}, "peer": {W_dec and other tensors, code, scale}. */
+static void read_truth_and_peer(rig *g)
+{
+    const json_t *truth = json_object_get(g->c, "truth"), *peer = json_object_get(g->c, "peer");
+    if (truth) {
+        const json_t *dict = json_object_get(truth, "dict");
+        g->truth = (sae_truth){.n = count_of(dict), .d = g->d, .dict = matrix(g, dict, g->d)};
+        g->truth_code = read_code(g, json_object_get(truth, "code"), g->truth.n);
+        g->r.truth = &g->truth;
+    }
+    if (peer) {
+        g->peer_m = (sae_model){.v = &g->v, .dim = g->m.dim};
+        read_tensors(g, peer, g->peer_tensor, &g->peer_m);
+        g->peer_code = read_code(g, json_object_get(peer, "code"), g->n);
+        g->peer = (sae_peer){&g->peer_m, &g->ctx, "golden", 1,
+                             json_number_value(json_object_get(peer, "scale"))};
+        g->r.peer = &g->peer;
+    }
 }
 
 static void read_rows(rig *g)
@@ -229,10 +253,11 @@ static void rig_open(rig *g, const json_t *root, const json_t *c)
     g->v = (sae_variant){.name = "golden", .tensors = g->tensor, .caps_for = all_caps};
     g->v.caps = json_is_true(json_object_get(c, "signed")) ? SAE_CAP_SIGNED : 0;
     g->m = (sae_model){.v = &g->v, .dim = {g->d, g->d, g->n, g->n}};
-    read_tensors(g);
+    read_tensors(g, c, g->tensor, &g->m);
     read_rows(g);
-    read_code(g);
+    g->code = read_code(g, json_object_get(c, "code"), g->n);
     read_labels(g);
+    read_truth_and_peer(g);
     const json_t *scale = json_object_get(c, "scale");
     g->ctx = (sae_ctx){.size = sizeof g->ctx, .mode = SAE_EVAL, .k = &g->e.k, .dev = g->e.dev,
                        .be = g->e.be, .stats = &g->stats.view, .err = &g->err};
@@ -256,19 +281,33 @@ static void rig_close(rig *g)
     sae_registry_close(&g->reg);
 }
 
+/* Rows [r, r + B) of a code, which may be empty. */
+static sae_code cut(const sae_code *z, int64_t r, int64_t B)
+{
+    sae_code out = *z;
+    if (!z->rowptr)
+        return out;
+    out.B = B;
+    out.rowptr += r;
+    out.nnz = out.rowptr[B] - out.rowptr[0];
+    return out;
+}
+
 static void show_rows(rig *g, void *state)
 {
     for (int64_t r = 0; r < g->B; r += CUT) {
         int64_t B = g->B - r < CUT ? g->B - r : CUT;
-        sae_code z = g->code;
-        z.B = B;
-        z.rowptr += r;
-        z.nnz = z.rowptr[B] - z.rowptr[0];
+        sae_code z = cut(&g->code, r, B), true_code = cut(&g->truth_code, r, B);
+        sae_code other = cut(&g->peer_code, r, B);
+        sae_truth truth = g->truth;
+        sae_eval_peer peer = {NULL, &other};
+        truth.code = &true_code;
         sae_eval e = {.B = B, .d = g->d, .x = g->x + r * g->d,
                       .xhat = g->xhat ? g->xhat + r * g->d : NULL,
                       .g = g->g ? g->g + r * g->d : NULL, .code = &z, .tok = g->tok + r,
                       .label = g->label ? g->label + r * g->r.labels : NULL,
-                      .norm = g->norm ? g->norm + r : NULL};
+                      .norm = g->norm ? g->norm + r : NULL, .truth = g->r.truth ? &truth : NULL,
+                      .peer = g->r.peer ? &peer : NULL};
         ck_assert_ok(g->spec.metric->batch(&g->r, state, &e), g->err);
     }
 }

@@ -76,6 +76,24 @@ def world(seed, B, d, n, signed=False, per_row=3):
             "W_dec": [[eighth(8) for _ in range(d)] for _ in range(n)]}
 
 
+def passes(seed, tok):
+    """Losses of a language model over the documents of tok, a BOS before each (position 0, no row
+    of the case): every position that predicts a token, then the last one of every document."""
+    r = random.Random(seed)
+    docs = sorted({t[0] for t in tok})
+    at = {doc: [[doc, 0, 0]] + [[doc, t[1] + 1, t[2]] for t in tok if t[0] == doc] for doc in docs}
+    order = [t for doc in docs for t in at[doc][:-1]] + [at[doc][-1] for doc in docs]
+    T = len(order) - len(docs)
+    low = {"ce_clean": 1, "ce_splice": 1.5, "ce_zero": 6, "ce_mean": 4, "kl_splice": 0.5,
+           "kl_zero": 5, "ce_zero_all": 8, "kl_zero_all": 7}
+    out = {k: [v + r.randint(0, 8) / 8 for _ in order[:None if k[:2] == "kl" else T]]
+           for k, v in low.items()}
+    out.update(T=T, tok=order, kept=[int(t[1] > 0) for t in order],
+               top_clean=[r.randint(0, 2) for _ in order],
+               top_splice=[r.randint(0, 2) for _ in order])
+    return out
+
+
 def entries(case):
     """The code of every row: lists of (feature, value)."""
     rows = [[] for _ in case["x"]]

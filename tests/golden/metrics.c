@@ -60,6 +60,7 @@ typedef struct rig {
     sae_model peer_m;
     sae_code peer_code;
     sae_peer peer;
+    sae_splice splice; /* P == 0: none */
     void *kept[64]; /* released at the end */
     int held;
 } rig;
@@ -231,6 +232,52 @@ static void read_labels(rig *g)
     g->r.labels = count;
 }
 
+static const double *doubles(rig *g, const json_t *list)
+{
+    double *out = keep(g, (size_t)count_of(list) * sizeof *out);
+    golden_numbers(list, out, count_of(list));
+    return out;
+}
+
+static const int32_t *ids(rig *g, const json_t *list)
+{
+    int32_t *out = keep(g, (size_t)count_of(list) * sizeof *out);
+    for (int64_t i = 0; i < count_of(list); i++)
+        out[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
+    return out;
+}
+
+/* "splice": the members of sae_splice by name. */
+static void read_splice(rig *g)
+{
+    const json_t *o = json_object_get(g->c, "splice"), *tok = json_object_get(o, "tok");
+    int64_t P = count_of(tok);
+    if (!o)
+        return;
+    sae_token *at = keep(g, (size_t)P * sizeof *at);
+    unsigned char *kept = keep(g, (size_t)P);
+    for (int64_t i = 0; i < P; i++) {
+        double t[3];
+        golden_numbers(json_array_get(tok, (size_t)i), t, 3);
+        at[i] = (sae_token){(uint64_t)t[0], (uint32_t)t[1], (uint32_t)t[2]};
+        kept[i] = json_integer_value(json_array_get(json_object_get(o, "kept"), (size_t)i)) != 0;
+    }
+    g->splice = (sae_splice){.T = json_integer_value(json_object_get(o, "T")),
+                             .P = P,
+                             .tok = at,
+                             .kept = kept,
+                             .ce_clean = doubles(g, json_object_get(o, "ce_clean")),
+                             .ce_splice = doubles(g, json_object_get(o, "ce_splice")),
+                             .ce_zero = doubles(g, json_object_get(o, "ce_zero")),
+                             .ce_mean = doubles(g, json_object_get(o, "ce_mean")),
+                             .kl_splice = doubles(g, json_object_get(o, "kl_splice")),
+                             .kl_zero = doubles(g, json_object_get(o, "kl_zero")),
+                             .ce_zero_all = doubles(g, json_object_get(o, "ce_zero_all")),
+                             .kl_zero_all = doubles(g, json_object_get(o, "kl_zero_all")),
+                             .top_clean = ids(g, json_object_get(o, "top_clean")),
+                             .top_splice = ids(g, json_object_get(o, "top_splice"))};
+}
+
 static uint64_t all_caps(const void *opt)
 {
     (void)opt;
@@ -258,6 +305,7 @@ static void rig_open(rig *g, const json_t *root, const json_t *c)
     g->code = read_code(g, json_object_get(c, "code"), g->n);
     read_labels(g);
     read_truth_and_peer(g);
+    read_splice(g);
     const json_t *scale = json_object_get(c, "scale");
     g->ctx = (sae_ctx){.size = sizeof g->ctx, .mode = SAE_EVAL, .k = &g->e.k, .dev = g->e.dev,
                        .be = g->e.be, .stats = &g->stats.view, .err = &g->err};
@@ -293,8 +341,10 @@ static sae_code cut(const sae_code *z, int64_t r, int64_t B)
     return out;
 }
 
+/* The losses come with the first batch. */
 static void show_rows(rig *g, void *state)
 {
+    static const sae_splice none;
     for (int64_t r = 0; r < g->B; r += CUT) {
         int64_t B = g->B - r < CUT ? g->B - r : CUT;
         sae_code z = cut(&g->code, r, B), true_code = cut(&g->truth_code, r, B);
@@ -307,7 +357,9 @@ static void show_rows(rig *g, void *state)
                       .g = g->g ? g->g + r * g->d : NULL, .code = &z, .tok = g->tok + r,
                       .label = g->label ? g->label + r * g->r.labels : NULL,
                       .norm = g->norm ? g->norm + r : NULL, .truth = g->r.truth ? &truth : NULL,
-                      .peer = g->r.peer ? &peer : NULL};
+                      .peer = g->r.peer ? &peer : NULL,
+                      .splice = !g->splice.P ? NULL : r == 0 ? &g->splice : &none,
+                      .row0 = (uint64_t)r};
         ck_assert_ok(g->spec.metric->batch(&g->r, state, &e), g->err);
     }
 }

@@ -3,6 +3,12 @@
 
 static world w;
 
+/* Families that measure nothing unless asked to. */
+static const char *spec_of(const char *name)
+{
+    return strcmp(name, "attribution") == 0 ? "attribution:rows=200" : name;
+}
+
 /* Run a check for every registered metric. */
 static void for_each(void (*check)(const char *metric))
 {
@@ -12,7 +18,7 @@ static void for_each(void (*check)(const char *metric))
     ck_assert_ok(sae_registry_open(&reg, &err), err);
     for (const sae_metric *const *m = sae_all_metrics(reg); *m; m++, count++) {
         world_fill(&w, 11);
-        check((*m)->name);
+        check(spec_of((*m)->name));
     }
     sae_registry_close(&reg);
     ck_assert_int_ge(count, 5);

@@ -195,4 +195,49 @@ static inline void measure(world *w, const char *metric, int64_t cut, int dense,
     bench_close(&b);
 }
 
+static inline void bench_show_all(bench *b, void *state, world *w, int64_t first, int64_t last,
+                                  int64_t cut)
+{
+    for (int64_t r = first; r < last; r += cut)
+        bench_show(b, state, w, r, last - r < cut ? last - r : cut, 0);
+}
+
+/* A metric of two passes; merged: the second one in two halves that are merged. */
+static inline void measure_twice(world *w, const char *metric, int64_t cut, int merged,
+                                 results *out)
+{
+    bench b;
+    bench_open(&b, w, metric);
+    void *state = bench_begin(&b);
+    size_t bytes = b.spec.metric->state_size(&b.r);
+    bench_show_all(&b, state, w, 0, w->rows, cut);
+    ck_assert_int_eq(b.spec.metric->end(&b.r, state), SAE_AGAIN);
+    void *half = sae_alloc(bytes);
+    ck_assert_ptr_nonnull(half);
+    memcpy(half, state, bytes);
+    bench_show_all(&b, state, w, 0, merged ? 101 : w->rows, cut);
+    if (merged) {
+        bench_show_all(&b, half, w, 101, w->rows, cut);
+        ck_assert_ok(b.spec.metric->merge(&b.r, state, half), b.err);
+    }
+    sae_free(half);
+    bench_end(&b, state, out);
+    bench_close(&b);
+}
+
+/* The same in batches of any size, and merged up to the rounding of sums of terms below 100. */
+static inline void check_two_passes(world *w, const char *metric)
+{
+    static results whole, cut;
+    measure_twice(w, metric, w->rows, 0, &whole);
+    for (int64_t i = 1; i < 10; i += 4) {
+        measure_twice(w, metric, i, 0, &cut);
+        ck_assert(!memcmp(&whole, &cut, sizeof whole));
+    }
+    measure_twice(w, metric, 7, 1, &cut);
+    ck_assert_int_eq(whole.rows, cut.rows);
+    for (int i = 0; i < whole.rows; i++)
+        ck_assert_double_eq_tol(whole.row[i].value, cut.row[i].value, ROWS * 100 * 0x1p-52);
+}
+
 #endif

@@ -24,33 +24,6 @@ static void fill(void)
     }
 }
 
-static void show_all(bench *b, void *state, int64_t first, int64_t last, int64_t cut)
-{
-    for (int64_t r = first; r < last; r += cut)
-        bench_show(b, state, &w, r, last - r < cut ? last - r : cut, 0);
-}
-
-static void measure_twice(int64_t cut, int merged, results *out)
-{
-    bench b;
-    bench_open(&b, &w, spec);
-    void *state = bench_begin(&b);
-    size_t bytes = b.spec.metric->state_size(&b.r);
-    show_all(&b, state, 0, ROWS, cut);
-    ck_assert_int_eq(b.spec.metric->end(&b.r, state), SAE_AGAIN);
-    void *half = sae_alloc(bytes);
-    ck_assert_ptr_nonnull(half);
-    memcpy(half, state, bytes);
-    show_all(&b, state, 0, merged ? 101 : ROWS, cut);
-    if (merged) {
-        show_all(&b, half, 101, ROWS, cut);
-        ck_assert_ok(b.spec.metric->merge(&b.r, state, half), b.err);
-    }
-    sae_free(half);
-    bench_end(&b, state, out);
-    bench_close(&b);
-}
-
 /* ---- the definition -------------------------------------------------------------------------- */
 
 static int is_test(int64_t r)
@@ -118,7 +91,7 @@ START_TEST(losses_of_clamped_rows)
     static const double times[] = {0, 1, 4};
     static results o;
     fill();
-    measure_twice(7, 0, &o);
+    measure_twice(&w, spec, 7, 0, &o);
     ck_assert(value_of(&o, "latents") == FEATURES);
     for (int stock = 0; stock < 2; stock++)
         for (int side = 0; side < 2; side++)
@@ -140,17 +113,8 @@ END_TEST
 
 START_TEST(batches_and_merges_agree)
 {
-    static results whole, cut;
     fill();
-    measure_twice(ROWS, 0, &whole);
-    for (int64_t i = 1; i < 10; i += 4) {
-        measure_twice(i, 0, &cut);
-        ck_assert(!memcmp(&whole, &cut, sizeof whole));
-    }
-    measure_twice(7, 1, &cut);
-    ck_assert_int_eq(whole.rows, cut.rows);
-    for (int i = 0; i < whole.rows; i++) /* sums of at most ROWS terms below 100 */
-        ck_assert_double_eq_tol(whole.row[i].value, cut.row[i].value, ROWS * 100 * 0x1p-52);
+    check_two_passes(&w, spec);
 }
 END_TEST
 
@@ -160,7 +124,7 @@ START_TEST(what_is_emitted)
     static results o;
     fill();
     w.caps = 0;
-    measure_twice(ROWS, 0, &o);
+    measure_twice(&w, spec, ROWS, 0, &o);
     for (int i = 0; i < o.rows; i++)
         ck_assert(!strstr(o.row[i].key, "_stock"));
     measure(&w, "unlearning", ROWS, 0, &o);

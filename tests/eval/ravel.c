@@ -35,8 +35,8 @@ START_TEST(whole_rows)
     fill_identity(1);
     measure_twice(&w, spec, 7, 0, &o);
     ck_assert(value_of(&o, "pairs") > 40);
-    /* x + (source - x) is the source but for a rounding of 2^-24 of |x| < 8; heads are below 4; sums
-     * of at most ROWS such, over a sum of changes above 1 */
+    /* x + (source - x) is the source but for a rounding of 2^-24 of |x| < 8; heads are below 4;
+     * sums of at most ROWS such, over a sum of changes above 1 */
     double bound = ROWS * 4.0 * D * 8 * 2 * 0x1p-24;
     ck_assert_double_eq_tol(value_of(&o, "cause"), 1, bound);
     ck_assert_double_eq_tol(value_of(&o, "isolation"), 0, bound);
@@ -55,8 +55,8 @@ START_TEST(nothing_interchanged)
 }
 END_TEST
 
-/* Dimension 0 is made the sentiment, dimension 1 the gender, the rest is constant, and one latent is
- * allowed: each attribute finds its own, so that cause and isolation are perfect. */
+/* Dimension 0 is made the sentiment, dimension 1 the gender, the rest is constant, and one latent
+ * is allowed: each attribute finds its own, so that cause and isolation are perfect. */
 START_TEST(disentangled)
 {
     static results o;

@@ -86,7 +86,7 @@ LIB   := $(CORE) $(KREF) $(KHOST) $(KCPU) $(COMPONENTS) $(call src,suite/models 
 CLI   := $(call src,suite/cli)
 HARNESS := $(call src,suite/bench/harness)
 CASES := $(call src,suite/bench/cases)
-ASSETS := $(sort $(wildcard datasets/*/model/*.json datasets/*/model/*.safetensors suite/plans/*.yaml suite/track/*.sql reports/*.gp reports/*.html reports/*.css))
+ASSETS := $(sort $(wildcard datasets/*/model/*.json datasets/*/model/*.safetensors suite/plans/*.yaml suite/track/*.sql reports/*.gp reports/sections/*.yaml reports/*.html reports/*.css))
 LIBOBJ := $(call obj,$(LIB),$(B)) $(B)/gen/list.o $(B)/gen/assets.o
 
 .PHONY: all check check-asan check-fast bench lint install clean help probes FORCE

@@ -5,6 +5,7 @@
 #include "core/memory.h"
 
 #include <math.h>
+#include <sae/groups.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,7 +126,8 @@ static int gather_metrics(sae_report_data *d, int mixed, sae_err *err)
         if (strcmp(dataset, d->dataset) != 0 || strcmp(hook, d->hook) != 0)
             SAE_FAIL(err, SAE_EFORMAT,
                      "metrics.csv: row %lld: one dataset and hook expected, found %s %s besides "
-                     "%s %s", (long long)i + 1, dataset, hook, d->dataset, d->hook);
+                     "%s %s",
+                     (long long)i + 1, dataset, hook, d->dataset, d->hook);
     }
     return SAE_OK;
 }
@@ -146,21 +148,43 @@ static int gather_cells(sae_report_data *d, sae_err *err)
     size_t cells;
     SAE_TRY(sae_size_mul(&cells, d->configs, d->metric_count, err));
     SAE_TRY(sae_new(&d->cell, (int64_t)cells, sizeof *d->cell, "report.cells", err));
+    SAE_TRY(sae_new(&d->next, t->rows, sizeof *d->next, "report.rows", err));
     for (int64_t i = 0, config = -1; i < t->rows; i++) {
-        double value = sae_table_real(t, i, "value");
+        double value = sae_table_real(t, i, "value"), se = sae_table_real(t, i, "se");
         config = find_config(d, sae_table_cell(t, i, "spec"), config);
         if (!isfinite(value))
             continue;
         int64_t metric = sae_report_metric(d, sae_table_cell(t, i, "metric"));
         sae_cell *c = &d->cell[config * d->metric_count + metric];
         double count = sae_table_real(t, i, "count");
+        d->next[i] = c->seeds > 0 ? c->row : -1;
+        c->row = i;
         add_value(c, value);
+        c->se2 += (se * se - c->se2) / (double)c->seeds;
         d->seeds = c->seeds > d->seeds ? c->seeds : d->seeds;
-        c->se = sae_table_real(t, i, "se");
         c->count = count > 0 && count < 9e15 ? (int64_t)count : 0;
         c->unit = sae_table_cell(t, i, "unit");
     }
     return SAE_OK;
+}
+
+/* Rows for those of metrics.csv; absent in runs of older versions. */
+static int open_deviations(sae_report_data *d, const char *dir, sae_err *err)
+{
+    char *path = sae_path_join(dir, "deviations.npy");
+    if (!path)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory");
+    int rc = sae_file_exists(path) ? sae_npy_open(&d->deviations, path, err) : SAE_OK;
+    const sae_npy *a = &d->deviations;
+    if (rc >= 0 && a->data &&
+        (a->dtype != SAE_ST_F32 || a->rank != 2 || a->shape[0] != d->metrics.rows ||
+         a->shape[1] != SAE_GROUPS))
+        rc = SAE_SET(err, SAE_EFORMAT,
+                     "%s: expected float32 [%lld, %d], a row per row of "
+                     "metrics.csv",
+                     path, (long long)d->metrics.rows, SAE_GROUPS);
+    sae_free(path);
+    return rc;
 }
 
 static int by_config_and_x(const void *a, const void *b)
@@ -171,27 +195,76 @@ static int by_config_and_x(const void *a, const void *b)
     return (p->x > q->x) - (p->x < q->x);
 }
 
-/* Columns x and y of the rows that keep() accepts, for SAEs with metrics. */
-static int gather_points(const sae_report_data *d, sae_points *out, const sae_table *t,
-                         const char *const column[2], int (*keep)(const sae_table *, int64_t),
-                         sae_err *err)
+/* Which rows of a table are points, and from which columns. */
+typedef struct choice {
+    const sae_table *t;
+    const char *x, *y;
+    const char *name; /* of a series; NULL: every row */
+    int first_seed;   /* 1: rows of the seed that a config shows first */
+} choice;
+
+/* Whether a row is of the series "FAMILY.KEY". */
+static int is_of(const choice *c, int64_t row)
 {
-    SAE_TRY(sae_new(&out->p, t->rows, sizeof *out->p, "report.points", err));
-    for (int64_t i = 0, config = -1; i < t->rows; i++) {
-        config = find_config(d, sae_table_cell(t, i, "spec"), config);
-        sae_point p = {config, sae_table_real(t, i, column[0]), sae_table_real(t, i, column[1])};
-        if (config >= 0 && isfinite(p.x) && isfinite(p.y) && (!keep || keep(t, i)))
-            out->p[out->count++] = p;
-    }
-    if (out->count)
-        qsort(out->p, (size_t)out->count, sizeof *out->p, by_config_and_x);
-    return SAE_OK;
+    if (!c->name)
+        return 1;
+    const char *metric = sae_table_cell(c->t, row, "metric");
+    size_t len = strlen(metric);
+    return !strncmp(c->name, metric, len) && c->name[len] == '.' &&
+           !strcmp(c->name + len + 1, sae_table_cell(c->t, row, "series"));
 }
 
-static int is_density(const sae_table *t, int64_t row)
+static int gather_points(const sae_report_data *d, const choice *c, sae_points *out, sae_err *err)
 {
-    return strcmp(sae_table_cell(t, row, "series"), "density_log10") == 0 &&
-           strcmp(sae_table_cell(t, row, "metric"), "sparsity") == 0;
+    const char **seed = NULL; /* [configs] the first of each */
+    SAE_TRY(sae_new(&seed, d->configs, sizeof *seed, "report.seeds", err));
+    int rc = sae_new(&out->p, c->t->rows, sizeof *out->p, "report.points", err);
+    for (int64_t i = 0, config = -1; rc >= 0 && i < c->t->rows; i++) {
+        if (!is_of(c, i))
+            continue;
+        config = find_config(d, sae_table_cell(c->t, i, "spec"), config);
+        sae_point p = {config, sae_table_real(c->t, i, c->x), sae_table_real(c->t, i, c->y)};
+        if (config < 0 || !isfinite(p.x) || !isfinite(p.y))
+            continue;
+        const char *own = sae_table_cell(c->t, i, "seed");
+        seed[config] = seed[config] ? seed[config] : own;
+        if (!c->first_seed || !strcmp(seed[config], own))
+            out->p[out->count++] = p;
+    }
+    sae_free(seed);
+    if (out->count)
+        qsort(out->p, (size_t)out->count, sizeof *out->p, by_config_and_x);
+    return rc;
+}
+
+int sae_report_series(const sae_report_data *d, const char *name, sae_points *out, sae_err *err)
+{
+    choice c = {&d->features, "index", "value", name, 0};
+    *out = (sae_points){0};
+    return gather_points(d, &c, out, err);
+}
+
+int sae_report_map(const sae_report_data *d, const char *x, const char *y, sae_points *out,
+                   sae_err *err)
+{
+    sae_points across = {0};
+    choice of_x = {&d->features, "index", "value", x, 1};
+    choice of_y = {&d->features, "index", "value", y, 1};
+    int64_t kept = 0;
+    *out = (sae_points){0};
+    int rc = gather_points(d, &of_x, &across, err);
+    if (rc >= 0)
+        rc = gather_points(d, &of_y, out, err);
+    for (int64_t i = 0, k = 0; rc >= 0 && i < out->count; i++) {
+        sae_point p = out->p[i];
+        while (k < across.count && by_config_and_x(&across.p[k], &p) < 0)
+            k++;
+        if (k < across.count && by_config_and_x(&across.p[k], &p) == 0)
+            out->p[kept++] = (sae_point){p.config, across.p[k].y, p.y};
+    }
+    out->count = kept;
+    sae_free(across.p);
+    return rc;
 }
 
 int sae_report_data_open(sae_report_data *d, const char *dir, int mixed, sae_err *err)
@@ -201,7 +274,8 @@ int sae_report_data_open(sae_report_data *d, const char *dir, int mixed, sae_err
     static const char *const saes[] = {"spec", "label", "n", NULL};
     static const char *const loss[] = {"spec", "step", "total", NULL};
     static const char *const features[] = {"spec", "metric", "series", "index", "value", NULL};
-    static const char *const curve[] = {"step", "total"}, *const bins[] = {"index", "value"};
+    static const char *const pairs[] = {"spec", "peer", "metric", "value", NULL};
+    const choice curve = {&d->loss, "step", "total", NULL, 0};
     int rc;
     const char *name = strrchr(dir, '/');
     *d = (sae_report_data){.dataset = "", .hook = "", .name = name && name[1] ? name + 1 : dir};
@@ -209,11 +283,12 @@ int sae_report_data_open(sae_report_data *d, const char *dir, int mixed, sae_err
     SAE_GOTO(open_table(&d->saes, dir, "saes.csv", 0, saes, err));
     SAE_GOTO(open_table(&d->loss, dir, "loss.csv", 0, loss, err));
     SAE_GOTO(open_table(&d->features, dir, "features.csv", 0, features, err));
+    SAE_GOTO(open_table(&d->pairs, dir, "pairs.csv", 0, pairs, err));
     SAE_GOTO(gather_configs(d, err));
     SAE_GOTO(gather_metrics(d, mixed, err));
     SAE_GOTO(gather_cells(d, err));
-    SAE_GOTO(gather_points(d, &d->curve, &d->loss, curve, NULL, err));
-    SAE_GOTO(gather_points(d, &d->density, &d->features, bins, is_density, err));
+    SAE_GOTO(open_deviations(d, dir, err));
+    SAE_GOTO(gather_points(d, &curve, &d->curve, err));
     return SAE_OK;
 fail:
     sae_report_data_close(d);
@@ -226,11 +301,13 @@ void sae_report_data_close(sae_report_data *d)
     sae_table_close(&d->saes);
     sae_table_close(&d->loss);
     sae_table_close(&d->features);
+    sae_table_close(&d->pairs);
     sae_free(d->config);
     sae_free(d->metric);
     sae_free(d->cell);
+    sae_free(d->next);
+    sae_npy_close(&d->deviations);
     sae_free(d->curve.p);
-    sae_free(d->density.p);
     *d = (sae_report_data){0};
 }
 
@@ -245,8 +322,8 @@ const sae_cell *sae_report_cell(const sae_report_data *d, int64_t config, const 
     return sae_report_cell_at(d, config, sae_report_metric(d, metric));
 }
 
-double sae_cell_error(const sae_cell *c)
+const char *sae_report_deviations(const sae_report_data *d, int64_t row)
 {
-    double n = (double)c->seeds;
-    return c->seeds > 1 ? sqrt(c->square / (n - 1.0) / n) : c->se;
+    const char *at = d->deviations.data;
+    return at ? at + row * (int64_t)(SAE_GROUPS * sizeof(float)) : NULL;
 }

@@ -3,6 +3,7 @@
 #define SAE_REPORT_DATA_H
 
 #include "core/csv_table.h"
+#include "core/npy.h"
 
 #define SAE_METRICS_COLUMNS                                                                        \
     "spec,variant,seed,dataset,hook,metric,value,se,count,unit,input_hash" /* of metrics.csv */
@@ -19,7 +20,8 @@ typedef struct sae_cell {
     int64_t seeds;          /* finite values behind it; 0: none */
     double mean, low, high; /* over the seeds */
     double square;          /* sum of squared deviations from the mean (Welford) */
-    double se;              /* standard error of the last seed's value, NaN when not estimated */
+    double se2;             /* mean of the seeds' squared standard errors; NaN: not estimated */
+    int64_t row;            /* of metrics.csv, the last seed's; sae_report_data.next the others' */
     int64_t count;          /* rows, tokens or features behind one value */
     const char *unit;
 } sae_cell;
@@ -35,17 +37,18 @@ typedef struct sae_points {
 } sae_points;
 
 typedef struct sae_report_data { /* strings belong to the tables */
-    sae_table metrics, saes, loss, features;
+    sae_table metrics, saes, loss, features, pairs;
     sae_config *config;
     int64_t configs;
     int variants, sizes; /* different ones; sizes: the most of any variant */
     const char **metric; /* names in order of appearance */
     int64_t metric_count;
-    sae_cell *cell; /* [configs x metric_count] */
-    int64_t seeds;  /* the most behind any cell */
+    sae_cell *cell;     /* [configs x metric_count] */
+    int64_t *next;      /* [metrics.rows] row of the same cell, another seed; -1: none */
+    sae_npy deviations; /* data NULL: the run has none */
+    int64_t seeds;      /* the most behind any cell */
     const char *dataset, *hook;
-    sae_points curve;   /* total loss over steps, by config and x */
-    sae_points density; /* features per quarter decade of density, by config and x */
+    sae_points curve;               /* total loss over steps, by config and x */
     struct sae_report_data *beside; /* [besides] results drawn beside these, borrowed */
     int64_t besides;
     const char *name; /* of the folder */
@@ -59,10 +62,16 @@ int64_t sae_report_metric(const sae_report_data *d, const char *name); /* its nu
 /* NULL when there is no such metric or the SAE has no finite value of it. */
 const sae_cell *sae_report_cell_at(const sae_report_data *d, int64_t config, int64_t metric);
 const sae_cell *sae_report_cell(const sae_report_data *d, int64_t config, const char *metric);
+/* A series of features.csv, "sparsity.density_log10", by config and index (x); free out->p. Empty
+ * when there is none. */
+int sae_report_series(const sae_report_data *d, const char *name, sae_points *out, sae_err *err);
+/* Two series as points (x, y) joined by index, of each config's first seed; free out->p. */
+int sae_report_map(const sae_report_data *d, const char *x, const char *y, sae_points *out,
+                   sae_err *err);
 /* The options in which a spec differs from the others of its variant, its label when in none; cut
  * to room - 1 bytes (room > 4). */
 void sae_short_label(const sae_report_data *d, int64_t config, char *out, size_t room);
-/* Half width of one standard error: of the mean over seeds, or the row's own; NaN when unknown. */
-double sae_cell_error(const sae_cell *c);
+/* The float32 [SAE_GROUPS] deviations of a row of metrics.csv, unaligned; NULL without. */
+const char *sae_report_deviations(const sae_report_data *d, int64_t row);
 
 #endif

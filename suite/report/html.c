@@ -5,87 +5,33 @@
 #include "core/assets.h"
 #include "core/error.h"
 #include "core/memory.h"
+#include "report/interval.h"
+#include "report/markup.h"
+#include "report/pairs.h"
 #include "report/template.h"
 
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
 
+enum { COLUMNS_MAX = 32 };
+
 typedef struct page {
     FILE *f;
     const sae_report_data *d;
+    const sae_sections *sections;
     const sae_figures *figs;
     const char *plots_note, *dir;
     json_t *run; /* run.json, NULL when absent */
 } page;
 
-enum order { NEITHER, HIGHER, LOWER };
-
-/* The columns of the summary, where the run has them. */
-static const struct column {
-    const char *metric, *head, *unit;
-    enum order better;
-    const char *meaning;
-} columns[] = {
-    {"sparsity.l0", "L0", "features", NEITHER,
-     "Mean number of features with a non-zero value per activation row."},
-    {"reconstruction.fvu", "FVU", "", LOWER,
-     "Fraction of variance unexplained: squared reconstruction error divided by the squared "
-     "distance of the activations from their mean, both summed over all rows. 0 is perfect, 1 is "
-     "no "
-     "better than the mean."},
-    {"reconstruction.cosine", "cosine", "", HIGHER,
-     "Mean cosine between an activation row and its reconstruction."},
-    {"downstream.loss_recovered_zero", "CE recovered (zero)", "", HIGHER,
-     "(CE with the hook set to zero - CE with the reconstruction) / (CE with the hook set to zero "
-     "- "
-     "CE of the unchanged model), CE being the next-token cross-entropy. 1 is perfect, 0 is zero "
-     "ablation."},
-    {"downstream.loss_recovered_mean", "CE recovered (mean)", "", HIGHER,
-     "The same with the mean activation in place of zero."},
-    {"downstream.ce_increase", "CE increase", "nats", LOWER,
-     "Cross-entropy with the reconstruction in place of the activation, minus that of the "
-     "unchanged "
-     "model, per predicted token."},
-    {"downstream.kl_spliced", "KL", "nats", LOWER,
-     "Kullback-Leibler divergence from the predictions of the unchanged model to those with the "
-     "reconstruction in place, per predicted token."},
-    {"sparsity.dead_share", "dead", "", LOWER,
-     "Share of the features that fired on no evaluated row."},
-    {"recovery.matched_cosine", "atom cosine", "", HIGHER,
-     "Mean cosine between true dictionary atoms and the features matched one to one with them."},
-    {"recovery.share_recovered", "atoms found", "", HIGHER,
-     "Share of the true atoms that have a feature with cosine above the threshold (0.9 unless set "
-     "otherwise)."},
-    {"recovery.support_f1", "support F1", "", HIGHER,
-     "Harmonic mean of precision and recall of the active true atoms, through matched features."},
-};
-enum { COLUMNS = sizeof columns / sizeof columns[0] };
-
-/* The error to two digits, the value to the same decimals but to five digits at most; an error that
- * these do not show is left out. */
-static void put_number(FILE *f, double value, double error)
-{
-    enum { DIGITS = 5 };
-    if (!isfinite(error) || error <= 0) {
-        fprintf(f, "%.4g", value);
-        return;
-    }
-    double magnitude = floor(log10(error)), size = fabs(value);
-    double most = size > 0 ? DIGITS - 1 - floor(log10(size)) : 9;
-    double fit = 1 - magnitude < most ? 1 - magnitude : most;
-    int decimals = fit <= 0 ? 0 : fit >= 9 ? 9 : (int)fit;
-    fprintf(f, "%.*f", decimals, value);
-    if (error >= 0.5 * pow(10, -decimals))
-        fprintf(f, " <span class=\"err\">&plusmn;&nbsp;%.*f</span>", decimals, error);
-}
-
 /* ---- summary --------------------------------------------------------------------------------- */
 
-static int has_column(const sae_report_data *d, const char *metric)
+static int has_metric(const sae_report_data *d, const char *metric)
 {
+    int64_t m = sae_report_metric(d, metric);
     for (int64_t i = 0; i < d->configs; i++)
-        if (sae_report_cell(d, i, metric))
+        if (sae_report_cell_at(d, i, m))
             return 1;
     return 0;
 }
@@ -96,19 +42,19 @@ static int comparable(const sae_cell *a, const sae_cell *b)
     return !a || !b || (a->mean <= 1.1 * b->mean && b->mean <= 1.1 * a->mean);
 }
 
-/* Whether no comparable SAE has a better mean in column c, and one has a worse. */
-static int is_best(const sae_report_data *d, int64_t config, const struct column *c)
+/* Whether no comparable SAE has a better mean in the column, and one has a worse. */
+static int is_best(const sae_report_data *d, int64_t config, const sae_section_row *c)
 {
     int64_t metric = sae_report_metric(d, c->metric), l0 = sae_report_metric(d, "sparsity.l0");
     const sae_cell *own = sae_report_cell_at(d, config, metric);
     int worse = 0;
-    if (!own || c->better == NEITHER)
+    if (!own || c->better == SAE_SECTION_NEITHER)
         return 0;
     for (int64_t i = 0; i < d->configs; i++) {
         const sae_cell *v = sae_report_cell_at(d, i, metric);
         if (!v || !comparable(sae_report_cell_at(d, i, l0), sae_report_cell_at(d, config, l0)))
             continue;
-        double lead = c->better == HIGHER ? own->mean - v->mean : v->mean - own->mean;
+        double lead = c->better == SAE_SECTION_HIGHER ? own->mean - v->mean : v->mean - own->mean;
         if (lead < 0)
             return 0;
         worse |= lead > 0;
@@ -116,17 +62,33 @@ static int is_best(const sae_report_data *d, int64_t config, const struct column
     return worse;
 }
 
-static void put_head(const page *p)
+/* The columns of a table: those of a section that the run has, or of all sections the ones for the
+ * top of the page. */
+typedef struct columns {
+    const sae_section_row *c[COLUMNS_MAX];
+    int count;
+} columns;
+
+static void add_columns(columns *t, const page *p, const sae_section *s, int summary)
+{
+    for (unsigned k = 0; k < s->rows_count && t->count < COLUMNS_MAX; k++)
+        if ((!summary || s->rows[k].summary) && has_metric(p->d, s->rows[k].metric))
+            t->c[t->count++] = &s->rows[k];
+}
+
+static void put_head(const page *p, const columns *t)
 {
     fputs("<thead><tr><th scope=\"col\">SAE</th><th scope=\"col\">seeds</th>", p->f);
-    for (int i = 0; i < COLUMNS; i++)
-        if (has_column(p->d, columns[i].metric))
-            fprintf(p->f, "<th scope=\"col\">%s<span class=\"unit\">%s%s%s</span></th>",
-                    columns[i].head, columns[i].unit,
-                    columns[i].unit[0] && columns[i].better ? ", " : "",
-                    columns[i].better == HIGHER  ? "higher is better"
-                    : columns[i].better == LOWER ? "lower is better"
+    for (int i = 0; i < t->count; i++) {
+        const sae_section_row *c = t->c[i];
+        fputs("<th scope=\"col\">", p->f);
+        sae_html_text(p->f, c->head);
+        fprintf(p->f, "<span class=\"unit\">%s%s%s</span></th>", c->unit ? c->unit : "",
+                c->unit && c->better ? ", " : "",
+                c->better == SAE_SECTION_HIGHER  ? "higher is better"
+                : c->better == SAE_SECTION_LOWER ? "lower is better"
                                                  : "");
+    }
     fputs("</tr></thead>\n", p->f);
 }
 
@@ -140,7 +102,7 @@ static int64_t seeds_of(const sae_report_data *d, int64_t config)
     return most;
 }
 
-static void put_row(const page *p, int64_t config)
+static void put_row(const page *p, const columns *t, int64_t config)
 {
     const sae_config *c = &p->d->config[config];
     fputs("<tr><th scope=\"row\" title=\"", p->f);
@@ -148,13 +110,11 @@ static void put_row(const page *p, int64_t config)
     fputs("\"><code>", p->f);
     sae_html_text(p->f, c->label);
     fprintf(p->f, "</code></th><td>%lld</td>", (long long)seeds_of(p->d, config));
-    for (int i = 0; i < COLUMNS; i++) {
-        const sae_cell *v = sae_report_cell(p->d, config, columns[i].metric);
-        if (!v && !has_column(p->d, columns[i].metric))
-            continue;
-        fputs(is_best(p->d, config, &columns[i]) ? "<td class=\"best\">" : "<td>", p->f);
+    for (int i = 0; i < t->count; i++) {
+        const sae_cell *v = sae_report_cell(p->d, config, t->c[i]->metric);
+        fputs(is_best(p->d, config, t->c[i]) ? "<td class=\"best\">" : "<td>", p->f);
         if (v)
-            put_number(p->f, v->mean, sae_cell_error(v));
+            sae_put_number(p->f, v->mean, sae_bounds_of(p->d, v).half);
         else
             fputs("&ndash;", p->f);
         fputs("</td>", p->f);
@@ -162,59 +122,136 @@ static void put_row(const page *p, int64_t config)
     fputs("</tr>\n", p->f);
 }
 
+static void put_table(const page *p, const columns *t)
+{
+    /* With many columns intervals stand below their values, or the last columns would not be seen.
+     */
+    fprintf(p->f, "<div class=\"scroll\"><table%s>\n", t->count > 6 ? " class=\"wide\"" : "");
+    put_head(p, t);
+    fputs("<tbody>\n", p->f);
+    for (int64_t i = 0; i < p->d->configs; i++)
+        put_row(p, t, i);
+    fputs("</tbody></table></div>\n", p->f);
+}
+
 static void put_summary(const void *arg)
 {
     const page *p = arg;
+    columns t = {.count = 0};
     if (p->d->configs == 0) {
         fputs("<p>metrics.csv has no rows: nothing was measured.</p>\n", p->f);
         return;
     }
-    int shown = 0;
-    for (int i = 0; i < COLUMNS; i++)
-        shown += has_column(p->d, columns[i].metric);
-    /* With many columns errors stand below their values, or the last columns would not be seen. */
-    fprintf(p->f, "<div class=\"scroll\"><table%s>\n", shown > 6 ? " class=\"wide\"" : "");
-    put_head(p);
-    fputs("<tbody>\n", p->f);
-    for (int64_t i = 0; i < p->d->configs; i++)
-        put_row(p, i);
-    fputs("</tbody></table></div>\n<p class=\"note\">Mean over seeds &plusmn; its standard error; "
-          "with one seed &plusmn; the standard error over documents. Shaded: best of the SAEs with "
-          "about the same L0 (within 10 %). All values, one row per SAE and metric: "
-          "<a href=\"metrics.csv\">metrics.csv</a>.</p>\n",
-          p->f);
+    for (int64_t i = 0; i < p->sections->count; i++)
+        add_columns(&t, p, p->sections->s[i], 1);
+    put_table(p, &t);
+    fprintf(
+        p->f,
+        "<p class=\"note\">Mean%s &plusmn; half of its 95 %% confidence interval%s. Shaded: "
+        "best of the SAEs with about the same L0 (within 10 %%). All values, one row per SAE and "
+        "metric: <a href=\"metrics.csv\">metrics.csv</a>.</p>\n",
+        p->d->seeds > 1 ? " over seeds" : "",
+        p->d->seeds > 1 ? " over training seeds and documents"
+                        : " over documents; one seed says nothing of how training varies");
 }
 
 /* ---- the other parts ------------------------------------------------------------------------- */
 
-static void put_plots(const void *arg)
+static void put_figure(const page *p, const sae_figure *g)
+{
+    fprintf(p->f,
+            "<figure><a href=\"plots/%s.svg\"><img src=\"plots/%s.svg\" alt=\"%s\" "
+            "loading=\"lazy\"></a>\n<figcaption>%s %s%s",
+            g->name, g->name, g->heading, g->note, g->repeats, *g->repeats ? " " : "");
+    if (g->beside)
+        fprintf(p->f, "Grey: %d SAEs measured elsewhere. ", g->beside);
+    if (g->hidden)
+        fprintf(p->f, "%d more lines do not fit in. ", g->hidden);
+    fprintf(p->f,
+            "<a href=\"plots/%s.png\">PNG</a>, <a href=\"plots/data/%s.dat\">data</a>, "
+            "<a href=\"plots/data/%s.gp\">gnuplot</a></figcaption></figure>\n",
+            g->name, g->name, g->name);
+}
+
+static int64_t figures_of(const page *p, const sae_section *s)
+{
+    int64_t count = 0;
+    for (int i = 0; i < p->figs->count; i++)
+        count += p->figs->f[i].section == s;
+    return count;
+}
+
+static void put_figures(const page *p, const sae_section *s)
+{
+    if (p->plots_note || figures_of(p, s) == 0)
+        return;
+    fputs("<div class=\"figures\">\n", p->f);
+    for (int i = 0; i < p->figs->count; i++)
+        if (p->figs->f[i].section == s)
+            put_figure(p, &p->figs->f[i]);
+    fputs("</div>\n", p->f);
+}
+
+/* What a section's columns mean. */
+static void put_meanings(const page *p, const columns *t)
+{
+    fputs("<dl class=\"terms\">\n", p->f);
+    for (int i = 0; i < t->count; i++) {
+        fputs("<dt>", p->f);
+        sae_html_text(p->f, t->c[i]->head);
+        fputs(" <code>", p->f);
+        sae_html_text(p->f, t->c[i]->metric);
+        fputs("</code></dt><dd>", p->f);
+        sae_html_text(p->f, t->c[i]->meaning);
+        if (t->c[i]->unit)
+            fprintf(p->f, " In %s.", t->c[i]->unit);
+        fputs("</dd>\n", p->f);
+    }
+    fputs("</dl>\n", p->f);
+}
+
+static void put_section(const page *p, const sae_section *s)
+{
+    columns t = {.count = 0};
+    if (!s->pairs)
+        add_columns(&t, p, s, 0);
+    if (t.count == 0 && figures_of(p, s) == 0 && !(s->pairs && sae_pairs_any(p->d, s)))
+        return;
+    fprintf(p->f, "<h2 id=\"%s\">", s->family);
+    sae_html_text(p->f, s->title);
+    fputs("</h2>\n<p>", p->f);
+    sae_html_text(p->f, s->about);
+    fputs("</p>\n", p->f);
+    put_figures(p, s);
+    if (s->pairs)
+        sae_put_pairs(p->f, p->d, s);
+    else if (t.count > 0)
+        put_table(p, &t);
+    if (t.count > 0)
+        put_meanings(p, &t);
+    fputs("<p class=\"note\">Defined in <code>", p->f);
+    sae_html_text(p->f, s->source);
+    fputs("</code> of saemark's source.</p>\n", p->f);
+}
+
+static void put_sections(const void *arg)
+{
+    const page *p = arg;
+    for (int64_t i = 0; i < p->sections->count; i++)
+        put_section(p, p->sections->s[i]);
+    if (p->figs->left_out)
+        fprintf(p->f, "<p class=\"note\">%d more figures were left out.</p>\n", p->figs->left_out);
+}
+
+static void put_training(const void *arg)
 {
     const page *p = arg;
     if (p->plots_note) {
         fputs("<p class=\"note\">No plots: ", p->f);
         sae_html_text(p->f, p->plots_note);
         fputs("</p>\n", p->f);
-        return;
     }
-    fputs("<div class=\"figures\">\n", p->f);
-    for (int i = 0; i < p->figs->count; i++) {
-        const sae_figure *g = &p->figs->f[i];
-        fprintf(p->f,
-                "<figure><a href=\"plots/%s.svg\"><img src=\"plots/%s.svg\" alt=\"%s\" "
-                "loading=\"lazy\"></a>\n<figcaption>%s %s%s",
-                g->name, g->name, g->heading, g->note, g->repeats, *g->repeats ? " " : "");
-        if (g->beside)
-            fprintf(p->f, "Grey: %d SAEs measured elsewhere. ", g->beside);
-        if (g->hidden)
-            fprintf(p->f, "%d more lines do not fit in. ", g->hidden);
-        fprintf(p->f,
-                "<a href=\"plots/%s.png\">PNG</a>, <a href=\"plots/data/%s.dat\">data</a>, "
-                "<a href=\"plots/data/%s.gp\">gnuplot</a></figcaption></figure>\n",
-                g->name, g->name, g->name);
-    }
-    fputs("</div>\n", p->f);
-    if (p->figs->left_out)
-        fprintf(p->f, "<p class=\"note\">%d more figures were left out.</p>\n", p->figs->left_out);
+    put_figures(p, NULL);
 }
 
 static void put_details(const void *arg)
@@ -236,27 +273,13 @@ static void put_details(const void *arg)
             fputs("<tr><td><code>", p->f);
             sae_html_text(p->f, d->metric[m]);
             fputs("</code></td><td>", p->f);
-            put_number(p->f, c->mean, sae_cell_error(c));
+            sae_put_number(p->f, c->mean, sae_bounds_of(d, c).half);
             fputs("</td><td>", p->f);
             sae_html_text(p->f, c->unit);
             fprintf(p->f, "</td><td>%lld</td></tr>\n", (long long)c->count);
         }
         fputs("</tbody></table></div></details>\n", p->f);
     }
-}
-
-static void put_terms(const void *arg)
-{
-    const page *p = arg;
-    fputs("<dl class=\"terms\">\n", p->f);
-    for (int i = 0; i < COLUMNS; i++)
-        if (has_column(p->d, columns[i].metric))
-            fprintf(p->f, "<dt>%s <code>%s</code></dt><dd>%s%s%s%s</dd>\n", columns[i].head,
-                    columns[i].metric, columns[i].meaning, columns[i].unit[0] ? " In " : "",
-                    columns[i].unit, columns[i].unit[0] ? "." : "");
-    fputs("</dl>\n<p class=\"note\">Errors are standard errors. Every metric of saemark is defined "
-          "in the files metrics/*.md of its source.</p>\n",
-          p->f);
 }
 
 /* ---- run.json -------------------------------------------------------------------------------- */
@@ -304,8 +327,8 @@ static void put_subtitle(const void *arg)
         sae_html_text(p->f, when);
     }
     fputs(". Data: ", p->f);
-    static const char *const files[] = {"metrics.csv", "saes.csv", "loss.csv", "features.csv",
-                                        "run.json"};
+    static const char *const files[] = {"metrics.csv",  "pairs.csv",      "saes.csv", "loss.csv",
+                                        "features.csv", "deviations.npy", "run.json"};
     const char *comma = "";
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         char *path = sae_path_join(p->dir, files[i]);
@@ -381,14 +404,14 @@ static int load_run(page *p, sae_err *err)
 
 static const sae_part parts[] = {
     {"@TITLE@", put_title},     {"@SUBTITLE@", put_subtitle}, {"@CSS@", put_css},
-    {"@SUMMARY@", put_summary}, {"@PLOTS@", put_plots},       {"@DETAILS@", put_details},
-    {"@TERMS@", put_terms},     {"@FACTS@", put_facts},       {NULL, NULL},
+    {"@SUMMARY@", put_summary}, {"@SECTIONS@", put_sections}, {"@TRAINING@", put_training},
+    {"@DETAILS@", put_details}, {"@FACTS@", put_facts},       {NULL, NULL},
 };
 
-int sae_html_write(const sae_report_data *d, const sae_figures *figs, const char *plots_note,
-                   const char *dir, sae_err *err)
+int sae_html_write(const sae_report_data *d, const sae_sections *sections, const sae_figures *figs,
+                   const char *plots_note, const char *dir, sae_err *err)
 {
-    page p = {.d = d, .figs = figs, .plots_note = plots_note, .dir = dir};
+    page p = {.d = d, .sections = sections, .figs = figs, .plots_note = plots_note, .dir = dir};
     SAE_TRY(load_run(&p, err));
     sae_out o;
     char *path = sae_path_join(dir, "index.html");

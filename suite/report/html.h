@@ -5,7 +5,7 @@
 #include "report/plot.h"
 
 /* Write dir/index.html. plots_note: why there are no figures, NULL when they are there. */
-int sae_html_write(const sae_report_data *d, const sae_figures *figs, const char *plots_note,
-                   const char *dir, sae_err *err);
+int sae_html_write(const sae_report_data *d, const sae_sections *sections, const sae_figures *figs,
+                   const char *plots_note, const char *dir, sae_err *err);
 
 #endif

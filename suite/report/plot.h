@@ -3,15 +3,17 @@
 #define SAE_REPORT_PLOT_H
 
 #include "report/data.h"
+#include "report/section.h"
 
-enum { SAE_FIGURES_MAX = 64 };
+enum { SAE_FIGURES_MAX = 512 };
 
 typedef struct sae_figure {
-    char name[48];    /* plots/NAME.svg, plots/NAME.png, plots/data/NAME.dat, NAME.gp */
+    char name[48]; /* plots/NAME.svg, plots/NAME.png, plots/data/NAME.dat, NAME.gp */
     char heading[96];
     const char *note, *repeats; /* for the caption: what is shown; how seeds or documents are */
-    int hidden;       /* lines beyond what one figure can hold */
-    int beside;       /* SAEs drawn from other folders */
+    const sae_section *section; /* whose it is; NULL: training */
+    int hidden;                 /* lines beyond what one figure can hold */
+    int beside;                 /* SAEs drawn from other folders */
 } sae_figure;
 
 typedef struct sae_figures {
@@ -21,7 +23,8 @@ typedef struct sae_figures {
 } sae_figures;
 
 /* Write data and script of every figure whose metrics exist to dir/plots/data. */
-int sae_figures_write(const sae_report_data *d, const char *dir, sae_figures *out, sae_err *err);
+int sae_figures_write(const sae_report_data *d, const sae_sections *sections, const char *dir,
+                      sae_figures *out, sae_err *err);
 
 /* Run gnuplot on all of them. SAE_ENEEDS: there is no such program; SAE_EBACKEND: it failed,
  * with its first message. What it says without failing is logged as a warning. */

@@ -72,11 +72,13 @@ static int read_metrics(record *r, const json_t *metrics, sae_err *err)
     json_t *fields, *value;
     const json_t *quality = json_object_get(metrics, "reconstruction_quality");
     r->legacy = !json_object_get(quality, "explained_variance_legacy");
-    json_object_foreach((json_t *)metrics, category, fields) {
+    json_object_foreach((json_t *)metrics, category, fields)
+    {
         if (!json_is_object(fields))
             SAE_FAIL(err, SAE_EFORMAT, "%s: eval_result_metrics.%.80s: expected an object", r->file,
                      category);
-        json_object_foreach(fields, field, value) {
+        json_object_foreach(fields, field, value)
+        {
             if (!json_is_number(value) && !json_is_null(value))
                 SAE_FAIL(err, SAE_EFORMAT, "%s: eval_result_metrics.%.80s.%.80s: expected a number",
                          r->file, category, field);
@@ -121,7 +123,8 @@ static int read_record(record *r, const json_t *o, sae_err *err)
     if (!*r->eval || !*id || (!json_is_object(metrics) && !json_is_array(bins)))
         SAE_FAIL(err, SAE_EFORMAT,
                  "%s: expected a result of SAEBench, an object with eval_type_id, sae_lens_id and "
-                 "eval_result_metrics", r->file);
+                 "eval_result_metrics",
+                 r->file);
     if (snprintf(sae, sizeof sae, "%s/%s", release, id) >= NAME)
         SAE_FAIL(err, SAE_EFORMAT, "%s: the name of a SAE is longer than %d bytes", r->file,
                  NAME - 1);
@@ -149,8 +152,7 @@ int sae_published_json(const char *name, const char *text, size_t bytes, sae_pub
     if (json_object_get(o, "eval_type_id") || json_object_size(o) == 0)
         rc = read_record(&r, o, err);
     else
-        json_object_foreach(o, key, inner)
-            SAE_GOTO(read_record(&r, inner, err));
+        json_object_foreach(o, key, inner) SAE_GOTO(read_record(&r, inner, err));
 fail:
     json_decref(o);
     return rc;
@@ -241,8 +243,10 @@ static int read_sweep(const sae_table *t, sae_published_put *put, void *arg, sae
         for (int k = 3; k >= 0; k--) {
             char *last = strrchr(hook, '_');
             if (!last)
-                SAE_FAIL(err, SAE_EFORMAT, "row %lld: Name: expected HOOK_SIZE_VARIANT_K_AFA, "
-                         "found \"%.80s\"", (long long)i + 1, name);
+                SAE_FAIL(err, SAE_EFORMAT,
+                         "row %lld: Name: expected HOOK_SIZE_VARIANT_K_AFA, "
+                         "found \"%.80s\"",
+                         (long long)i + 1, name);
             snprintf(part[k], sizeof part[k], "%.60s", last + 1);
             *last = '\0';
         }
@@ -265,7 +269,8 @@ int sae_published_csv(const char *path, sae_published_put *put, void *arg, sae_e
     else
         rc = SAE_SET(err, SAE_EFORMAT,
                      "%s: expected columns sae_id, sae_class, l0, ... (SAEBench) or Name, l0_norm, "
-                     "l2_loss (top-AFA)", path);
+                     "l2_loss (top-AFA)",
+                     path);
     sae_table_close(&t);
     return rc;
 }

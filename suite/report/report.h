@@ -5,7 +5,7 @@
 #include <sae/base.h>
 
 typedef struct sae_report_options {
-    const char *gnuplot; /* program to run; NULL: "gnuplot" on the PATH */
+    const char *gnuplot;       /* program to run; NULL: "gnuplot" on the PATH */
     const char *const *beside; /* NULL-terminated folders, or NULL: runs, and published results as
                                   published.h writes them, whose SAEs are drawn beside the run's */
 } sae_report_options;

@@ -41,9 +41,14 @@ const sae_saebench_field sae_saebench_fields[] = {
     {"misc_metrics", "frac_alive", "1", 0},
     {NULL, NULL, NULL, 0}};
 
-static const char *const details[] = {
-    "feature_density", "consistent_activation_heuristic", "encoder_bias", "encoder_norm",
-    "encoder_decoder_cosine_sim", "max_decoder_cosine_sim", "max_encoder_cosine_sim", NULL};
+static const char *const details[] = {"feature_density",
+                                      "consistent_activation_heuristic",
+                                      "encoder_bias",
+                                      "encoder_norm",
+                                      "encoder_decoder_cosine_sim",
+                                      "max_decoder_cosine_sim",
+                                      "max_encoder_cosine_sim",
+                                      NULL};
 
 enum { CONTEXT = 128 }; /* tokens of a prompt in its standard run */
 static const char family[] = "saebench06.";
@@ -51,7 +56,7 @@ static const char family[] = "saebench06.";
 typedef struct writer {
     const char *run, *release, *dir;
     sae_table metrics, saes, features;
-    json_t *facts;     /* run.json; NULL when absent */
+    json_t *facts; /* run.json; NULL when absent */
     char eval_id[40];
     int64_t batch_rows;
 } writer;
@@ -76,8 +81,7 @@ static json_t *values_of(const writer *w, int64_t sae, const char *column)
     json_t *out = json_object();
     for (int64_t i = 0; i < w->metrics.rows; i++) {
         const char *metric = sae_table_cell(&w->metrics, i, "metric");
-        if (strncmp(metric, family, strlen(family)) == 0 &&
-            same_sae(&w->saes, sae, &w->metrics, i))
+        if (strncmp(metric, family, strlen(family)) == 0 && same_sae(&w->saes, sae, &w->metrics, i))
             json_object_set_new(out, metric + strlen(family),
                                 json_real(or_missing(sae_table_real(&w->metrics, i, column))));
     }
@@ -141,10 +145,14 @@ static json_t *model_of(const char *dataset)
 
 static json_t *config_of(const writer *w, int64_t sae, const json_t *values)
 {
-    static const char *const flags[] = {
-        "compute_kl", "compute_ce_loss", "compute_l2_norms", "compute_sparsity_metrics",
-        "compute_variance_metrics", "compute_featurewise_density_statistics",
-        "compute_featurewise_weight_based_metrics", "exclude_special_tokens_from_reconstruction"};
+    static const char *const flags[] = {"compute_kl",
+                                        "compute_ce_loss",
+                                        "compute_l2_norms",
+                                        "compute_sparsity_metrics",
+                                        "compute_variance_metrics",
+                                        "compute_featurewise_density_statistics",
+                                        "compute_featurewise_weight_based_metrics",
+                                        "exclude_special_tokens_from_reconstruction"};
     double tokens =
         json_number_value(json_object_get(values, "total_tokens_eval_sparsity_variance"));
     double prompts = ceil((double)w->batch_rows / CONTEXT);
@@ -203,8 +211,7 @@ static json_int_t millis_of(const char *text)
     if (v[0] < 1970 || v[0] > 9999 || v[1] < 1 || v[1] > 12)
         return 0;
     int64_t y = v[0] - (v[1] <= 2), month = (v[1] + 9) % 12;
-    int64_t days =
-        365 * y + y / 4 - y / 100 + y / 400 + (153 * month + 2) / 5 + v[2] - 1 - 719468;
+    int64_t days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * month + 2) / 5 + v[2] - 1 - 719468;
     return (json_int_t)((((days * 24 + v[3]) * 60 + v[4]) * 60 + v[5]) * 1000);
 }
 
@@ -226,8 +233,8 @@ static int64_t batch_rows_of(const json_t *facts)
     const json_t *list = json_object_get(facts, "metrics");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *spec = json_string_value(json_array_get(list, i));
-        const char *p = spec && strncmp(spec, "saebench06:", 11) == 0
-                            ? strstr(spec, "batch_rows=") : NULL;
+        const char *p =
+            spec && strncmp(spec, "saebench06:", 11) == 0 ? strstr(spec, "batch_rows=") : NULL;
         if (p)
             return strtoll(p + strlen("batch_rows="), NULL, 10);
     }
@@ -268,8 +275,8 @@ static json_t *record_of(const writer *w, int64_t sae, const json_t *values)
 
 static int write_record(const writer *w, int64_t sae, const json_t *values, sae_err *err)
 {
-    char *name = sae_strfmt("%s_%s_eval_results.json", w->release,
-                            sae_table_cell(&w->saes, sae, "id"));
+    char *name =
+        sae_strfmt("%s_%s_eval_results.json", w->release, sae_table_cell(&w->saes, sae, "id"));
     for (char *p = name; p && *p; p++)
         *p = *p == '/' ? '_' : *p;
     char *path = name ? sae_path_join(w->dir, name) : NULL;
@@ -328,7 +335,10 @@ int sae_saebench_write(const char *run_dir, const char *release, const char *dir
                        sae_err *err)
 {
     const char *base = strrchr(run_dir, '/');
-    writer w = {.run = run_dir, .release = release ? release : base ? base + 1 : run_dir,
+    writer w = {.run = run_dir,
+                .release = release ? release
+                           : base  ? base + 1
+                                   : run_dir,
                 .dir = dir};
     int rc = open_run(&w, err);
     if (rc >= 0)

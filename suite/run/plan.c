@@ -7,6 +7,7 @@
 
 #include "core/assets.h"
 #include "core/error.h"
+#include "core/yaml.h"
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/options.h"
@@ -93,7 +94,7 @@ static int refuse(const source *s, const char *key, int64_t nth, const char *exp
     char where[32] = ""; /* keys inside {} are not looked for */
     if (!s->file)
         SAE_FAIL(err, SAE_EINVAL, "--set %s=%s: expected %s", key, found, expected);
-    int line = sae_plan_line_of(s->text, s->bytes, key, nth);
+    int line = sae_yaml_line_of(s->text, s->bytes, key, nth);
     if (line > 0)
         snprintf(where, sizeof where, " line %d:", line);
     SAE_FAIL(err, SAE_EINVAL, "%s:%s %s: expected %s, found %s", s->file, where, key, expected,
@@ -351,7 +352,7 @@ static int read_seeds(const source *s, sae_plan *p, sae_err *err)
         for (unsigned j = 0; j < i; j++)
             if (p->seeds[i] == p->seeds[j])
                 SAE_FAIL(err, SAE_EINVAL, "%s: line %d: seeds: %lld is listed twice", s->file,
-                         sae_plan_line_of(s->text, s->bytes, "seeds", 0), (long long)v);
+                         sae_yaml_line_of(s->text, s->bytes, "seeds", 0), (long long)v);
     }
     return SAE_OK;
 }

@@ -34,8 +34,6 @@ typedef struct sae_plan_text {
 int sae_plan_from_yaml(sae_plan_text **t, const char *name, const char *text, size_t bytes,
                        sae_err *err);
 void sae_plan_text_free(sae_plan_text **t);
-/* Line (1-based) of the n-th "key:" of the text, n from 0; 0 when there is none. */
-int sae_plan_line_of(const char *text, size_t bytes, const char *key, int64_t n);
 /* Keep the first `keep` entries of t->saes. */
 void sae_plan_drop_saes(sae_plan_text *t, unsigned keep);
 

@@ -254,11 +254,16 @@ START_TEST(full_run)
     ck_assert_ptr_nonnull(strstr(html, "<code>relu:l1=0.1</code>"));
     ck_assert_ptr_nonnull(strstr(html, "src=\"plots/frontier.svg\""));
     ck_assert_ptr_nonnull(strstr(html, "<dt>Steps</dt><dd><code>5</code>"));
-    /* relu has the lowest error, 0.5 / 4 for both seeds */
-    ck_assert_ptr_nonnull(strstr(html, "<td class=\"best\">0.125</td>"));
-    /* L0 is 4 and 4.25: mean 4.125, standard error 0.125 */
-    ck_assert_ptr_nonnull(strstr(html, "<td>4.12 <span class=\"err\">&plusmn;&nbsp;0.12</span>"));
-    ck_assert_int_eq(occurrences(html, "class=\"best\""), 2); /* the other one: relu's atoms */
+    /* relu has the lowest error, 0.5 / 4 for both seeds: what is left is 0.01 over documents */
+    ck_assert_ptr_nonnull(strstr(html, "<td class=\"best\">0.125 <span class=\"err\">&plusmn;&nbsp;"
+                                       "0.020</span></td>"));
+    /* L0 is 4 and 4.25: mean 4.125, s^2 / S = 0.125^2 with one degree of freedom, and 0.01^2: half
+     * width 12.3 * 0.1254 */
+    ck_assert_ptr_nonnull(strstr(html, "<td>4.1 <span class=\"err\">&plusmn;&nbsp;1.5</span>"));
+    /* the other one: relu's atoms; both in the summary and in their section */
+    ck_assert_int_eq(occurrences(html, "class=\"best\""), 4);
+    ck_assert_ptr_nonnull(strstr(html, "<h2 id=\"recovery\">"));
+    ck_assert_ptr_null(strstr(html, "<h2 id=\"probing\">")); /* not measured */
     ck_assert_int_eq(occurrences(html, "band spans the seeds"), 2);
     ck_assert_ptr_nonnull(strstr(svg, "topk, n = 128"));
     char *dat = read_text("plots/data/loss_topk.dat"); /* what differs within the variant */
@@ -284,7 +289,7 @@ START_TEST(figure_data)
     ck_assert_ok(sae_report_write(dir, NULL, &err), err);
     char *dat = read_text("plots/data/frontier.dat");
     /* ordered by L0; one seed: 1.96 x 0.01 on both sides */
-    ck_assert_str_eq(dat, "\"topk\"\n4\t3.9804\t4.0196\t0.875\t0.8554\t0.8946\n"
+    ck_assert_str_eq(dat, "\"topk\"\n4\t3.98030689\t4.01969311\t0.875\t0.855306894\t0.894693106\n"
                           "8\t8\t8\t0.5\t0.25\t0.75\n\n\n");
     free(dat);
 }
@@ -344,15 +349,15 @@ END_TEST
  * band. */
 START_TEST(one_seed)
 {
-#define PM " <span class=\"err\">&plusmn;&nbsp;" /* the errors are 0.01 */
+#define PM " <span class=\"err\">&plusmn;&nbsp;" /* 1.9693 errors of 0.01 */
     static const struct {
         const char *spec, *cells; /* L0 and fvu */
         double l0, fvu;
     } row[] = {
-        {"topk:k=8", "8.000" PM "0.010</span></td><td>0.500" PM, 7.9999, 0.5},
-        {"relu:l1=1", "8.700" PM "0.010</span></td><td class=\"best\">0.400" PM, 8.7, 0.4},
-        {"relu:l1=2", "9.500" PM "0.010</span></td><td>0.410" PM, 9.5, 0.41},
-        {"relu:l1=3", "123.46" PM "0.01</span></td><td>0.300" PM, 123.456, 0.3},
+        {"topk:k=8", "8.000" PM "0.020</span></td><td>0.500" PM, 7.9999, 0.5},
+        {"relu:l1=1", "8.700" PM "0.020</span></td><td class=\"best\">0.400" PM, 8.7, 0.4},
+        {"relu:l1=2", "9.500" PM "0.020</span></td><td>0.410" PM, 9.5, 0.41},
+        {"relu:l1=3", "123.46" PM "0.02</span></td><td>0.300" PM, 123.456, 0.3},
         {"relu:l1=4", "12346</td><td>0.100" PM, 12345.6, 0.1},
     };
 #undef PM
@@ -371,10 +376,10 @@ START_TEST(one_seed)
     char *html = read_page();
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++)
         ck_assert_msg(strstr(html, row[i].cells) != NULL, "%s: no %s", row[i].spec, row[i].cells);
-    ck_assert_int_eq(occurrences(html, "class=\"best\""), 1);
+    ck_assert_int_eq(occurrences(html, "class=\"best\""), 2); /* summary and section */
     check_figure("loss_relu", 1);
     ck_assert_ptr_null(strstr(html, "band spans"));
-    ck_assert_ptr_nonnull(strstr(html, "1.96 standard errors over documents."));
+    ck_assert_ptr_nonnull(strstr(html, "95 % intervals over documents."));
     free(html);
 }
 END_TEST

@@ -6,19 +6,7 @@ metrics/README.md; nothing here follows the C code.
 import math
 import random
 
-M64 = (1 << 64) - 1
-
-
-def mix(v):
-    """The finaliser of SplitMix64."""
-    v = (v + 0x9E3779B97F4A7C15) & M64
-    v = ((v ^ (v >> 30)) * 0xBF58476D1CE4E5B9) & M64
-    v = ((v ^ (v >> 27)) * 0x94D049BB133111EB) & M64
-    return v ^ (v >> 31)
-
-
-def group_of(doc):
-    return mix(doc) >> 56
+from metric import group as group_of, jackknife as metric_jackknife, mix
 
 
 def part_of(doc):
@@ -109,7 +97,7 @@ def lda(x, on, ridge=1e-8):
 
 
 def jackknife(groups, value):
-    """value(g): without the rows of group g."""
-    v = [value(g) for g in sorted(groups)]
-    mean = math.fsum(v) / len(v)
-    return math.sqrt((len(v) - 1) / len(v) * math.fsum((a - mean) ** 2 for a in v))
+    """value(g): without the rows of group g; the standard error over the groups."""
+    names = sorted(groups)
+    return metric_jackknife([(g,) for g in names],
+                            lambda kept: value((set(names) - {g for g, in kept}).pop()))

@@ -1,4 +1,4 @@
-/* tests/eval/ravel.c - the two passes of the family ravel beside its definition and its known values.
+/* tests/eval/ravel.c - the two passes of the family ravel: its known values, batches and merges.
  */
 #include "eval/bench.h"
 

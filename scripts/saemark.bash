@@ -11,7 +11,7 @@ _saemark()
     elif [ "$cmd" = lm ] && [[ $cur == -* ]]; then
         words=$("$prog" lm "${COMP_WORDS[2]}" --help 2>/dev/null | sed -n 's/^  \(--[a-z-]*\).*/\1/p')
     elif [[ $cur == -* ]]; then
-        words=$("$prog" "$cmd" --help 2>/dev/null | sed -n 's/^  \(--[a-z-]*\).*/\1/p')
+        words=$("$prog" "$cmd" --help 2>/dev/null | sed -n 's/^  \(--[a-z_-]*\).*/\1/p')
     elif [ "$cmd" = list ] && [ "$COMP_CWORD" -eq 2 ]; then
         words="variants metrics datasets backends plans"
     elif [ "$cmd" = list ] && [ "$COMP_CWORD" -eq 3 ]; then

@@ -132,7 +132,9 @@ START_TEST(trials)
     ck_assert_int_eq((int)number(first, "iterations"), 840);
     ck_assert_int_eq((int)number(first, "setups"), 4);
     ck_assert_int_eq((int)number(json_array_get(rows_of(r), 1), "setups"), 5);
-    ck_assert_int_eq((int)number(row_of(r, "warm/min_warmup_time:0.004"), "setups"), 5 + 2 + 4);
+    json_t *warm = row_of(r, "warm/min_warmup_time:0.004");
+    ck_assert_int_eq((int)number(warm, "setups"), 5 + 2 + 4);
+    ck_assert_int_eq((int)number(warm, "teardowns"), 5 + 2 + 4 - 1); /* the last is to come */
     json_decref(r);
 }
 END_TEST

@@ -133,6 +133,20 @@ void sae_cases_rates(sae_cases *c, sae_bench_state *st, double seconds, double f
     }
 }
 
+double sae_cases_loop(sae_bench_state *st, int (*fn)(void *arg, sae_err *err), void *arg)
+{
+    sae_err err = {0};
+    double seconds = -sae_clock();
+    SAE_BENCH_LOOP(st) {
+        int rc = fn(arg, &err);
+        if (rc < 0) {
+            sae_cases_fail(st, rc, &err);
+            return -1;
+        }
+    }
+    return seconds + sae_clock();
+}
+
 void sae_cases_fail(sae_bench_state *st, int rc, const sae_err *err)
 {
     sae_bench_skip_error(st, err->msg[0] ? err->msg : sae_status_name(rc));

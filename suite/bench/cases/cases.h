@@ -39,6 +39,8 @@ sae_bench *sae_cases_timed(sae_bench *b);
 /* flops_per_second, bytes_per_second, and the shares of the ceilings, for `seconds` of so much work
  * in all; 0: none of that kind. */
 void sae_cases_rates(sae_cases *c, sae_bench_state *st, double seconds, double flops, double bytes);
+/* The timed loop around fn(arg, err); seconds of all of it. Below 0: it failed, which is told. */
+double sae_cases_loop(sae_bench_state *st, int (*fn)(void *arg, sae_err *err), void *arg);
 /* End the benchmark with what happened. */
 void sae_cases_fail(sae_bench_state *st, int rc, const sae_err *err);
 

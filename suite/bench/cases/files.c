@@ -138,6 +138,12 @@ static int prepare(job *j, sae_err *err)
     return j->run(j, err);
 }
 
+static int once(void *arg, sae_err *err)
+{
+    job *j = arg;
+    return j->run(j, err);
+}
+
 static void run_job(sae_bench_state *st)
 {
     job *j = sae_bench_user(st);
@@ -149,16 +155,8 @@ static void run_job(sae_bench_state *st)
         close_job(j);
         return;
     }
-    double seconds = -sae_clock();
-    SAE_BENCH_LOOP(st) {
-        rc = j->run(j, &err);
-        if (rc < 0) {
-            sae_cases_fail(st, rc, &err);
-            break;
-        }
-    }
-    seconds += sae_clock();
-    if (rc >= 0) {
+    double seconds = sae_cases_loop(st, once, j);
+    if (seconds >= 0) {
         double n = (double)sae_bench_iterations(st);
         if (j->items > 0)
             sae_bench_set_items(st, (int64_t)(n * j->items));

@@ -20,6 +20,7 @@ typedef struct job {
     double d, n, B, kk; /* the shape as numbers */
     cost cost;
     int which;          /* of map, pursuit, keys of selections */
+    int (*run)(struct job *j);
 } job;
 
 #define GET(slot) sae_work_get(j->w, slot)
@@ -383,9 +384,11 @@ typedef struct bound { /* of one registered benchmark */
     const entry *entry;
 } bound;
 
-static int once(job *j, const entry *e)
+static int once(void *arg, sae_err *err)
 {
-    int rc = e->run(j);
+    job *j = arg;
+    int rc = j->run(j);
+    (void)err;
     return j->w->rc < 0 ? j->w->rc : rc;
 }
 
@@ -395,23 +398,15 @@ static void run_kernel(sae_bench_state *st)
     const sae_shape s = sae_cases_shape_of(st);
     sae_err err = {0};
     job j = {b->w, &b->c->e->k, b->c->e->dev, (double)s.d, (double)s.n, (double)s.B, (double)s.k,
-             {0, 0}, b->entry->which};
+             {0, 0}, b->entry->which, b->entry->run};
     sae_work_shape(b->w, &s);
-    int rc = once(&j, b->entry); /* makes the data, sizes the workspace, warms up */
+    int rc = once(&j, &err); /* makes the data, sizes the workspace, warms up */
     if (rc < 0) {
         sae_cases_fail(st, rc, &err);
         return;
     }
-    double seconds = -sae_clock();
-    SAE_BENCH_LOOP(st) {
-        rc = once(&j, b->entry);
-        if (rc < 0) {
-            sae_cases_fail(st, rc, &err);
-            break;
-        }
-    }
-    seconds += sae_clock();
-    if (rc < 0)
+    double seconds = sae_cases_loop(st, once, &j);
+    if (seconds < 0)
         return;
     double n = (double)sae_bench_iterations(st);
     sae_cases_rates(b->c, st, seconds, n * j.cost.flops, n * j.cost.bytes);

@@ -168,6 +168,12 @@ static double share_of_capture(const sae_lm_model *m)
 
 /* ---- the benchmark --------------------------------------------------------------------------- */
 
+static int once(void *arg, sae_err *err)
+{
+    job *j = arg;
+    return j->run(j, err);
+}
+
 static void run_job(sae_bench_state *st)
 {
     job *j = sae_bench_user(st);
@@ -182,16 +188,8 @@ static void run_job(sae_bench_state *st)
         close_job(j);
         return;
     }
-    double seconds = -sae_clock();
-    SAE_BENCH_LOOP(st) {
-        rc = j->run(j, &err);
-        if (rc < 0) {
-            sae_cases_fail(st, rc, &err);
-            break;
-        }
-    }
-    seconds += sae_clock();
-    if (rc >= 0) {
+    double seconds = sae_cases_loop(st, once, j);
+    if (seconds >= 0) {
         double tokens = j->run == generate ? GENERATED : TOKENS;
         double n = (double)sae_bench_iterations(st) * tokens;
         double share = j->run == capture ? share_of_capture(j->m) : j->factor;

@@ -18,34 +18,37 @@ typedef struct sweep {
 
 /* ---- the encoder ----------------------------------------------------------------------------- */
 
-static int encode(sae_work *w, const sae_engine *e)
+typedef struct encoding {
+    sae_work *w;
+    const sae_engine *e; /* who computes; the data is on the host */
+} encoding;
+
+static int encode(void *arg, sae_err *err)
 {
-    const sae_shape *s = &w->s;
-    sae_encoder in = {.x = sae_matrix_in(sae_work_get(w, SLOT_X), s->B, s->d),
-                      .w = sae_matrix_in(sae_work_get(w, SLOT_W), s->n, s->d)};
-    sae_code *z = sae_work_made(w);
-    SAE_TRY(w->rc);
-    return e->k.encode_topk(e->dev, &in, SAE_KEY_RELU, s->k, z);
+    const encoding *o = arg;
+    const sae_shape *s = &o->w->s;
+    sae_encoder in = {.x = sae_matrix_in(sae_work_get(o->w, SLOT_X), s->B, s->d),
+                      .w = sae_matrix_in(sae_work_get(o->w, SLOT_W), s->n, s->d)};
+    sae_code *z = sae_work_made(o->w);
+    (void)err;
+    SAE_TRY(o->w->rc);
+    return o->e->k.encode_topk(o->e->dev, &in, SAE_KEY_RELU, s->k, z);
 }
 
-/* The loop, its rates and N; the data of *w is on the host, whoever computes. */
+/* The loop, its rates and N. */
 static void time_encoder(sae_bench_state *st, sae_cases *c, const sae_engine *e, int64_t N)
 {
     const sae_shape s = sae_cases_shape_of(st);
+    encoding o = {c->work, e};
     sae_err err = {0};
     sae_work_shape(c->work, &s);
-    int rc = encode(c->work, e);
-    double seconds = -sae_clock();
-    SAE_BENCH_LOOP(st) {
-        if (rc >= 0)
-            rc = encode(c->work, e);
-        if (rc < 0) {
-            sae_cases_fail(st, rc, &err);
-            break;
-        }
+    int rc = encode(&o, &err); /* makes the data, warms up */
+    if (rc < 0) {
+        sae_cases_fail(st, rc, &err);
+        return;
     }
-    seconds += sae_clock();
-    if (rc < 0)
+    double seconds = sae_cases_loop(st, encode, &o);
+    if (seconds < 0)
         return;
     sae_bench_set_complexity_n(st, N);
     sae_cases_rates(c, st, seconds,
@@ -80,6 +83,7 @@ static void run_threads(sae_bench_state *st)
 typedef struct group {
     sae_learner l[MAX_SAES];
     int64_t count;
+    sae_batch b;
 } group;
 
 static int open_group(group *g, sae_cases *c, const sae_shape *s, int64_t count, sae_err *err)
@@ -106,10 +110,11 @@ static int open_group(group *g, sae_cases *c, const sae_shape *s, int64_t count,
     return SAE_OK;
 }
 
-static int step_group(group *g, const sae_batch *b, int init, sae_err *err)
+static int step_group(void *arg, sae_err *err)
 {
+    group *g = arg;
     for (int64_t i = 0; i < g->count; i++)
-        SAE_TRY(init ? sae_learner_init(&g->l[i], b, err) : sae_learner_step(&g->l[i], b, err));
+        SAE_TRY(sae_learner_step(&g->l[i], &g->b, err));
     return SAE_OK;
 }
 
@@ -120,45 +125,42 @@ static void close_group(group *g)
     sae_free(g);
 }
 
-static int prepare_group(group *g, sae_cases *c, const sae_shape *s, int64_t count, sae_batch *b,
-                         sae_err *err)
+static int prepare_group(group *g, sae_cases *c, const sae_shape *s, int64_t count, sae_err *err)
 {
     const sae_real *x = sae_work_get(c->work, SLOT_X);
     SAE_TRY(c->work->rc);
-    *b = (sae_batch){.B = s->B, .x = x, .y = x};
+    g->b = (sae_batch){.B = s->B, .x = x, .y = x};
     SAE_TRY(open_group(g, c, s, count, err));
-    SAE_TRY(step_group(g, b, 1, err));
-    return step_group(g, b, 0, err);
+    for (int64_t i = 0; i < count; i++)
+        SAE_TRY(sae_learner_init(&g->l[i], &g->b, err));
+    return step_group(g, err);
+}
+
+static void time_group(sae_bench_state *st, sae_cases *c, group *g, const sae_shape *s)
+{
+    double seconds = sae_cases_loop(st, step_group, g);
+    double steps = (double)sae_bench_iterations(st) * (double)g->count;
+    if (seconds < 0)
+        return;
+    sae_bench_set_complexity_n(st, g->count);
+    sae_bench_set_items(st, (int64_t)steps * s->B);
+    sae_cases_rates(c, st, seconds, steps * 2 * (double)s->B * (double)s->n * (double)s->d, 0);
 }
 
 static void run_group(sae_bench_state *st)
 {
     sae_cases *c = ((const sweep *)sae_bench_user(st))->c;
     const sae_shape s = sae_cases_shape_of(st);
-    int64_t count = sae_bench_range_of(st, 4);
     sae_err err = {0};
     group *g = NULL;
-    sae_batch b;
     sae_work_shape(c->work, &s);
     int rc = sae_new(&g, 1, sizeof *g, "bench.group", &err);
     if (rc >= 0)
-        rc = prepare_group(g, c, &s, count, &b, &err);
-    double seconds = -sae_clock();
-    SAE_BENCH_LOOP(st) {
-        if (rc >= 0)
-            rc = step_group(g, &b, 0, &err);
-        if (rc < 0) {
-            sae_cases_fail(st, rc, &err);
-            break;
-        }
-    }
-    seconds += sae_clock();
-    if (rc >= 0) {
-        double steps = (double)sae_bench_iterations(st) * (double)count;
-        sae_bench_set_complexity_n(st, count);
-        sae_bench_set_items(st, (int64_t)steps * s.B);
-        sae_cases_rates(c, st, seconds, steps * 2 * (double)s.B * (double)s.n * (double)s.d, 0);
-    }
+        rc = prepare_group(g, c, &s, sae_bench_range_of(st, 4), &err);
+    if (rc < 0)
+        sae_cases_fail(st, rc, &err);
+    else
+        time_group(st, c, g, &s);
     if (g)
         close_group(g);
 }

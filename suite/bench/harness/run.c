@@ -2,6 +2,7 @@
 #include "report.h"
 
 #include <inttypes.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -103,7 +104,7 @@ static int run_or_list(struct sbh_pool *p, FILE *file, FILE *strict)
     return run_found(p, &all, file, strict);
 }
 
-int sae_bench_run(void)
+static int run_all(void)
 {
     const struct sbh_flags *f = sbh_flags();
     struct sbh_pool pool = {NULL};
@@ -118,6 +119,17 @@ int sae_bench_run(void)
     written = sbh_output_close(&strict) && written;
     sbh_release(&pool);
     return written && !ferror(stdout) ? rc : 1;
+}
+
+/* Reports have points in numbers, whatever the program's language. */
+int sae_bench_run(void)
+{
+    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0), before = uselocale(c);
+    int rc = run_all();
+    uselocale(before);
+    if (c)
+        freelocale(c);
+    return rc;
 }
 
 int sae_bench_main(int argc, char **argv)

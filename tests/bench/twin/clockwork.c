@@ -16,12 +16,18 @@ static double cpu_clock(void)
     return now / 2;
 }
 
-static int setups;
+static int setups, teardowns;
 
 static void set_up(sae_bench_state *st)
 {
     (void)st;
     setups++;
+}
+
+static void tear_down(sae_bench_state *st)
+{
+    (void)st;
+    teardowns++;
 }
 
 /* 1 ms an iteration, or n ms. */
@@ -37,6 +43,7 @@ static void counted(sae_bench_state *st)
 {
     tick(st);
     sae_bench_counter(st, "setups", setups, SAE_BENCH_VALUE);
+    sae_bench_counter(st, "teardowns", teardowns, SAE_BENCH_VALUE);
 }
 
 /* The four figures of a known mean, median, deviation. */
@@ -174,9 +181,9 @@ static void add_all(void)
     sae_bench_set_iterations(sae_bench_use_real_time(b), 10);
     sae_bench_add("long", tick, NULL);
     b = sae_bench_setup(sae_bench_add("counted", counted, NULL), set_up);
-    sae_bench_repetitions(sae_bench_min_time(b, 0.3), 2);
+    sae_bench_repetitions(sae_bench_min_time(sae_bench_teardown(b, tear_down), 0.3), 2);
     b = sae_bench_setup(sae_bench_add("warm", counted, NULL), set_up);
-    sae_bench_min_warmup_time(b, 0.004);
+    sae_bench_min_warmup_time(sae_bench_teardown(b, tear_down), 0.004);
     b = sae_bench_add("known", known, NULL);
     sae_bench_use_manual_time(sae_bench_repetitions(sae_bench_set_iterations(b, 1), 4));
     sae_bench_add("odd_numbers", odd_numbers, NULL);

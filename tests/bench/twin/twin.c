@@ -133,6 +133,7 @@ SAE_BENCH_WITH(copy, sae_bench_arg_name(b, "n"), sae_bench_range(b, 8, 4096),
 SAE_BENCH_CAPTURE(copy, custom, NULL, sae_bench_dense_range(b, 64, 192, 64),
                   sae_bench_complexity_fn(b, half), sae_bench_time_unit(b, SAE_BENCH_US));
 SAE_BENCH(counters);
+SAE_BENCH_CAPTURE(counters, two, NULL, sae_bench_threads(b, 2));
 SAE_BENCH_WITH(batch, SAE_BENCH_ARGS(b, 1, -2), SAE_BENCH_ARGS(b, 3, 4),
                SAE_BENCH_ARG_NAMES(b, "a", ""), sae_bench_set_iterations(b, 100));
 SAE_BENCH_WITH(paused, sae_bench_set_iterations(b, 50), sae_bench_repetitions(b, 2),

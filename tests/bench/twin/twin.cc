@@ -135,6 +135,7 @@ int main(int argc, char **argv)
     add("copy/custom", copy_bytes)->DenseRange(64, 192, 64)->Complexity(half)
         ->Unit(benchmark::kMicrosecond);
     add("counters", counters);
+    add("counters/two", counters)->Threads(2);
     add("batch", batch)->Args({1, -2})->Args({3, 4})->ArgNames({"a", ""})->Iterations(100);
     add("paused", paused)->Iterations(50)->Repetitions(2)->MeasureProcessCPUTime();
     add("manual", manual)->MinTime(0.25)->Repetitions(3)->UseManualTime()

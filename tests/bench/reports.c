@@ -77,6 +77,27 @@ START_TEST(tabular)
 }
 END_TEST
 
+START_TEST(csv)
+{
+    static const char *const expected =
+        "name,iterations,real_time,cpu_time,time_unit,bytes_per_second,items_per_second,label,"
+        "error_occurred,error_message\n"
+        "\"tick/1/iterations:10/real_time\",10,1e+06,500000,ns,,,,,\n"
+        "\"tick/2/iterations:10/real_time\",10,2e+06,1e+06,ns,,,,,\n"
+        "\"tick/3/iterations:10/real_time\",10,3e+06,1.5e+06,ns,,,,,\n"
+        "\"tick/4/iterations:10/real_time\",10,4e+06,2e+06,ns,,,,,\n"
+        "\"tick/iterations:10/real_time_BigO\",,1e+06,500000,N,,,,,\n";
+    json_decref(clockwork("tick|failing|skipped", "--benchmark_format=csv"));
+    ck_assert_msg(!strncmp(out, expected, strlen(expected)), "%s", out);
+    ck_assert(has(out, "\n\"failing/repeats:2\",,,,,,,,true,\"bad \"\"thing\"\"\"\n"));
+    ck_assert(has(out, "\n\"skipped\",,,,,,,,false,\"not here\"\n"));
+    json_decref(clockwork("known|order/0", "--benchmark_format=csv"));
+    ck_assert(has(out, ",error_message,\"figure\"\n"));
+    ck_assert(has(out, "\"known/iterations:1/repeats:4/manual_time_median\",4,5.015,2.5075,ns,"));
+    ck_assert(has(err, "counter \"turn\" has no column: it was not in the first report\n"));
+}
+END_TEST
+
 START_TEST(statistics)
 {
     json_t *r = clockwork("known", ""), *row;
@@ -314,6 +335,7 @@ Suite *suite_reports(void)
     tcase_add_test(c, console);
     tcase_add_test(c, columns);
     tcase_add_test(c, tabular);
+    tcase_add_test(c, csv);
     tcase_add_test(c, statistics);
     tcase_add_test(c, complexity);
     tcase_add_test(c, trials);

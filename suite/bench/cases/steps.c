@@ -4,10 +4,11 @@
  * The step is the trainer's own (sae_learner_step): forward, backward, projection, clipping, Adam,
  * statistics, adapt, shortly after the start of training: codes of variants that learn their
  * sparsity are still dense. Step and product x w^T, [B x d] [d x n], alternate; only the step is
- * timed, and `of_product` is the median of the pairs' ratios, so that a busy machine slows both
- * sides. `peak_bytes` is what the whole process held at most, before the product's result is
- * allocated, and `of_memory_limit` its share of parameters + optimiser state + 256 MiB. Variants
- * that read more than rows, tokens and gradients are left out.
+ * timed. `of_product` is the median of the pairs' ratios, so that a busy machine slows both sides,
+ * and `of_product_cpu` the same in CPU time of all threads. `peak_bytes` is what the whole process
+ * held at most, before the product's result is allocated, and `of_memory_limit` its share of
+ * parameters + optimiser state + 256 MiB. Variants that read more than rows, tokens and gradients
+ * are left out.
  */
 #include "bench/cases/work.h"
 #include "train/learner.h"
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { WARM_STEPS = 3, MAX_PAIRS = 64 };
 
@@ -32,7 +34,8 @@ typedef struct side { /* what a benchmark opens */
     sae_ctx ctx;
     sae_real *x, *g, *product;
     sae_token *tok;
-    double ratio[MAX_PAIRS], peak; /* bytes; 0: not known */
+    double ratio[MAX_PAIRS], cpu_ratio[MAX_PAIRS];
+    double peak; /* bytes; 0: not known */
     int engine_open, open, tape_open;
 } side;
 
@@ -174,6 +177,19 @@ static void count_memory(sae_bench_state *st, const side *s)
     }
 }
 
+static double cpu_clock(void) /* of all threads */
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double median(double *x, int64_t n)
+{
+    qsort(x, (size_t)n, sizeof *x, ascending);
+    return x[n / 2];
+}
+
 static int measure(sae_bench_state *st, side *s, const subject *of, const sae_shape *shape,
                    sae_err *err)
 {
@@ -181,26 +197,27 @@ static int measure(sae_bench_state *st, side *s, const subject *of, const sae_sh
     int64_t pairs = 0;
     int rc = SAE_OK;
     SAE_BENCH_LOOP(st) {
-        double t0 = sae_clock();
+        double t0 = sae_clock(), c0 = cpu_clock();
         rc = step(s, of, err);
-        double t1 = sae_clock();
+        double t1 = sae_clock(), c1 = cpu_clock();
         sae_bench_pause(st);
         if (rc >= 0)
             rc = product(s, shape);
-        double t2 = sae_clock();
+        double t2 = sae_clock(), c2 = cpu_clock();
         if (rc < 0) {
             sae_cases_fail(st, rc, err);
             break;
         }
         sae_bench_resume(st);
         seconds += t1 - t0;
-        s->ratio[pairs++ % MAX_PAIRS] = (t1 - t0) / (t2 - t1);
+        s->ratio[pairs % MAX_PAIRS] = (t1 - t0) / (t2 - t1);
+        s->cpu_ratio[pairs++ % MAX_PAIRS] = (c1 - c0) / (c2 - c1);
     }
     SAE_TRY(rc);
     pairs = pairs < MAX_PAIRS ? pairs : MAX_PAIRS;
-    qsort(s->ratio, (size_t)pairs, sizeof *s->ratio, ascending);
     double n = (double)sae_bench_iterations(st);
-    sae_bench_counter(st, "of_product", s->ratio[pairs / 2], SAE_BENCH_VALUE);
+    sae_bench_counter(st, "of_product", median(s->ratio, pairs), SAE_BENCH_VALUE);
+    sae_bench_counter(st, "of_product_cpu", median(s->cpu_ratio, pairs), SAE_BENCH_VALUE);
     count_memory(st, s);
     sae_cases_rates(of->c, st, seconds,
                     n * 2 * (double)shape->B * (double)shape->n * (double)shape->d, 0);

@@ -263,6 +263,7 @@ int sae_bench_init(int *argc, char **argv)
         for (int f = 0; f < FLAGS && !taken; f++)
             taken = take(&table[f], argv[i]);
         if (!taken && !strcmp(argv[i], "--help")) {
+            printf("usage: %s [--FLAG=VALUE]...\n", executable);
             sae_bench_help();
             return 2;
         }

@@ -181,7 +181,7 @@ const char *sbh_perf_name(int i);
 bool sbh_perf_read(double *values);
 void sbh_perf_close(void);
 
-/* ---- rows of reports (rows.c, aggregate.c, complexity.c) ------------------------------------- */
+/* ---- rows of reports (aggregate.c, complexity.c) --------------------------------------------- */
 
 enum sbh_kind { SBH_RUN, SBH_AGGREGATE, SBH_BIG_O, SBH_RMS };
 

@@ -112,6 +112,7 @@ sae_bench *sae_bench_statistic(sae_bench *b, const char *name,
 sae_bench *sae_bench_setup(sae_bench *b, sae_bench_fn *fn);
 sae_bench *sae_bench_teardown(sae_bench *b, sae_bench_fn *fn);
 
+/* The last two in C only: C++ has no such literals. */
 #define SAE_BENCH_ARGS(b, ...)                                                                     \
     sae_bench_args(b, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),                   \
                    (int64_t[]){__VA_ARGS__})

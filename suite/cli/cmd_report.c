@@ -8,19 +8,22 @@
 
 static int run(const cli_args *a, sae_err *err)
 {
-    sae_report_options o = {.beside = cli_all(a, "beside")};
-    if (!o.beside)
-        SAE_FAIL(err, SAE_ENOMEM, "out of memory");
-    int rc = sae_report_write(a->word[0], &o, err);
-    sae_free((void *)o.beside);
+    const char **beside = cli_all(a, "beside"), **compare = cli_all(a, "compare");
+    sae_report_options o = {.beside = beside, .compare = compare};
+    int rc = beside && compare ? sae_report_write(a->word[0], &o, err)
+                               : SAE_SET(err, SAE_ENOMEM, "out of memory");
     if (rc >= 0)
-        printf("%s/index.html\n", a->word[0]);
+        printf("%s/%s\n", a->word[0], compare[0] ? "compare.html" : "index.html");
+    sae_free(beside);
+    sae_free(compare);
     return rc;
 }
 
 static const cli_option options[] = {
     {"beside", "DIR", "draw the SAEs of another run, or published ones (see convert), beside "
                       "its own; may be repeated"},
+    {"compare", "SAE", "an SAE by its spec or id; two or more: compare.html, with intervals of "
+                       "the differences from the first"},
     {NULL, NULL, NULL},
 };
 

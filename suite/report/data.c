@@ -164,6 +164,7 @@ static int gather_cells(sae_report_data *d, sae_err *err)
         d->seeds = c->seeds > d->seeds ? c->seeds : d->seeds;
         c->count = count > 0 && count < 9e15 ? (int64_t)count : 0;
         c->unit = sae_table_cell(t, i, "unit");
+        c->better = sae_table_col(t, "better") >= 0 ? sae_table_cell(t, i, "better") : "";
     }
     return SAE_OK;
 }

@@ -24,6 +24,7 @@ typedef struct sae_cell {
     int64_t row;            /* of metrics.csv, the last seed's; sae_report_data.next the others' */
     int64_t count;          /* rows, tokens or features behind one value */
     const char *unit;
+    const char *better;     /* "higher", "lower", "zero", "one" is best; "": none or not stated */
 } sae_cell;
 
 /* A point of a curve: loss at a step, features in a bin. */

@@ -8,6 +8,7 @@ typedef struct sae_report_options {
     const char *gnuplot;       /* program to run; NULL: "gnuplot" on the PATH */
     const char *const *beside; /* NULL-terminated folders, or NULL: runs, and published results as
                                   published.h writes them, whose SAEs are drawn beside the run's */
+    const char *const *compare; /* NULL-terminated SAEs by spec or id, or NULL: compare.html too */
 } sae_report_options;
 
 /* Read metrics.csv and, where they exist, saes.csv, loss.csv, features.csv and run.json of a run

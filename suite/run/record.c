@@ -21,7 +21,7 @@ const char *const sae_record_kinds[] = {"saes", "loss", "metrics", "features", "
 const char *const sae_record_headers[] = {
     "spec,label,id,variant,seed,d,n,parameters,steps,tokens,lr",
     "spec,variant,seed,step,tokens,lr,grad_norm,total,loss,value",
-    SAE_METRICS_COLUMNS,
+    SAE_METRICS_COLUMNS ",better",
     "spec,variant,seed,metric,series,index,value,peer,peer_seed",
     SAE_METRICS_COLUMNS ",peer,peer_variant,peer_seed",
     NULL,
@@ -145,6 +145,11 @@ static int input_hash(const sink *k, const sae_result *r, char out[17], sae_err 
 
 static int on_row(void *arg, const sae_result *r)
 {
+    static const char *const better[] = {[SAE_HIGHER] = "higher",
+                                         [SAE_LOWER] = "lower",
+                                         [SAE_TARGET_ZERO] = "zero",
+                                         [SAE_INFO] = "",
+                                         [SAE_TARGET_ONE] = "one"};
     sink *k = arg;
     const sae_subject *peer = r->peer;
     uint64_t needs = r->subject->model->v->needs(r->subject->model->opt, SAE_EVAL);
@@ -162,6 +167,8 @@ static int on_row(void *arg, const sae_result *r)
     sae_csv_text(c, hash);
     if (peer)
         put_identity(c, peer->spec, peer->model->v->name, peer->seed);
+    else
+        sae_csv_text(c, better[r->row->better]);
     sae_csv_end_row(c);
     return peer ? SAE_OK : sae_deviations_next(&k->deviations, k->err);
 }

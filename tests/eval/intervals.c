@@ -3,6 +3,7 @@
 #include "core/file.h"
 #include "core/registry.h"
 #include "core/student.h"
+#include "report/compare.h"
 #include "report/interval.h"
 #include "report/section.h"
 #include "run/deviations.h"
@@ -48,10 +49,10 @@ static void open_data(sae_report_data *d, const double deviation[4][3])
     sae_deviations w;
     char path[512];
     dir = test_dir();
-    save("metrics.csv", "spec,variant,seed,dataset,hook,metric,value,se,count,unit\n"
-                        "a,v,0,d,,f.a,1,0.1,9,1\na,v,1,d,,f.a,2,0.1,9,1\n"
-                        "b,v,0,d,,f.a,4,0.1,9,1\nb,v,1,d,,f.a,6,0.1,9,1\n"
-                        "a,v,0,d,,f.b,1,0.3,9,1\na,v,1,d,,f.b,1,0.4,9,1\n");
+    save("metrics.csv", "spec,variant,seed,dataset,hook,metric,value,se,count,unit,better\n"
+                        "a,v,0,d,,f.a,1,0.1,9,1,lower\na,v,1,d,,f.a,2,0.1,9,1,lower\n"
+                        "b,v,0,d,,f.a,4,0.1,9,1,lower\nb,v,1,d,,f.a,6,0.1,9,1,lower\n"
+                        "a,v,0,d,,f.b,1,0.3,9,1,lower\na,v,1,d,,f.b,1,0.4,9,1,lower\n");
     snprintf(path, sizeof path, "%s/deviations.npy", dir);
     sae_out out;
     ck_assert_ok(sae_out_open(&out, path, &err), err);
@@ -75,6 +76,40 @@ static void open_data(sae_report_data *d, const double deviation[4][3])
     ck_assert_ok(sae_out_commit(&out, &err), err);
     ck_assert_ok(sae_report_data_open(d, dir, 0, &err), err);
 }
+
+/* compare.html: every metric of both, the difference, and what it says. */
+START_TEST(comparison)
+{
+    static const double deviation[4][3] = {
+        {0.5, -0.25, -0.25}, {0.5, -0.25, -0.25}, {0.5, -0.25, -0.25}, {1, -0.75, -0.25}};
+    static const char *const names[] = {"a", "b", NULL};
+    static const char *const one[] = {"a", NULL}, *const wrong[] = {"a", "c", NULL};
+    sae_report_data d;
+    sae_err err = {0};
+    char path[512];
+    open_data(&d, deviation);
+    for (int told = 0; told < 2; told++) {
+        if (told) /* seeds that agree: what is left is 0.29 over documents */
+            d.cell[0].square = d.cell[d.metric_count].square = 0;
+        ck_assert_ok(sae_compare_write(&d, names, dir, &err), err);
+        snprintf(path, sizeof path, "%s/compare.html", dir);
+        sae_map m;
+        ck_assert_ok(sae_map_open(&m, path, &err), err);
+        const char *page = (const char *)m.p, *row = strstr(page, "<code>f.a</code></th><td>");
+        ck_assert_ptr_nonnull(row);
+        const char *says = strstr(row, told ? ">worse<" : ">not separated<");
+        ck_assert(says && says < strstr(row, "</tr>"));
+        ck_assert_ptr_nonnull(strstr(page, "<td>3.5"));
+        ck_assert_ptr_nonnull(strstr(page, "&ndash;")); /* b has no f.b */
+        sae_map_close(&m);
+    }
+    ck_assert_int_eq(sae_compare_write(&d, one, dir, &err), SAE_EINVAL);
+    err = (sae_err){0};
+    ck_assert_int_eq(sae_compare_write(&d, wrong, dir, &err), SAE_EINVAL);
+    ck_assert_ptr_nonnull(strstr(err.msg, "--compare c: the run has no such SAE"));
+    sae_report_data_close(&d);
+}
+END_TEST
 
 START_TEST(seeds_and_documents)
 {
@@ -151,6 +186,7 @@ Suite *suite_intervals(void)
     Suite *s = suite_create("intervals");
     TCase *t = tcase_create("intervals");
     tcase_add_test(t, student);
+    tcase_add_test(t, comparison);
     tcase_add_test(t, seeds_and_documents);
     tcase_add_test(t, sections);
     suite_add_tcase(s, t);

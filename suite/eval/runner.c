@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { DEFAULT_ROWS = 65536 };
+static const uint32_t ANYTHING = 1u << 31; /* beside SAE_MNEED_*: a metric is shown the SAE */
 enum { OF_A_MODEL = SAE_MNEED_LM | SAE_MNEED_ZERO_ALL | SAE_MNEED_INSERT };
 
 typedef struct runner {
@@ -293,14 +294,27 @@ static sae_eval view_of(const runner *q, const sae_lane *l, int64_t B, uint64_t 
                       .insert = &q->splice.insert};
 }
 
-/* Run every SAE on the batch in q->x and q->y. */
+/* What the metrics that want this pass are shown of an SAE; without ANYTHING: there are none. */
+static uint32_t shown_of(const runner *q, const sae_lane *l)
+{
+    uint32_t reads = 0;
+    for (int64_t k = 0; k < q->cells; k++)
+        if (q->cell[k].active && (q->cell[k].lane == l || q->cell[k].peer == l))
+            reads |= q->cell[k].reads | ANYTHING;
+    return reads;
+}
+
+/* Run every SAE that a metric wants to see on the batch in q->x and q->y. */
 static int run_batch(runner *q, int64_t B, uint64_t row0)
 {
     sae_rows rows = {B, q->x, q->y, q->g, q->tok, row0};
     for (int64_t i = 0; i < q->count; i++) {
         sae_lane *l = &q->lane[i];
+        uint32_t reads = shown_of(q, l);
+        if (!(reads & ANYTHING))
+            continue;
         SAE_TRY(sae_lane_run(l, &rows));
-        if (q->needs & SAE_MNEED_LM)
+        if (reads & SAE_MNEED_LM)
             SAE_TRY(splice_lane(q, l));
         sae_eval e = view_of(q, l, B, row0);
         for (int64_t k = 0; k < q->singles; k++)

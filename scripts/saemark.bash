@@ -6,10 +6,10 @@ _saemark()
     local commands='/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'
     if [ "$COMP_CWORD" -eq 1 ]; then
         words=$("$prog" --help 2>/dev/null | sed -n "$commands")
-    elif [ "$cmd" = lm ] && [ "$COMP_CWORD" -eq 2 ]; then
-        words=$("$prog" lm --help 2>/dev/null | sed -n "$commands")
-    elif [ "$cmd" = lm ] && [[ $cur == -* ]]; then
-        words=$("$prog" lm "${COMP_WORDS[2]}" --help 2>/dev/null | sed -n 's/^  \(--[a-z-]*\).*/\1/p')
+    elif [[ $cmd == @(lm|track) ]] && [ "$COMP_CWORD" -eq 2 ]; then
+        words=$("$prog" "$cmd" --help 2>/dev/null | sed -n "$commands")
+    elif [[ $cmd == @(lm|track) ]] && [[ $cur == -* ]]; then
+        words=$("$prog" "$cmd" "${COMP_WORDS[2]}" --help 2>/dev/null | sed -n 's/^  \(--[a-z-]*\).*/\1/p')
     elif [[ $cur == -* ]]; then
         words=$("$prog" "$cmd" --help 2>/dev/null | sed -n 's/^  \(--[a-z_-]*\).*/\1/p')
     elif [ "$cmd" = list ] && [ "$COMP_CWORD" -eq 2 ]; then

@@ -371,7 +371,7 @@ static void put_plots(const void *arg)
           "seeds. Lines: medians between change points (dashed). Hollow: nights left out as "
           "isolated outliers or by an annotation.", p->f);
     if (p->figs->left_out)
-        fprintf(p->f, " %d series that are no worse have no figure.", p->figs->left_out);
+        fprintf(p->f, " %d more series have no figure.", p->figs->left_out);
     fputs("</p>\n", p->f);
 }
 

@@ -1,5 +1,6 @@
 /* tests/track/crash.c - the store after kill -9, a full disk and every failing write: what was
  * committed is there, what was not is absent, nothing in between. */
+#include "core/memory.h"
 #include "track/nights.h"
 
 #include <errno.h>
@@ -237,7 +238,42 @@ START_TEST(broken_disk)
 }
 END_TEST
 
-/* The same through SQLite's own limit, which counts pages as a quota does. */
+/* Our own allocations, one after another. */
+START_TEST(no_memory)
+{
+    char path[512];
+    int rc = -1;
+    snprintf(path, sizeof path, "%s/x.db", test_dir());
+    static const char text[] = "{\"context\": {\"host_name\": \"h\", \"git\": \"abc\"},"
+                               " \"benchmarks\": [{\"name\": \"f\", \"real_time\": 1,"
+                               " \"cpu_time\": NaN, \"time_unit\": \"s\"}]}";
+    size_t live = sae_alloc_live();
+    uint64_t i = 1;
+    for (; rc < 0; i++) {
+        sae_readings b = {0};
+        sae_err err = {0};
+        sae_store *s = NULL;
+        const sae_import how = {0};
+        int64_t run;
+        sae_alloc_fail_at(i);
+        rc = sae_readings_gbench(&b, "x.json", text, sizeof text - 1, 0, &err);
+        if (rc >= 0)
+            rc = sae_store_open(&s, path, 1, &err);
+        if (rc >= 0)
+            rc = sae_import_readings(s, &b, &how, &run, &err);
+        sae_alloc_fail_at(0);
+        ck_assert_msg(rc >= 0 || (rc == SAE_ENOMEM && err.msg[0]), "allocation %llu: %d %s",
+                      (unsigned long long)i, rc, err.msg);
+        sae_store_close(&s);
+        sae_readings_free(&b);
+        ck_assert_msg(sae_alloc_live() == live, "allocation %llu: memory is lost",
+                      (unsigned long long)i);
+    }
+    ck_assert_uint_gt(i, 15);
+}
+END_TEST
+
+/* A full disk through SQLite's own limit, which counts pages as a quota does. */
 START_TEST(quota)
 {
     char path[512], sql[64];
@@ -282,6 +318,7 @@ Suite *suite_crash(void)
     tcase_add_test(c, killed);
     tcase_add_loop_test(c, full_disk, 0, 3);
     tcase_add_loop_test(c, broken_disk, 0, 3);
+    tcase_add_test(c, no_memory);
     tcase_add_test(c, quota);
     suite_add_tcase(s, c);
     return s;

@@ -6,6 +6,7 @@
 #include "core/memory.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- results --------------------------------------------------------------------------------- */
@@ -33,11 +34,12 @@ static int emit(void *sink, const sae_row *row)
     const sae_cell *c = sink;
     char name[NAME];
     SAE_TRY(full_name(c, row->key, name));
+    char reason[NAME];
+    snprintf(reason, sizeof reason, "%s on these rows (metrics/%s.md)",
+             isnan(row->value) ? "undefined" : "infinite", c->metric->name);
     if (!isfinite(row->value))
-        sae_log(SAE_LOG_WARN, "eval", "%s: %s is %s on these rows (metrics/%s.md)",
-                c->lane->s->spec, name, isnan(row->value) ? "undefined" : "infinite",
-                c->metric->name);
-    sae_result out = {c->lane->s, peer_of(c), name, row};
+        sae_log(SAE_LOG_WARN, "eval", "%s: %s is %s", c->lane->s->spec, name, reason);
+    sae_result out = {c->lane->s, peer_of(c), name, row, isfinite(row->value) ? NULL : reason};
     return c->ev->on_row(c->ev->arg, &out);
 }
 

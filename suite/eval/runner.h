@@ -29,6 +29,7 @@ typedef struct sae_result {
     const sae_subject *subject, *peer;
     const char *metric; /* "downstream.loss_recovered_zero" */
     const sae_row *row; /* value, se, count, unit */
+    const char *reason; /* why there is no finite value; NULL when there is one */
 } sae_result;
 typedef struct sae_result_point {
     const sae_subject *subject, *peer;

@@ -21,9 +21,9 @@ const char *const sae_record_kinds[] = {"saes", "loss", "metrics", "features", "
 const char *const sae_record_headers[] = {
     "spec,label,id,variant,seed,d,n,parameters,steps,tokens,lr",
     "spec,variant,seed,step,tokens,lr,grad_norm,total,loss,value",
-    SAE_METRICS_COLUMNS ",better",
+    SAE_METRICS_COLUMNS ",better,reason",
     "spec,variant,seed,metric,series,index,value,peer,peer_seed",
-    SAE_METRICS_COLUMNS ",peer,peer_variant,peer_seed",
+    SAE_METRICS_COLUMNS ",peer,peer_variant,peer_seed,reason",
     NULL,
 };
 
@@ -169,6 +169,7 @@ static int on_row(void *arg, const sae_result *r)
         put_identity(c, peer->spec, peer->model->v->name, peer->seed);
     else
         sae_csv_text(c, better[r->row->better]);
+    sae_csv_text(c, r->reason);
     sae_csv_end_row(c);
     return peer ? SAE_OK : sae_deviations_next(&k->deviations, k->err);
 }

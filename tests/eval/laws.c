@@ -127,6 +127,99 @@ START_TEST(one_document_has_no_error)
 }
 END_TEST
 
+/* ---- inputs that leave quantities undefined -------------------------------------------------- */
+
+/* Parts of the world gone flat; every metric gives an answer or says that there is none. */
+static void no_atoms(void)
+{
+    memset(w.w_dec, 0, sizeof w.w_dec);
+    memset(w.peer_w_dec, 0, sizeof w.peer_w_dec);
+}
+static void one_atom(void)
+{
+    for (int i = 0; i < N * D; i++)
+        w.w_dec[i] = w.peer_w_dec[i] = w.w_dec[i % D];
+}
+static void silent(void)
+{
+    memset(w.z, 0, sizeof w.z);
+    memset(w.peer_z, 0, sizeof w.peer_z);
+}
+static void constant_rows(void)
+{
+    for (int i = 0; i < ROWS * D; i++)
+        w.x[i] = w.xhat[i] = w.peer_xhat[i] = 1;
+}
+static void one_direction(void) /* a covariance of rank 1 */
+{
+    for (int i = 0; i < ROWS * D; i++)
+        w.x[i] = w.x[i - i % D];
+}
+static void one_class(void)
+{
+    for (int i = 0; i < ROWS * LABELS; i++)
+        w.label[i] = 0;
+}
+static void no_labels(void)
+{
+    for (int i = 0; i < ROWS * LABELS; i++)
+        w.label[i] = -1;
+}
+static void fewer_rows_than_dimensions(void)
+{
+    w.rows = D - 2;
+}
+static void perfect(void)
+{
+    memcpy(w.xhat, w.x, sizeof w.x);
+    memcpy(w.peer_xhat, w.x, sizeof w.x);
+}
+
+static const struct {
+    const char *name;
+    void (*make)(void);
+} flat[] = {{"no atoms", no_atoms},
+            {"one atom N times", one_atom},
+            {"silent codes", silent},
+            {"constant rows", constant_rows},
+            {"rows on a line", one_direction},
+            {"one class", one_class},
+            {"no labels", no_labels},
+            {"fewer rows than dimensions", fewer_rows_than_dimensions},
+            {"perfect reconstruction", perfect}};
+
+static void check_flat(const char *metric)
+{
+    static results out;
+    for (size_t k = 0; k < sizeof flat / sizeof flat[0]; k++) {
+        world_fill(&w, 11);
+        flat[k].make();
+        bench b;
+        bench_open(&b, &w, metric);
+        void *state = bench_begin(&b);
+        int passes = 0, rc = SAE_AGAIN;
+        memset(&out, 0, sizeof out);
+        b.r.sink = &out;
+        for (; rc == SAE_AGAIN; passes++) {
+            ck_assert_int_lt(passes, 4);
+            bench_show_all(&b, state, &w, 0, w.rows, 7);
+            rc = b.spec.metric->end(&b.r, state);
+        }
+        ck_assert_msg(rc == SAE_OK, "%s on %s: %s", metric, flat[k].name, b.err.msg);
+        for (int i = 0; i < out.rows; i++)
+            ck_assert_msg(!isinf(out.row[i].value) && !isinf(out.row[i].se), "%s.%s on %s: %g",
+                          metric, out.row[i].key, flat[k].name, out.row[i].value);
+        sae_free(state);
+        bench_close(&b);
+    }
+}
+
+START_TEST(flat_inputs)
+{
+    for_each(check_flat);
+}
+END_TEST
+
 START_TEST(perfect_reconstruction)
 {
     static results o;
@@ -341,6 +434,7 @@ Suite *suite_laws(void)
     tcase_add_test(t, merge_equals_union);
     tcase_add_test(t, no_rows);
     tcase_add_test(t, one_document_has_no_error);
+    tcase_add_test(t, flat_inputs);
     tcase_add_test(t, perfect_reconstruction);
     tcase_add_test(t, predicting_the_mean_explains_nothing);
     tcase_add_test(t, zero_denominators);

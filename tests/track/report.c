@@ -96,15 +96,16 @@ END_TEST
 START_TEST(much_to_say)
 {
     sae_store *s = store_in_memory();
-    char name[80][24], *text;
-    night_value v[80];
+    char name[SAE_FIGURES_MAX + 16][24], *text;
+    enum { MANY = SAE_FIGURES_MAX + 16 };
+    night_value v[MANY];
     int lines = 0;
     for (int i = 0; i < 30; i++) {
-        for (int k = 0; k < 80; k++) {
+        for (int k = 0; k < MANY; k++) {
             snprintf(name[k], sizeof name[0], "f%d/%d", k % 7, k);
             v[k] = (night_value){name[k], "real_time", 0, (i < 20 ? 100 : 110) + 0.01 * (i % 5)};
         }
-        add_night(s, "h", i, v, 80, NULL);
+        add_night(s, "h", i, v, MANY, NULL);
     }
     analyse(s);
     ck_assert_int_eq(sql_int(s, "SELECT count(*) FROM alert"), 7);
@@ -112,7 +113,9 @@ START_TEST(much_to_say)
     for (const char *p = text; (p = strchr(p, '\n')) != NULL; p++)
         lines++;
     ck_assert_int_eq(lines, SAE_TEXT_LINES);
-    ck_assert_ptr_nonnull(strstr(text, "80 regression"));
+    char all[32];
+    snprintf(all, sizeof all, "%d regression", MANY);
+    ck_assert_ptr_nonnull(strstr(text, all));
     ck_assert_int_eq(contains(dir, "index.html", "16 more series have no figure"), 1);
     sae_free(text);
     sae_store_close(&s);

@@ -70,7 +70,7 @@ void sae_cell_init(sae_cell *c, const sae_evaluation *ev, const sae_spec *metric
                    const sae_lane *lane, const sae_lane *peer, const sae_cell_view *v)
 {
     const sae_metric *m = metric->metric;
-    uint32_t reads = m->needs | (m->wants & v->have);
+    uint32_t reads = sae_metric_reads(m, sae_opts_base(metric->opts)) & (m->needs | v->have);
     *c = (sae_cell){.ev = ev, .metric = m, .lane = lane, .peer = peer, .reads = reads, .active = 1};
     if (peer)
         c->other = (sae_peer){peer->s->model, &peer->host, peer->s->spec, peer->s->seed,
@@ -118,12 +118,17 @@ void sae_cell_close(sae_cell *c)
     c->state = NULL;
 }
 
+int sae_cell_live(const sae_cell *c)
+{
+    return c->active && !c->idle;
+}
+
 int sae_cell_show(sae_cell *c, const sae_eval *all, sae_err *err)
 {
     uint32_t reads = c->reads;
     sae_eval e = *all;
     sae_eval_peer peer = {0};
-    if (!c->active)
+    if (!sae_cell_live(c))
         return SAE_OK;
     if (c->peer) {
         peer.xhat = reads & SAE_MNEED_XHAT ? c->peer->xhat : NULL;
@@ -145,6 +150,7 @@ int sae_cell_show(sae_cell *c, const sae_eval *all, sae_err *err)
     if (!(reads & SAE_MNEED_INSERT))
         e.insert = NULL;
     int rc = c->metric->batch(&c->r, c->state, &e);
+    c->idle = rc == SAE_DONE;
     return rc < 0 ? fail(c, rc, err) : SAE_OK;
 }
 
@@ -154,5 +160,6 @@ int sae_cell_end(sae_cell *c, sae_err *err)
         return SAE_OK;
     int rc = c->metric->end(&c->r, c->state);
     c->active = rc == SAE_AGAIN;
+    c->idle = 0;
     return rc < 0 ? fail(c, rc, err) : SAE_OK;
 }

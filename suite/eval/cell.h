@@ -13,7 +13,8 @@ typedef struct sae_cell {
     sae_measure r;
     uint32_t reads; /* SAE_MNEED_* that it is shown */
     void *state;
-    int active; /* wants the batches of this pass */
+    int active; /* takes part in this pass */
+    int idle;   /* has seen enough of it */
 } sae_cell;
 
 /* What a metric may look at besides its SAEs. */
@@ -34,6 +35,8 @@ int sae_cell_open(sae_cell *c, sae_err *err);
 void sae_cell_close(sae_cell *c);
 /* Show a batch, of which the metric sees what it declared and nothing else. */
 int sae_cell_show(sae_cell *c, const sae_eval *all, sae_err *err);
+/* Whether it wants the next batch. */
+int sae_cell_live(const sae_cell *c);
 /* Emit; afterwards `active` says whether the metric wants another pass. */
 int sae_cell_end(sae_cell *c, sae_err *err);
 

@@ -12,7 +12,6 @@
 #include <string.h>
 
 enum { DEFAULT_ROWS = 65536 };
-static const uint32_t ANYTHING = 1u << 31; /* beside SAE_MNEED_*: a metric is shown the SAE */
 enum { OF_A_MODEL = SAE_MNEED_LM | SAE_MNEED_ZERO_ALL | SAE_MNEED_INSERT };
 
 typedef struct runner {
@@ -89,7 +88,8 @@ static int choose_metrics(runner *q)
                                                 : "labels");
             continue;
         }
-        q->needs |= ev->metric[i]->metric->needs | (ev->metric[i]->metric->wants & have);
+        q->needs |=
+            sae_metric_reads(ev->metric[i]->metric, sae_opts_base(ev->metric[i]->opts)) & have;
         q->metric[q->metrics++] = ev->metric[i];
     }
     return SAE_OK;
@@ -294,24 +294,26 @@ static sae_eval view_of(const runner *q, const sae_lane *l, int64_t B, uint64_t 
                       .insert = &q->splice.insert};
 }
 
-/* What the metrics that want this pass are shown of an SAE; without ANYTHING: there are none. */
-static uint32_t shown_of(const runner *q, const sae_lane *l)
+/* What the metrics that want the next batch read: of one SAE, or of all (NULL). -1: none does. */
+static int64_t read_by(const runner *q, const sae_lane *l)
 {
-    uint32_t reads = 0;
-    for (int64_t k = 0; k < q->cells; k++)
-        if (q->cell[k].active && (q->cell[k].lane == l || q->cell[k].peer == l))
-            reads |= q->cell[k].reads | ANYTHING;
+    int64_t reads = -1;
+    for (int64_t i = 0; i < q->cells; i++) {
+        const sae_cell *c = &q->cell[i];
+        if (sae_cell_live(c) && (!l || c->lane == l || c->peer == l))
+            reads = (reads < 0 ? 0 : reads) | c->reads;
+    }
     return reads;
 }
 
-/* Run every SAE that a metric wants to see on the batch in q->x and q->y. */
+/* Run the SAEs that are still looked at on the batch in q->x and q->y. */
 static int run_batch(runner *q, int64_t B, uint64_t row0)
 {
     sae_rows rows = {B, q->x, q->y, q->g, q->tok, row0};
     for (int64_t i = 0; i < q->count; i++) {
         sae_lane *l = &q->lane[i];
-        uint32_t reads = shown_of(q, l);
-        if (!(reads & ANYTHING))
+        int64_t reads = read_by(q, l);
+        if (reads < 0)
             continue;
         SAE_TRY(sae_lane_run(l, &rows));
         if (reads & SAE_MNEED_LM)
@@ -338,7 +340,7 @@ static sae_fill batch_memory(const runner *q)
 static int pass_over_rows(runner *q)
 {
     const sae_stream *s = q->ev->stream;
-    for (int64_t row0 = 0; row0 < q->rows; row0 += q->B) {
+    for (int64_t row0 = 0; row0 < q->rows && read_by(q, NULL) >= 0; row0 += q->B) {
         int64_t B = q->rows - row0 < q->B ? q->rows - row0 : q->B;
         sae_fill f = batch_memory(q);
         for (int64_t i = 0; i < B; i++) /* sources without documents: every row is its own */
@@ -355,6 +357,10 @@ static int pass_over_documents(runner *q)
     q->splice.next = 0;
     for (int64_t row0 = 0; row0 < q->rows; row0 += q->splice.kept) {
         sae_fill f = batch_memory(q);
+        int64_t reads = read_by(q, NULL);
+        if (reads < 0)
+            break;
+        q->splice.rows_only = !(reads & SAE_MNEED_LM);
         int rc = sae_splicer_next(&q->splice, &f, q->err);
         if (rc != SAE_OK)
             return rc;

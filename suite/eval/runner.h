@@ -4,7 +4,8 @@
  * to every metric. When a metric splices into a language model, batches are whole documents: one
  * clean pass, one zero- and one mean-ablated pass are shared by all SAEs, and one spliced pass is
  * run per SAE; metrics over rows see the rows of the clean pass. Rows come in the same order either
- * way. A metric that compares SAEs is run for every ordered pair it asks for among the SAEs
+ * way. Further passes run what the metrics that asked for them read, and end when these have seen
+ * enough. A metric that compares SAEs is run for every ordered pair it asks for among the SAEs
  * measured together. SAEs that reconstruct a separate target (SAE_NEED_TARGET) get a pass of their
  * own, after the others: their metrics compare with the target, and the language model goes on from
  * its hook.

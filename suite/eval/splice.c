@@ -247,8 +247,13 @@ int sae_splicer_next(sae_splicer *s, const sae_fill *to, sae_err *err)
     index_rows(s, first, count, to);
     sae_contexts group = {count, s->start, c->tok + c->start[first]};
     SAE_TRY(s->v.lm->begin(s->v.lm->self, s->v.hook, &group, &s->pass, err));
-    SAE_TRY(finish_clean(s, to->x, to->g, err));
+    if (s->rows_only && !to->g)
+        keep(s, s->v.lm->acts(s->pass), s->d_in, to->x);
+    else
+        SAE_TRY(finish_clean(s, to->x, to->g, err));
     SAE_TRY(reach_target(s, to->y, err));
+    if (s->rows_only)
+        return SAE_OK;
     ablate(s, NULL);
     SAE_TRY(finish_mix(s, ZERO, KL_ZERO, NULL, err));
     ablate(s, s->mean);

@@ -37,6 +37,7 @@ typedef struct sae_splicer {
     float *grad;         /* [cap x d] with inserts, else NULL */
     double *loss[10];    /* [cap] see splice.c */
     int zero_all;        /* run that pass too */
+    int rows_only;       /* set before sae_splicer_next: rows and targets are wanted, no losses */
     sae_arena memory;    /* of the arrays above */
     sae_lm_pass *pass;
     sae_splice out;      /* of this group */

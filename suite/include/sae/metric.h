@@ -179,6 +179,7 @@ typedef struct sae_metric {
     size_t (*state_size)(const sae_measure *r);
     /* state is zeroed, 64-byte aligned; begin and end may use transient memory of their own */
     int (*begin)(const sae_measure *r, void *state);
+    /* SAE_DONE: the rest of this pass is not wanted */
     int (*batch)(const sae_measure *r, void *state, const sae_eval *e);
     /* into += from; associative and commutative up to rounding */
     int (*merge)(const sae_measure *r, void *into, const void *from);
@@ -187,6 +188,13 @@ typedef struct sae_metric {
     /* With SAE_MNEED_PEER: whether r->m with r->peer is a pair to measure. Asked for every ordered
      * pair of different SAEs that are measured together and reconstruct the same rows. */
     int (*pair)(const sae_measure *r);
+    uint32_t (*wants_for)(const void *opt); /* the part of wants with these options; NULL: all */
 } sae_metric;
+
+/* What a metric reads with these options where all that it wants is there. */
+static inline uint32_t sae_metric_reads(const sae_metric *m, const void *opt)
+{
+    return m->needs | (m->wants & (m->wants_for ? m->wants_for(opt) : m->wants));
+}
 
 #endif

@@ -1,0 +1,580 @@
+/* metrics/darkmatter.c - how much of an SAE's error is a linear function of the activation.
+ *
+ * First pass: sums of the training documents, from which the linear maps follow, and of the test
+ * documents. Second pass: every row's error is split; everything on test documents is summed by
+ * group of documents.
+ */
+#include <sae/error_split.h>
+#include <sae/fail.h>
+#include <sae/labelled.h>
+#include <sae/linear_fit.h>
+
+typedef struct options {
+    int64_t rows, skip_first, bias, min_rows, vocab, insert;
+} options;
+
+enum { AUTO = -1, PAPER_SKIP = 200 };
+
+static const sae_option option_table[] = {
+    {"rows", SAE_OPT_INT, 0, offsetof(options, rows), 32768, 0, 1 << 30, NULL, NULL, "rows",
+     "the first so many rows of the evaluation; 0: all"},
+    {"skip_first", SAE_OPT_INT, 0, offsetof(options, skip_first), AUTO, AUTO, 1 << 30, NULL, NULL,
+     "positions",
+     "leave out the first positions of a context; -1: 200 (Engels et al.) if at least "
+     "half of the rows are behind them, else 0"},
+    {"bias", SAE_OPT_BOOL, 0, offsetof(options, bias), 1, 0, 1, NULL, NULL, "1",
+     "fits have an intercept; the authors' code has none"},
+    {"min_rows", SAE_OPT_INT, 0, offsetof(options, min_rows), 20, 1, 1 << 20, NULL, NULL, "rows",
+     "training rows for each dimension without which nothing is fitted"},
+    {"vocab", SAE_OPT_INT, 0, offsetof(options, vocab), 65536, 1, 1 << 24, NULL, NULL, "tokens",
+     "token ids told apart as a predictor; the others count as unseen"},
+    {"insert", SAE_OPT_BOOL, 0, offsetof(options, insert), 0, 0, 1, NULL, NULL, "1",
+     "with a language model: what each part of the error costs, and loss as a predictor"},
+    {0}};
+
+/* Sums of a scalar predictor over training rows: rows, b, b^2, target, b target. */
+enum { B_N, B_B, B_BB, B_Q, B_BQ, B_SUMS };
+
+typedef struct state {
+    int64_t pass, skip;
+    double memory[]; /* what view describes */
+} state;
+
+/* Rows of the first pass by position: those kept for certain, and those kept if skip_first turns
+ * out to be 0. */
+typedef struct set {
+    sae_fit fit[SAE_ES_HALVES];
+    double *base;  /* [SAE_ES_BASES x B_SUMS] */
+    double *token; /* [vocab x 2] rows, sum of |e|^2; training rows */
+} set;
+
+typedef struct view {
+    const options *o;
+    int64_t d, K, set_size, sets, second_size;
+    double *first;  /* [sets x set_size] sums of the first pass */
+    double *second; /* [second_size] those of the second: groups, then part sums */
+    sae_fit part[SAE_ES_HALVES];
+    double *at, *mean; /* [d] what x is centred at; mean error there (0 without bias) */
+    double *a, *at_q;  /* [SAE_ES_NORMS x d], [SAE_ES_NORMS] */
+    double *base;      /* [SAE_ES_BASES x 2] slope, value at 0 */
+    sae_real *w;       /* [d x d] */
+} view;
+
+/* ---- layout ---------------------------------------------------------------------------------- */
+
+static double *take(double **at, int64_t count)
+{
+    double *p = *at;
+    *at += count;
+    return p;
+}
+
+/* Only sizes are meaningful when s is NULL. */
+static view look(const sae_measure *r, state *s, int64_t *doubles)
+{
+    const options *o = r->opt;
+    int64_t d = r->m->dim.d_out, part = 2 * SAE_ES_PARTS + SAE_ES_PARTS * d;
+    view v = {.o = o,
+              .d = d,
+              .K = SAE_ES_FIXED + SAE_ES_VECTORS * d,
+              .sets = o->skip_first == AUTO ? 2 : 1};
+    static double nothing[1];
+    double *base = s ? s->memory : nothing, *at = base;
+    v.set_size = sae_fit_doubles(d, d, SAE_ES_NORMS) + sae_fit_doubles(d, 0, 0) +
+                 SAE_ES_BASES * B_SUMS + 2 * o->vocab;
+    v.second_size = (SAE_GROUPS + 2) * v.K + SAE_ES_HALVES * part;
+    *doubles = v.sets * v.set_size + v.second_size + 2 * d + SAE_ES_NORMS * (d + 1) +
+               2 * SAE_ES_BASES + (d * d * (int64_t)sizeof(sae_real) + 7) / 8;
+    if (!s)
+        return v;
+    v.first = take(&at, v.sets * v.set_size);
+    v.second = take(&at, v.second_size);
+    v.at = take(&at, d);
+    v.mean = take(&at, d);
+    v.a = take(&at, SAE_ES_NORMS * d);
+    v.at_q = take(&at, SAE_ES_NORMS);
+    v.base = take(&at, 2 * SAE_ES_BASES);
+    v.w = (sae_real *)(void *)at;
+    return v;
+}
+
+static set set_at(const view *v, int64_t i)
+{
+    double *p = v->first + i * v->set_size;
+    set s;
+    s.fit[SAE_ES_TRAIN] =
+        sae_fit_at(take(&p, sae_fit_doubles(v->d, v->d, SAE_ES_NORMS)), v->d, v->d, SAE_ES_NORMS);
+    s.fit[SAE_ES_TEST] = sae_fit_at(take(&p, sae_fit_doubles(v->d, 0, 0)), v->d, 0, 0);
+    s.base = take(&p, SAE_ES_BASES * B_SUMS);
+    s.token = p;
+    return s;
+}
+
+/* Squared norms of the two parts of the error, on the rows of the first set. */
+static sae_fit part_at(const view *v, int half)
+{
+    int64_t size = 2 * SAE_ES_PARTS + SAE_ES_PARTS * v->d;
+    double *p = v->second + (SAE_GROUPS + 2) * v->K + half * size;
+    sae_fit f = set_at(v, 0).fit[half];
+    f.m = 0;
+    f.s = SAE_ES_PARTS;
+    f.q = take(&p, SAE_ES_PARTS);
+    f.qq = take(&p, SAE_ES_PARTS);
+    f.xq = p;
+    return f;
+}
+
+static size_t state_size(const sae_measure *r)
+{
+    int64_t doubles;
+    look(r, NULL, &doubles);
+    return sizeof(state) + (size_t)doubles * sizeof(double);
+}
+
+static int begin(const sae_measure *r, void *state_)
+{
+    (void)r, (void)state_;
+    return SAE_OK;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+/* Where a row of the batch counts: 2 set + half, or -1. */
+static int place_of(const view *v, const state *s, const sae_eval *e, int64_t i)
+{
+    int64_t pos = e->tok[i].pos, skip = s->pass == 0 ? v->o->skip_first : s->skip;
+    int half = sae_part_of(e->tok[i].doc) == SAE_PART_TEST ? SAE_ES_TEST : SAE_ES_TRAIN;
+    if (v->o->rows > 0 && (int64_t)e->row0 + i >= v->o->rows)
+        return -1;
+    if (skip == AUTO)
+        return SAE_ES_HALVES * (pos < PAPER_SKIP) + half;
+    return pos < skip ? -1 : half;
+}
+
+/* What is known of a row before any fit. */
+typedef struct facts {
+    double q[SAE_ES_NORMS], base[SAE_ES_BASES];
+} facts;
+
+static double l0_of(const sae_code *z, int64_t i)
+{
+    double count = 0;
+    for (int64_t p = sae_code_row(z, i); p < sae_code_row(z, i + 1); p++)
+        count += z->val[p] != 0;
+    return count;
+}
+
+static facts facts_of(const sae_eval *e, int64_t i, const double *loss)
+{
+    facts f = {{0}, {0}};
+    for (int64_t j = i * e->d; j < (i + 1) * e->d; j++) {
+        double x = (double)e->x[j], h = (double)e->xhat[j], err = (double)sae_es_error_at(e, j);
+        f.q[SAE_ES_Q_ERROR] += err * err;
+        f.q[SAE_ES_Q_X] += x * x;
+        f.q[SAE_ES_Q_XHAT] += h * h;
+    }
+    f.base[SAE_ES_BY_L0] = l0_of(e->code, i);
+    f.base[SAE_ES_BY_NORM] = sqrt(f.q[SAE_ES_Q_X]);
+    f.base[SAE_ES_BY_LOSS] = loss ? loss[i] : (double)NAN;
+    return f;
+}
+
+/* Memory of one call of batch. */
+typedef struct work {
+    sae_real *x, *y; /* [B x d] */
+    double *loss;    /* [B] at the row's position, NaN where there is none; NULL without insert */
+    double *ce;      /* [3 x T] */
+} work;
+
+static void work_close(work *k)
+{
+    free(k->x);
+    free(k->y);
+    free(k->loss);
+    free(k->ce);
+}
+
+static int work_open(work *k, const view *v, const sae_eval *e)
+{
+    size_t wide = (size_t)(e->B * e->d) * sizeof *k->x + 1;
+    int insert = v->o->insert && e->insert;
+    *k = (work){.x = malloc(wide), .y = malloc(wide)};
+    if (insert) {
+        k->loss = malloc((size_t)e->B * sizeof *k->loss + 1);
+        k->ce = malloc((size_t)(3 * e->splice->T) * sizeof *k->ce + 1);
+    }
+    if (!k->x || !k->y || (insert && (!k->loss || !k->ce))) {
+        work_close(k);
+        return SAE_ENOMEM;
+    }
+    for (int64_t i = 0; insert && i < e->B; i++)
+        k->loss[i] = (double)NAN;
+    for (int64_t t = 0; insert && t < e->splice->T; t++)
+        if (e->insert->row[t] >= 0)
+            k->loss[e->insert->row[t]] = e->splice->ce_clean[t];
+    return SAE_OK;
+}
+
+/* ---- first pass ------------------------------------------------------------------------------ */
+
+static void add_facts(const view *v, const set *s, const sae_eval *e, int64_t i, const facts *f)
+{
+    sae_fit_add_scalars(&s->fit[SAE_ES_TRAIN], e->x + i * e->d, f->q);
+    for (int b = 0; b < SAE_ES_BASES; b++) {
+        double *sum = s->base + b * B_SUMS, value = f->base[b];
+        if (isnan(value))
+            continue;
+        sum[B_N] += 1;
+        sum[B_B] += value;
+        sum[B_BB] += value * value;
+        sum[B_Q] += f->q[SAE_ES_Q_ERROR];
+        sum[B_BQ] += value * f->q[SAE_ES_Q_ERROR];
+    }
+    if (e->tok[i].id < (uint64_t)v->o->vocab) {
+        s->token[2 * (int64_t)e->tok[i].id] += 1;
+        s->token[2 * (int64_t)e->tok[i].id + 1] += f->q[SAE_ES_Q_ERROR];
+    }
+}
+
+static int gather(const sae_measure *r, const view *v, const state *st, const sae_eval *e, work *k)
+{
+    int64_t d = v->d;
+    for (int place = 0; place < SAE_ES_HALVES * v->sets; place++) {
+        set s = set_at(v, place / SAE_ES_HALVES);
+        int64_t rows = 0;
+        for (int64_t i = 0; i < e->B; i++) {
+            if (place_of(v, st, e, i) != place)
+                continue;
+            for (int64_t j = 0; j < d; j++) {
+                k->x[rows * d + j] = e->x[i * d + j];
+                k->y[rows * d + j] = sae_es_error_at(e, i * d + j);
+            }
+            rows++;
+            if (place % SAE_ES_HALVES == SAE_ES_TRAIN) {
+                facts f = facts_of(e, i, k->loss);
+                add_facts(v, &s, e, i, &f);
+            }
+        }
+        SAE_TRY(sae_fit_add(r->c, &s.fit[place % SAE_ES_HALVES], k->x, k->y, rows));
+    }
+    return SAE_OK;
+}
+
+/* ---- second pass ----------------------------------------------------------------------------- */
+
+static void add_predictions(const view *v, const sae_eval *e, int64_t i, const facts *f, double *s)
+{
+    const sae_real *x = e->x + i * v->d;
+    set all = set_at(v, 0);
+    double *p = s + SAE_ES_PRED,
+           token = all.fit[SAE_ES_TRAIN].q[SAE_ES_Q_ERROR] / *all.fit[SAE_ES_TRAIN].n;
+    for (int t = 0; t < SAE_ES_NORMS; t++) {
+        double guess = v->at_q[t];
+        for (int64_t j = 0; j < v->d; j++)
+            guess += v->a[t * v->d + j] * ((double)x[j] - v->at[j]);
+        sae_es_add_prediction(p + t * SAE_ES_P_SUMS, f->q[t], guess);
+    }
+    if (e->tok[i].id < (uint64_t)v->o->vocab && all.token[2 * (int64_t)e->tok[i].id] > 0)
+        token = all.token[2 * (int64_t)e->tok[i].id + 1] / all.token[2 * (int64_t)e->tok[i].id];
+    sae_es_add_prediction(p + SAE_ES_P_TOKEN * SAE_ES_P_SUMS, f->q[SAE_ES_Q_ERROR], token);
+    for (int b = 0; b < SAE_ES_BASES; b++)
+        sae_es_add_prediction(p + (SAE_ES_P_BASE + b) * SAE_ES_P_SUMS, f->q[SAE_ES_Q_ERROR],
+                              v->base[2 * b] * f->base[b] + v->base[2 * b + 1]);
+}
+
+/* Linear errors of all rows of the batch into y. */
+static int split(const sae_measure *r, const view *v, const sae_eval *e, sae_real *y)
+{
+    SAE_TRY(sae_fit_apply(r->c, v->d, v->d, v->at, v->w, e->x, e->B, y));
+    for (int64_t i = 0; i < e->B * v->d; i++)
+        y[i] = (sae_real)((double)y[i] + v->mean[i % v->d]);
+    return SAE_OK;
+}
+
+/* Cross-entropy with the decoded rows, and with one part of the error or the other added to them;
+ * skipped positions keep x. */
+static int insert_parts(const view *v, const state *st, const sae_eval *e, work *k)
+{
+    int64_t d = v->d, T = e->splice->T;
+    for (int part = -1; part < SAE_ES_PARTS; part++) {
+        sae_insert_out out = {.ce = k->ce + (part + 1) * T};
+        for (int64_t i = 0; i < e->B; i++)
+            for (int64_t j = i * d; j < (i + 1) * d; j++) {
+                double lin = (double)k->y[j];
+                k->x[j] = e->tok[i].pos < st->skip ? e->x[j]
+                          : part < 0               ? e->xhat[j]
+                          : part == SAE_ES_LINEAR  ? (sae_real)((double)e->xhat[j] + lin)
+                                                   : (sae_real)((double)e->x[j] - lin);
+            }
+        SAE_TRY(e->insert->run(e->insert->self, k->x, &out));
+    }
+    for (int64_t t = 0; t < T; t++) {
+        int64_t i = e->insert->row[t];
+        if (i < 0 || place_of(v, st, e, i) != SAE_ES_TEST)
+            continue;
+        double *s = sae_groups_row(v->second, v->K, e->tok[i].doc);
+        s[SAE_ES_TOKENS] += 1;
+        s[SAE_ES_CE_CLEAN] += e->splice->ce_clean[t];
+        s[SAE_ES_CE_SAE] += k->ce[t];
+        s[SAE_ES_CE_LINEAR] += k->ce[T + t];
+        s[SAE_ES_CE_NONLINEAR] += k->ce[2 * T + t];
+    }
+    return SAE_OK;
+}
+
+static int judge(const sae_measure *r, const view *v, const state *st, const sae_eval *e, work *k)
+{
+    const sae_fit part[SAE_ES_HALVES] = {part_at(v, SAE_ES_TRAIN), part_at(v, SAE_ES_TEST)};
+    SAE_TRY(split(r, v, e, k->y));
+    for (int64_t i = 0; i < e->B; i++) {
+        int half = place_of(v, st, e, i);
+        double *s = sae_groups_row(v->second, v->K, e->tok[i].doc), q[SAE_ES_PARTS];
+        if (half < 0)
+            continue;
+        sae_es_add_row(half, e, i, k->y + i * v->d, s, q);
+        sae_fit_add_scalars(&part[half], e->x + i * v->d, q);
+        if (half == SAE_ES_TEST) {
+            facts f = facts_of(e, i, k->loss);
+            add_predictions(v, e, i, &f, s);
+        }
+    }
+    return k->ce ? insert_parts(v, st, e, k) : SAE_OK;
+}
+
+static int batch(const sae_measure *r, void *state_, const sae_eval *e)
+{
+    state *s = state_;
+    int64_t doubles;
+    view v = look(r, s, &doubles);
+    work k;
+    if (v.o->rows > 0 && (int64_t)e->row0 >= v.o->rows)
+        return SAE_DONE;
+    SAE_TRY(work_open(&k, &v, e));
+    int rc = s->pass == 0 ? gather(r, &v, s, e, &k) : judge(r, &v, s, e, &k);
+    work_close(&k);
+    return rc;
+}
+
+/* Sums of the pass that both are in. */
+static int merge(const sae_measure *r, void *into_, const void *from_)
+{
+    state *into = into_, *from = (state *)from_; /* read only; look serves both */
+    int64_t doubles;
+    view a = look(r, into, &doubles), b = look(r, from, &doubles);
+    int first = into->pass == 0;
+    double *to = first ? a.first : a.second;
+    const double *more = first ? b.first : b.second;
+    for (int64_t i = 0; i < (first ? a.sets * a.set_size : a.second_size); i++)
+        to[i] += more[i];
+    return SAE_OK;
+}
+
+/* ---- end of the first pass ------------------------------------------------------------------- */
+
+static int emit_one(const sae_measure *r, const char *key, double value, int64_t count,
+                    const char *unit)
+{
+    sae_row row = {key, value, (double)NAN, count, unit, SAE_INFO};
+    return r->emit(r->sink, &row);
+}
+
+/* Settle skip_first; sums of the rows that count end up in the first set. */
+static void settle(const view *v, state *s)
+{
+    set kept = set_at(v, 0);
+    double behind = *kept.fit[SAE_ES_TRAIN].n + *kept.fit[SAE_ES_TEST].n;
+    s->skip = v->o->skip_first;
+    if (v->sets == 1)
+        return;
+    set early = set_at(v, 1);
+    s->skip = PAPER_SKIP;
+    if (behind > 0 && behind >= *early.fit[SAE_ES_TRAIN].n + *early.fit[SAE_ES_TEST].n)
+        return;
+    s->skip = 0;
+    for (int64_t i = 0; i < v->set_size; i++)
+        v->first[i] += v->first[v->set_size + i];
+}
+
+/* Slope and value at 0 of |e|^2 over each simple predictor. */
+static void fit_bases(const view *v, const set *s)
+{
+    for (int b = 0; b < SAE_ES_BASES; b++) {
+        const double *sum = s->base + b * B_SUMS;
+        double n = v->o->bias ? sum[B_N] : 0, *out = v->base + 2 * b;
+        double spread = sae_centred(sum[B_BB], sum[B_B], sum[B_B], n);
+        double both = sae_centred(sum[B_BQ], sum[B_B], sum[B_Q], n);
+        out[0] = spread > sum[B_BB] * 0x1p-40 ? both / spread : 0;
+        out[1] = n > 0 ? (sum[B_Q] - out[0] * sum[B_B]) / n : 0;
+    }
+}
+
+static int fit_all(const sae_measure *r, const view *v)
+{
+    set s = set_at(v, 0);
+    int64_t d = v->d, cols = d + SAE_ES_NORMS;
+    double n = *s.fit[SAE_ES_TRAIN].n, *w = malloc((size_t)(d * cols) * sizeof *w + 1);
+    int rc = w ? sae_fit_solve(r->c, &s.fit[SAE_ES_TRAIN], (int)v->o->bias, w) : SAE_ENOMEM;
+    for (int64_t i = 0; rc >= 0 && i < d; i++) {
+        for (int64_t j = 0; j < d; j++)
+            v->w[i * d + j] = (sae_real)w[i * cols + j];
+        for (int t = 0; t < SAE_ES_NORMS; t++)
+            v->a[t * d + i] = w[i * cols + d + t];
+        v->at[i] = v->o->bias ? s.fit[SAE_ES_TRAIN].x[i] / n : 0;
+        v->mean[i] = v->o->bias ? s.fit[SAE_ES_TRAIN].y[i] / n : 0;
+    }
+    for (int t = 0; t < SAE_ES_NORMS; t++)
+        v->at_q[t] = v->o->bias ? s.fit[SAE_ES_TRAIN].q[t] / n : 0;
+    fit_bases(v, &s);
+    free(w);
+    return rc;
+}
+
+static const sae_estimate table[] = {
+    {"fvu", sae_es_fvu, SAE_ES_TESTED, "1", SAE_LOWER},
+    {"fvu_nonlinear", sae_es_fvu_nonlinear, SAE_ES_TESTED, "1", SAE_LOWER},
+    {"fvu_linear", sae_es_fvu_linear, SAE_ES_TESTED, "1", SAE_LOWER},
+    {"fvu_nonlinear_all", sae_es_fvu_nonlinear_all, SAE_ES_ROWS, "1", SAE_LOWER},
+    {"linear_fraction", sae_es_linear_fraction, SAE_ES_TESTED, "1", SAE_INFO},
+    {"error_r2_macro", sae_es_error_r2_macro, SAE_ES_TESTED, "1", SAE_INFO},
+    {"error_r2_pooled", sae_es_error_r2_pooled, SAE_ES_TESTED, "1", SAE_INFO},
+    {"norm_r2_error", sae_es_norm_r2_error, SAE_ES_TESTED, "1", SAE_INFO},
+    {"norm_r2_x", sae_es_norm_r2_x, SAE_ES_TESTED, "1", SAE_INFO},
+    {"norm_r2_xhat", sae_es_norm_r2_xhat, SAE_ES_TESTED, "1", SAE_INFO},
+    {"norm_r2_error_by_token", sae_es_norm_r2_by_token, SAE_ES_TESTED, "1", SAE_INFO},
+    {"norm_r2_error_by_l0", sae_es_norm_r2_by_l0, SAE_ES_TESTED, "1", SAE_INFO},
+    {"norm_r2_error_by_norm", sae_es_norm_r2_by_norm, SAE_ES_TESTED, "1", SAE_INFO},
+    {"shrinkage", sae_es_shrinkage, SAE_ES_TESTED, "1", SAE_TARGET_ZERO},
+    {"shrinkage_r2", sae_es_shrinkage_r2, SAE_ES_TESTED, "1", SAE_INFO},
+    {"norm_share_linear", sae_es_norm_share_linear, SAE_ES_TESTED, "1", SAE_INFO},
+    {"norm_share_nonlinear", sae_es_norm_share_nonlinear, SAE_ES_TESTED, "1", SAE_INFO},
+    {"r2_recovered_linear", sae_es_r2_recovered_linear, SAE_ES_TESTED, "1", SAE_INFO},
+    {"r2_recovered_nonlinear", sae_es_r2_recovered_nonlinear, SAE_ES_TESTED, "1", SAE_INFO},
+    {0}};
+
+static const sae_estimate inserted[] = {
+    {"norm_r2_error_by_loss", sae_es_norm_r2_by_loss, SAE_ES_TOKENS, "1", SAE_INFO},
+    {"ce_clean", sae_es_ce_clean, SAE_ES_TOKENS, "nats", SAE_INFO},
+    {"ce_sae", sae_es_ce_sae, SAE_ES_TOKENS, "nats", SAE_LOWER},
+    {"ce_linear", sae_es_ce_linear, SAE_ES_TOKENS, "nats", SAE_INFO},
+    {"ce_nonlinear", sae_es_ce_nonlinear, SAE_ES_TOKENS, "nats", SAE_INFO},
+    {"ce_recovered_linear", sae_es_ce_recovered_linear, SAE_ES_TOKENS, "1", SAE_INFO},
+    {"ce_recovered_nonlinear", sae_es_ce_recovered_nonlinear, SAE_ES_TOKENS, "1", SAE_INFO},
+    {0}};
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+/* (sum of eigenvalues)^2 / sum of their squares, of the covariance of the training rows. */
+static double participation(const sae_fit *f)
+{
+    double trace = 0, squares = 0;
+    for (int64_t i = 0; i < f->d; i++)
+        for (int64_t j = 0; j < f->d; j++) {
+            double c = sae_centred(f->xx[i * f->d + j], f->x[i], f->x[j], *f->n);
+            trace += i == j ? c : 0;
+            squares += c * c;
+        }
+    return sae_es_share(trace * trace, squares);
+}
+
+static int order(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* The median of R^2 over coordinates, and how many have none. */
+static int emit_coordinates(const sae_measure *r, const view *v)
+{
+    const double *s = sae_groups_total(v->second, v->K);
+    double *r2 = malloc((size_t)v->d * sizeof *r2), median = (double)NAN;
+    int64_t count = 0;
+    if (!r2)
+        return SAE_ENOMEM;
+    for (int64_t j = 0; j < v->d; j++) {
+        r2[count] = sae_es_error_r2_at(s, v->K, j);
+        count += !isnan(r2[count]);
+    }
+    qsort(r2, (size_t)count, sizeof *r2, order);
+    if (count > 0)
+        median = (r2[(count - 1) / 2] + r2[count / 2]) / 2;
+    free(r2);
+    SAE_TRY(emit_one(r, "error_r2_median", median, count, "1"));
+    return emit_one(r, "excluded", (double)(v->d - count), v->d, "dimensions");
+}
+
+/* Predict |linear error|^2 and |nonlinear error|^2 from x. */
+static int emit_parts(const sae_measure *r, const view *v)
+{
+    static const char *const key[SAE_ES_PARTS] = {"norm_r2_linear", "norm_r2_nonlinear"};
+    sae_fit train = part_at(v, SAE_ES_TRAIN), test = part_at(v, SAE_ES_TEST);
+    double *w = malloc((size_t)(2 * v->d * SAE_ES_PARTS) * sizeof *w),
+           *row = w + v->d * SAE_ES_PARTS;
+    int rc = w ? sae_fit_solve(r->c, &train, (int)v->o->bias, w) : SAE_ENOMEM;
+    for (int t = 0; rc >= 0 && t < SAE_ES_PARTS; t++) {
+        for (int64_t i = 0; i < v->d; i++)
+            row[i] = w[i * SAE_ES_PARTS + t];
+        double q = v->o->bias ? train.q[t] / *train.n : 0;
+        rc = emit_one(r, key[t], sae_fit_r2(&test, t, row, v->at, q), (int64_t)*test.n, "1");
+    }
+    free(w);
+    return rc;
+}
+
+static int emit_sizes(const sae_measure *r, const view *v, const state *s)
+{
+    set all = set_at(v, 0);
+    int64_t train = (int64_t)*all.fit[SAE_ES_TRAIN].n, test = (int64_t)*all.fit[SAE_ES_TEST].n;
+    SAE_TRY(emit_one(r, "rows_train", (double)train, train, "rows"));
+    SAE_TRY(emit_one(r, "rows_test", (double)test, test, "rows"));
+    SAE_TRY(emit_one(r, "dims_per_row", sae_es_share((double)v->d, (double)train), train, "1"));
+    SAE_TRY(emit_one(r, "skip_first", (double)s->skip, train + test, "positions"));
+    return emit_one(r, "participation_ratio", participation(&all.fit[SAE_ES_TRAIN]), train,
+                    "dimensions");
+}
+
+static int end(const sae_measure *r, void *state_)
+{
+    state *s = state_;
+    int64_t doubles;
+    view v = look(r, s, &doubles);
+    if (s->pass == 0) {
+        settle(&v, s);
+        set all = set_at(&v, 0);
+        SAE_TRY(emit_sizes(r, &v, s));
+        if (*all.fit[SAE_ES_TRAIN].n < (double)(v.o->min_rows * v.d) ||
+            *all.fit[SAE_ES_TEST].n == 0.0)
+            return SAE_OK;
+        SAE_TRY(fit_all(r, &v));
+        s->pass = 1;
+        return SAE_AGAIN;
+    }
+    SAE_TRY(sae_groups_emit(r, v.second, v.K, table));
+    if (sae_groups_total(v.second, v.K)[SAE_ES_TOKENS] > 0)
+        SAE_TRY(sae_groups_emit(r, v.second, v.K, inserted));
+    SAE_TRY(emit_parts(r, &v));
+    return emit_coordinates(r, &v);
+}
+
+/* Only insert needs the language model. */
+static uint32_t wants_for(const void *opt)
+{
+    return ((const options *)opt)->insert ? SAE_MNEED_LM | SAE_MNEED_INSERT : 0u;
+}
+
+const sae_metric sae_metric_darkmatter = {
+    .abi = SAE_METRIC_ABI,
+    .size = sizeof(sae_metric),
+    .name = "darkmatter",
+    .summary = "the part of the error that is linear in the activation, and the rest",
+    .source = "metrics/darkmatter.md",
+    .needs = SAE_MNEED_CODE | SAE_MNEED_XHAT,
+    .wants = SAE_MNEED_LM | SAE_MNEED_INSERT,
+    .wants_for = wants_for,
+    .opt_size = sizeof(options),
+    .options = option_table,
+    .state_size = state_size,
+    .begin = begin,
+    .batch = batch,
+    .merge = merge,
+    .end = end,
+};

@@ -304,6 +304,52 @@ START_TEST(another_pass)
 }
 END_TEST
 
+/* Takes the first batch of a pass only; with its wants it would see codes. */
+static int64_t coded;
+static int early_batch(const sae_measure *r, void *s, const sae_eval *e)
+{
+    (void)r;
+    ck_assert(!e->code && e->row0 == 0);
+    ((passes *)s)->rows += e->B;
+    return SAE_DONE;
+}
+static uint32_t early_wants(const void *opt)
+{
+    (void)opt;
+    return 0;
+}
+static int counted_identity(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t)
+{
+    int rc = run_identity(m, c, b, t);
+    coded += rc == SAE_OK ? b->B : 0; /* it is asked again where the code needs more room */
+    return rc;
+}
+
+START_TEST(a_pass_ends_early)
+{
+    const sae_metric early = {.name = "early", .opt_size = 1, .options = no_options,
+                              .wants = SAE_MNEED_CODE, .wants_for = early_wants,
+                              .state_size = passes_size, .begin = passes_begin,
+                              .batch = early_batch, .merge = passes_merge, .end = passes_end};
+    rig_probe(&g, "identity", counted_identity, NULL, none);
+    rig_metric(&g, "reconstruction");
+    sae_spec *all = g.metric[0], spec = {.name = "early", .metric = &early, .opts = all->opts};
+    g.metric[1] = &spec;
+    g.metrics = 2;
+    coded = 0;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    ck_assert_double_eq(rig_value(&g, 0, "early.rows"), 2 * (double)g.stream.B);
+    ck_assert_int_eq(rig_find(&g, 0, "reconstruction.mse")->count, ROWS);
+    ck_assert_int_eq(coded, ROWS + g.stream.B); /* all for the other metric, then one batch */
+    g.metric[0] = &spec;
+    g.metrics = 1;
+    coded = 0;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    ck_assert_int_eq(coded, 2 * g.stream.B);
+    g.metric[0] = all;
+}
+END_TEST
+
 /* ---- a metric of pairs ----------------------------------------------------------------------- */
 
 static int pairs_wanted(const sae_measure *r)
@@ -470,6 +516,7 @@ Suite *suite_runner(void)
     tcase_add_test(t, truth_reaches_recovery);
     tcase_add_test(t, training_statistics_reach_metrics);
     tcase_add_test(t, another_pass);
+    tcase_add_test(t, a_pass_ends_early);
     tcase_add_test(t, pairs_see_both);
     tcase_add_test(t, deviations_follow_rows);
     tcase_add_test(t, width_mismatch);

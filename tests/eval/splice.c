@@ -238,6 +238,73 @@ START_TEST(passes_of_a_metric)
 }
 END_TEST
 
+/* A metric of rows that wants two passes: 1 if both show the same bytes. */
+enum { CHANGED_ROWS = 4096 };
+static sae_real first_rows[CHANGED_ROWS * D];
+static int64_t shown[2];
+
+static size_t twice_size(const sae_measure *r)
+{
+    (void)r;
+    return sizeof(int64_t);
+}
+static int twice_batch(const sae_measure *r, void *pass, const sae_eval *e)
+{
+    (void)r;
+    sae_real *kept = first_rows + (int64_t)e->row0 * D;
+    size_t bytes = (size_t)(e->B * D) * sizeof *kept;
+    ck_assert(!e->splice && !e->insert);
+    ck_assert_int_le((int64_t)e->row0 + e->B, CHANGED_ROWS);
+    if (*(int64_t *)pass == 0)
+        memcpy(kept, e->x, bytes);
+    ck_assert_mem_eq(kept, e->x, bytes);
+    shown[*(int64_t *)pass] += e->B;
+    return SAE_OK;
+}
+static int twice_end(const sae_measure *r, void *pass)
+{
+    (void)r;
+    return (*(int64_t *)pass)++ ? SAE_OK : SAE_AGAIN;
+}
+static const sae_metric twice_metric = {.name = "twice", .opt_size = 1, .options = no_options,
+                                        .state_size = twice_size, .begin = inserts_begin,
+                                        .batch = twice_batch, .merge = inserts_merge,
+                                        .end = twice_end};
+
+static int64_t finished;
+static int (*true_finish)(sae_lm_pass *pass, const sae_real *x, const sae_lm_out *out,
+                          sae_err *err);
+static int counted_finish(sae_lm_pass *pass, const sae_real *x, const sae_lm_out *out, sae_err *err)
+{
+    finished++;
+    return true_finish(pass, x, out, err);
+}
+
+/* A further pass shows the same rows and leaves out the losses that no one reads. */
+START_TEST(a_pass_without_losses)
+{
+    if (!open_lm(3, "resid_post.2"))
+        return;
+    sae_lm counted = *lm;
+    true_finish = lm->finish;
+    counted.finish = counted_finish;
+    g.src.view.lm = &counted;
+    g.subjects = 1;
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    int64_t once = finished;
+    g.metric[g.metrics++] =
+        &(sae_spec){.name = "twice", .metric = &twice_metric, .opts = g.spec[0].opts};
+    ck_assert_ok(rig_run(&g, 0), g.err);
+    g.metrics--;
+    g.subjects = SUBJECTS;
+    ck_assert_int_gt(once, 0);
+    ck_assert_int_eq(finished, 2 * once);
+    ck_assert_int_eq(shown[0], g.src.rows);
+    ck_assert_int_eq(shown[1], g.src.rows);
+    close_lm();
+}
+END_TEST
+
 START_TEST(groups_of_documents_do_not_matter)
 {
     if (!open_lm(3, "resid_post.1"))
@@ -441,6 +508,7 @@ Suite *suite_splice(void)
     tcase_add_test(t, exact_identities);
     tcase_add_test(t, wants_yield_to_needs);
     tcase_add_test(t, passes_of_a_metric);
+    tcase_add_test(t, a_pass_without_losses);
     tcase_add_test(t, groups_of_documents_do_not_matter);
     tcase_add_loop_test(t, spliced_at_the_target, 0, 2);
     tcase_add_test(t, diverged);

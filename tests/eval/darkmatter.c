@@ -151,7 +151,8 @@ START_TEST(identity_of_pooled_figures)
             continue;
         n++;
         for (int i = 0; i < D; i++) {
-            double x = (double)w.x[r * D + i], e = (double)(sae_real)(x - (double)w.xhat[r * D + i]);
+            double x = (double)w.x[r * D + i],
+                   e = (double)(sae_real)(x - (double)w.xhat[r * D + i]);
             sum_x[i] += x;
             sum_e[i] += e;
             xx += x * x;

@@ -12,7 +12,7 @@
 #define SAE_LDA_H
 
 #include "cosine.h"
-#include <string.h>
+#include "linear_fit.h"
 
 /* Tells best: language models keep much of what they know in directions of little variance. */
 #define SAE_LDA_RIDGE 1e-8
@@ -55,46 +55,26 @@ static inline int sae_lda_open(sae_lda *l, int64_t d, int64_t classes, double ri
 static inline int sae_products(const sae_measure *r, const sae_real *x, int64_t rows, int64_t d,
                                double *out)
 {
-    const sae_ctx *c = r->c;
-    size_t bytes = (size_t)(rows * d) * sizeof(sae_real), square = (size_t)(d * d) * sizeof(double);
-    sae_real *dx = (sae_real *)c->be->alloc(c->dev, bytes);
-    double *dp = (double *)c->be->alloc(c->dev, square); /* zeroed */
-    int rc = dx && dp ? SAE_OK : SAE_ENOMEM;
-    sae_cmat a = {dx, rows, d, d};
-    if (rc >= 0)
-        rc = c->be->copy(c->dev, dx, x, bytes, SAE_COPY_H2D);
-    if (rc >= 0)
-        rc = c->k->cross(c->dev, a, a, dp);
-    if (rc >= 0)
-        rc = c->be->copy(c->dev, out, dp, square, SAE_COPY_D2H);
-    sae_backend_release(r, dx);
-    sae_backend_release(r, dp);
+    sae_cmat a = {NULL, rows, d, d};
+    sae_real *dx = (sae_real *)sae_device_copy(r->c, x, (size_t)(rows * d) * sizeof(sae_real));
+    memset(out, 0, (size_t)(d * d) * sizeof *out);
+    a.p = dx;
+    int rc = dx ? sae_add_cross(r->c, a, a, out) : SAE_ENOMEM;
+    sae_device_release(r->c, dx);
     return rc;
 }
 
-/* b [m x d], host memory, becomes rows R^-1 b for symmetric R [d x d], which is overwritten.
+/* b [m x d], host memory, becomes rows R^-1 b for symmetric R [d x d].
  * SAE_EINVAL when R is not positive definite. */
-static inline int sae_solve_rows(const sae_measure *r, int64_t d, int64_t m, double *R, double *b)
+static inline int sae_solve_rows(const sae_measure *r, int64_t d, int64_t m, const double *R,
+                                 double *b)
 {
-    const sae_ctx *c = r->c;
-    size_t square = (size_t)(d * d) * sizeof(double), wide = (size_t)(d * m) * sizeof(double);
-    double *dR = (double *)c->be->alloc(c->dev, square), *db = (double *)c->be->alloc(c->dev, wide);
-    double *t = (double *)malloc(wide + 1);
-    int rc = dR && db && t ? SAE_OK : SAE_ENOMEM;
-    for (int64_t i = 0; rc >= 0 && i < d * m; i++)
+    double *t = (double *)malloc((size_t)(d * m) * sizeof *t + 1);
+    for (int64_t i = 0; t && i < d * m; i++)
         t[i] = b[i % m * d + i / m]; /* right-hand sides are columns */
-    if (rc >= 0)
-        rc = c->be->copy(c->dev, dR, R, square, SAE_COPY_H2D);
-    if (rc >= 0)
-        rc = c->be->copy(c->dev, db, t, wide, SAE_COPY_H2D);
-    if (rc >= 0)
-        rc = c->k->solve_spd(c->dev, d, m, dR, db);
-    if (rc >= 0)
-        rc = c->be->copy(c->dev, t, db, wide, SAE_COPY_D2H);
+    int rc = t ? sae_solve_columns(r->c, d, m, R, t) : SAE_ENOMEM;
     for (int64_t i = 0; rc >= 0 && i < d * m; i++)
         b[i % m * d + i / m] = t[i];
-    sae_backend_release(r, dR);
-    sae_backend_release(r, db);
     free(t);
     return rc;
 }

@@ -35,7 +35,11 @@ static inline int64_t sae_fit_doubles(int64_t d, int64_t m, int64_t s)
 /* The view of a zeroed block of sae_fit_doubles. */
 static inline sae_fit sae_fit_at(double *block, int64_t d, int64_t m, int64_t s)
 {
-    sae_fit f = {.d = d, .m = m, .s = s, .n = block};
+    sae_fit f;
+    f.d = d;
+    f.m = m;
+    f.s = s;
+    f.n = block;
     f.x = f.n + 1;
     f.y = f.x + d;
     f.xx = f.y + m;

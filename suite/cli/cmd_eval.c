@@ -33,11 +33,12 @@ static int on_row(void *arg, const sae_result *r)
     const char *peer = r->peer ? b->path[r->peer - b->subject] : NULL;
     if (b->json)
         return json_array_append_new(
-            b->json, json_pack("{s:s, s:s, s:s*, s:s, s:o, s:o, s:I, s:s, s:s*}", "sae", path, "spec",
-                               r->subject->spec, "peer", peer, "metric", r->metric, "value",
-                               cli_json_real(r->row->value), "se", cli_json_real(r->row->se),
-                               "count", (json_int_t)r->row->count, "unit", r->row->unit, "reason",
-                               r->reason));
+            b->json,
+            json_pack("{s:s, s:s, s:s*, s:s, s:o, s:s*, s:o, s:I, s:s}", "sae", path, "spec",
+                      r->subject->spec, "peer", peer, "metric", r->metric, "value",
+                      cli_json_real(r->row->value), "reason", r->reason, "se",
+                      cli_json_real(r->row->se), "count", (json_int_t)r->row->count, "unit",
+                      r->row->unit));
     char se[40] = "";
     if (isfinite(r->row->se))
         snprintf(se, sizeof se, "%.3g", r->row->se);

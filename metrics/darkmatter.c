@@ -6,26 +6,16 @@
  */
 #include <sae/error_split.h>
 #include <sae/fail.h>
-#include <sae/labelled.h>
 #include <sae/linear_fit.h>
 
 typedef struct options {
     int64_t rows, skip_first, bias, min_rows, vocab, insert;
 } options;
 
-enum { AUTO = -1, PAPER_SKIP = 200 };
-
 static const sae_option option_table[] = {
-    {"rows", SAE_OPT_INT, 0, offsetof(options, rows), 32768, 0, 1 << 30, NULL, NULL, "rows",
-     "the first so many rows of the evaluation; 0: all"},
-    {"skip_first", SAE_OPT_INT, 0, offsetof(options, skip_first), AUTO, AUTO, 1 << 30, NULL, NULL,
-     "positions",
-     "leave out the first positions of a context; -1: 200 (Engels et al.) if at least "
-     "half of the rows are behind them, else 0"},
+    SAE_ES_ROW_OPTIONS(options),
     {"bias", SAE_OPT_BOOL, 0, offsetof(options, bias), 1, 0, 1, NULL, NULL, "1",
      "fits have an intercept; the authors' code has none"},
-    {"min_rows", SAE_OPT_INT, 0, offsetof(options, min_rows), 20, 1, 1 << 20, NULL, NULL, "rows",
-     "training rows for each dimension without which nothing is fitted"},
     {"vocab", SAE_OPT_INT, 0, offsetof(options, vocab), 65536, 1, 1 << 24, NULL, NULL, "tokens",
      "token ids told apart as a predictor; the others count as unseen"},
     {"insert", SAE_OPT_BOOL, 0, offsetof(options, insert), 0, 0, 1, NULL, NULL, "1",
@@ -77,7 +67,7 @@ static view look(const sae_measure *r, state *s, int64_t *doubles)
     view v = {.o = o,
               .d = d,
               .K = SAE_ES_FIXED + SAE_ES_VECTORS * d,
-              .sets = o->skip_first == AUTO ? 2 : 1};
+              .sets = o->skip_first == SAE_ES_AUTO ? 2 : 1};
     static double nothing[1];
     double *base = s ? s->memory : nothing, *at = base;
     v.set_size = sae_fit_doubles(d, d, SAE_ES_NORMS) + sae_fit_doubles(d, 0, 0) +
@@ -139,16 +129,9 @@ static int begin(const sae_measure *r, void *state_)
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-/* Where a row of the batch counts: 2 set + half, or -1. */
 static int place_of(const view *v, const state *s, const sae_eval *e, int64_t i)
 {
-    int64_t pos = e->tok[i].pos, skip = s->pass == 0 ? v->o->skip_first : s->skip;
-    int half = sae_part_of(e->tok[i].doc) == SAE_PART_TEST ? SAE_ES_TEST : SAE_ES_TRAIN;
-    if (v->o->rows > 0 && (int64_t)e->row0 + i >= v->o->rows)
-        return -1;
-    if (skip == AUTO)
-        return SAE_ES_HALVES * (pos < PAPER_SKIP) + half;
-    return pos < skip ? -1 : half;
+    return sae_es_place(v->o->rows, s->pass == 0 ? v->o->skip_first : s->skip, e, i);
 }
 
 /* What is known of a row before any fit. */
@@ -381,17 +364,10 @@ static int emit_one(const sae_measure *r, const char *key, double value, int64_t
 /* Settle skip_first; sums of the rows that count end up in the first set. */
 static void settle(const view *v, state *s)
 {
-    set kept = set_at(v, 0);
-    double behind = *kept.fit[SAE_ES_TRAIN].n + *kept.fit[SAE_ES_TEST].n;
-    s->skip = v->o->skip_first;
-    if (v->sets == 1)
-        return;
-    set early = set_at(v, 1);
-    s->skip = PAPER_SKIP;
-    if (behind > 0 && behind >= *early.fit[SAE_ES_TRAIN].n + *early.fit[SAE_ES_TEST].n)
-        return;
-    s->skip = 0;
-    for (int64_t i = 0; i < v->set_size; i++)
+    set kept = set_at(v, 0), early = set_at(v, v->sets - 1);
+    s->skip = sae_es_skip(v->o->skip_first, *kept.fit[SAE_ES_TRAIN].n + *kept.fit[SAE_ES_TEST].n,
+                          *early.fit[SAE_ES_TRAIN].n + *early.fit[SAE_ES_TEST].n);
+    for (int64_t i = 0; v->sets == 2 && s->skip == 0 && i < v->set_size; i++)
         v->first[i] += v->first[v->set_size + i];
 }
 
@@ -445,6 +421,9 @@ static const sae_estimate table[] = {
     {"norm_r2_error_by_norm", sae_es_norm_r2_by_norm, SAE_ES_TESTED, "1", SAE_INFO},
     {"shrinkage", sae_es_shrinkage, SAE_ES_TESTED, "1", SAE_TARGET_ZERO},
     {"shrinkage_r2", sae_es_shrinkage_r2, SAE_ES_TESTED, "1", SAE_INFO},
+    {"norm_error", sae_es_norm_error, SAE_ES_TESTED, "x", SAE_LOWER},
+    {"norm_linear", sae_es_norm_linear, SAE_ES_TESTED, "x", SAE_INFO},
+    {"norm_nonlinear", sae_es_norm_nonlinear, SAE_ES_TESTED, "x", SAE_INFO},
     {"norm_share_linear", sae_es_norm_share_linear, SAE_ES_TESTED, "1", SAE_INFO},
     {"norm_share_nonlinear", sae_es_norm_share_nonlinear, SAE_ES_TESTED, "1", SAE_INFO},
     {"r2_recovered_linear", sae_es_r2_recovered_linear, SAE_ES_TESTED, "1", SAE_INFO},

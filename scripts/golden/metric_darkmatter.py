@@ -1,4 +1,5 @@
-"""scripts/golden/metric_darkmatter.py - writes the golden file of that family from the definitions:
+"""scripts/golden/metric_darkmatter.py - writes the golden files of that family and of
+error_scaling from the definitions:
 python3 scripts/golden/metric_darkmatter.py, in the repository's root."""
 import math
 
@@ -6,7 +7,8 @@ from metric import entries, group, jackknife, mix, number, world, write
 
 D, N, B = 3, 6, 90
 WIDE = 256  # what solving and differences of sums magnify a rounding of double precision by
-SINGLE = ("nonlinear", "linear", "error_r2", "norm_share")  # keys that go through float products
+SINGLE = ("nonlinear", "linear", "error_r2", "norm_share",
+          "norm_error")  # keys that go through float products
 
 
 def is_test(doc):
@@ -27,14 +29,14 @@ def solve(a, b):
     return [[v / m[i][i] for v in m[i][n:]] for i in range(n)]
 
 
-def fit(x, y, bias):
+def fit(x, y, bias, jitter=1e-12):
     """Least squares of the columns of y on x: a function of a row."""
     d, m, n = len(x[0]), len(y[0]), len(x)
     cx = [math.fsum(r[j] for r in x) / n if bias else 0.0 for j in range(d)]
     cy = [math.fsum(r[j] for r in y) / n if bias else 0.0 for j in range(m)]
     G = [[math.fsum((r[i] - cx[i]) * (r[j] - cx[j]) for r in x) for j in range(d)]
          for i in range(d)]
-    ridge = 1e-12 * sum(G[i][i] for i in range(d)) / d
+    ridge = jitter * sum(G[i][i] for i in range(d)) / d
     for i in range(d):
         G[i][i] += ridge
     C = [[math.fsum((r[i] - cx[i]) * (s[j] - cy[j]) for r, s in zip(x, y)) for j in range(m)]
@@ -114,6 +116,9 @@ def expect(case, bias, vocab):
         "norm_r2_xhat": predicted(2, 2), "norm_r2_error_by_token": predicted(0, 3),
         "norm_r2_error_by_l0": predicted(0, 4), "norm_r2_error_by_norm": predicted(0, 5),
         "shrinkage": shrink, "shrinkage_r2": lambda R: shrink(R) * common(R) / TSS(R, "e"),
+        "norm_error": lambda R: norm(lambda r: r["q"][0])(R) / len(on(R)),
+        "norm_linear": lambda R: norm(lambda r: r["parts"][0])(R) / len(on(R)),
+        "norm_nonlinear": lambda R: norm(lambda r: r["parts"][1])(R) / len(on(R)),
         "norm_share_linear": lambda R: norm(lambda r: r["parts"][0])(R) / norm(
             lambda r: r["q"][0])(R),
         "norm_share_nonlinear": lambda R: norm(lambda r: r["parts"][1])(R) / norm(
@@ -149,6 +154,43 @@ def case(seed, spec, bias=True, vocab=65536):
     return c
 
 
+def scaling(seed):
+    c = world(seed, B, D, N)
+    for key in ("W_dec", "code"):
+        del c[key]
+    c["peer"] = {"xhat": [[(a + 3 * b) / 4 for a, b in zip(x, h)] if i % 4 else h[::-1]
+                          for i, (x, h) in enumerate(zip(c["x"], c["xhat"]))], "scale": 1}
+    diff = lambda x, h: [a - b for a, b in zip(x, h)]
+    rows = [{"g": group(t[0]), "test": is_test(t[0]), "x": x, "e": diff(x, h),
+             "t": math.sqrt(sq(diff(x, p)))}
+            for x, h, p, t in zip(c["x"], c["xhat"], c["peer"]["xhat"], c["tok"])]
+    train = [r for r in rows if not r["test"]]
+    linear = fit([r["x"] for r in train], [r["e"] for r in train], True)
+    for r in rows:
+        r["u"], r["v"] = math.sqrt(sq(r["e"])), math.sqrt(sq(diff(r["e"], linear(r["x"]))))
+
+    def explained(R, *keys):
+        own = [r for r in R if not r["test"]]
+        f = fit([[r[k] for k in keys] for r in own], [[r["t"]] for r in own], True, 0)
+        return r2([(r["t"], f([r[k] for k in keys])[0]) for r in R if r["test"]])
+    of = lambda k: lambda R: math.fsum(r[k] for r in R if r["test"])
+    keys = {"r2": lambda R: explained(R, "u"),
+            "r2_with_nonlinear": lambda R: explained(R, "u", "v"),
+            "remaining_explained": lambda R: 1 - (1 - explained(R, "u", "v")) / (
+                1 - explained(R, "u")),
+            "norm_ratio": lambda R: of("t")(R) / of("u")(R)}
+    single = lambda k: "non" in k or "rem" in k
+    give = lambda k, v, m=1: number(v, m * (4 if single(k) else WIDE), single(k))
+    pairs = [(r["g"], r) for r in rows]
+    out = {k: give(k, f(rows)) for k, f in keys.items()}
+    out["rows_train"] = number(len(train))
+    c.update(metric="error_scaling:min_rows=4", rows=out, se={
+        k: give(k, jackknife(pairs, lambda p: f([r for _, r in p])), 16)
+        for k, f in keys.items()})
+    return c
+
+
 write("darkmatter", D, N, [
     case(1, "darkmatter:min_rows=4"),
     case(2, "darkmatter:min_rows=4,bias=0,vocab=5", bias=False, vocab=5)])
+write("error_scaling", D, N, [scaling(3)])

@@ -261,6 +261,76 @@ START_TEST(first_positions)
 }
 END_TEST
 
+/* ---- pairs ----------------------------------------------------------------------------------- */
+
+static void check_pair(const char *spec, const char *other, int64_t n, int want)
+{
+    bench b;
+    world_fill(&w, 1);
+    bench_open(&b, &w, "error_scaling");
+    b.peer_m.dim.n = n;
+    b.r.spec = spec;
+    b.peer.spec = other;
+    b.peer.seed = b.r.seed;
+    ck_assert_int_eq(b.spec.metric->pair(&b.r), want);
+    b.peer.seed++;
+    ck_assert_int_eq(b.spec.metric->pair(&b.r), 0);
+    bench_close(&b);
+}
+
+START_TEST(pairs_of_sizes)
+{
+    check_pair("a:k=16,n=10", "a:k=16,n=20", 2 * N, 1);
+    check_pair("a:k=16,n=10,zz=1", "a:k=16,n=2048,zz=1", 2 * N, 1);
+    check_pair("a:k=16,n=10", "a:k=16,n=20", N / 2, 0); /* smaller to larger */
+    check_pair("a:k=16,n=10", "a:k=8,n=20", 2 * N, 0);
+    check_pair("a:k=16,n=10", "b:k=16,n=20", 2 * N, 0);
+    check_pair("a:n=10,zn=1", "a:n=20,zn=2", 2 * N, 0);
+    check_pair("a:n=10", "a:n=20,z=1", 2 * N, 0);
+}
+END_TEST
+
+enum ending { HALVED, OF_THE_REST, UNRELATED, ENDINGS };
+
+/* The smaller SAE's error is 2 x and noise of a length of its own. */
+static void fill_pair(uint64_t block, const void *arg)
+{
+    enum ending ending = *(const enum ending *)arg;
+    for (uint64_t r = 0; r < ROWS; r++) {
+        uint64_t at = block * ROWS + r;
+        double size = exp(draw(8, at, 300)), else_ = exp(draw(8, at, 301));
+        for (uint32_t i = 0; i < D; i++) {
+            double x = draw(8, at, i), own = size * draw(8, at, 100 + i), e = 2 * x + own;
+            double larger = ending == HALVED        ? e / 2
+                            : ending == OF_THE_REST ? own
+                                                    : else_ * draw(8, at, 200 + i);
+            w.x[r * D + i] = (sae_real)x;
+            w.xhat[r * D + i] = (sae_real)(x - e);
+            w.peer_xhat[r * D + i] = (sae_real)(x - larger);
+        }
+    }
+}
+
+START_TEST(lengths_of_errors)
+{
+    enum ending ending = (enum ending)_i;
+    measure_blocks("error_scaling:rows=0", fill_pair, &ending, BLOCKS / 4);
+    double r2 = value_of(&o, "r2"), more = value_of(&o, "r2_with_nonlinear");
+    if (ending == HALVED) { /* but for rows rounded to float */
+        ck_assert_double_eq_tol(r2, 1, 1e-9);
+        ck_assert_double_eq_tol(value_of(&o, "norm_ratio"), 0.5, 1e-6);
+    } else if (ending == OF_THE_REST) {
+        /* the map is off by sqrt(D / training rows) = 0.03 of the noise's 2.7 a coordinate, which
+           is small beside the spread of its length, about 5: 1 - R^2 is below 1e-3 */
+        ck_assert_msg(r2 < 0.98 && more > 0.999, "%g, %g", r2, more);
+        ck_assert_double_eq_tol(value_of(&o, "remaining_explained"), (more - r2) / (1 - r2), 1e-12);
+    } else {
+        check("r2", 0, 1e-3);
+        check("remaining_explained", 0, 1e-3);
+    }
+}
+END_TEST
+
 Suite *suite_darkmatter(void)
 {
     Suite *s = suite_create("darkmatter");
@@ -273,6 +343,8 @@ Suite *suite_darkmatter(void)
     tcase_add_test(t, perfect_and_zero);
     tcase_add_test(t, too_few_rows);
     tcase_add_test(t, first_positions);
+    tcase_add_test(t, pairs_of_sizes);
+    tcase_add_loop_test(t, lengths_of_errors, 0, ENDINGS);
     suite_add_tcase(s, t);
     return s;
 }

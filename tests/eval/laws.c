@@ -10,8 +10,10 @@ static const char *spec_of(const char *name)
 }
 
 /* Options for which the world is large enough. */
-static const char *const also[] = {"darkmatter:min_rows=2,insert=1", "darkmatter:min_rows=2,bias=0,"
-                                   "skip_first=1,rows=200", NULL};
+static const char *const also[] = {"error_scaling:min_rows=2", "darkmatter:min_rows=2,insert=1",
+                                   "darkmatter:min_rows=2,bias=0,"
+                                   "skip_first=1,rows=200",
+                                   NULL};
 
 /* Run a check for every registered metric. */
 static void for_each(void (*check)(const char *metric))

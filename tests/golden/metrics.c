@@ -59,6 +59,7 @@ typedef struct rig {
     sae_tensor_spec peer_tensor[TENSORS + 1];
     sae_model peer_m;
     sae_code peer_code;
+    sae_real *peer_xhat;
     sae_peer peer;
     sae_splice splice; /* P == 0: none */
     void *kept[64]; /* released at the end */
@@ -179,6 +180,7 @@ static void read_truth_and_peer(rig *g)
     if (peer) {
         g->peer_m = (sae_model){.v = &g->v, .dim = g->m.dim};
         read_tensors(g, peer, g->peer_tensor, &g->peer_m);
+        g->peer_xhat = matrix(g, json_object_get(peer, "xhat"), g->d);
         g->peer_code = read_code(g, json_object_get(peer, "code"), g->n);
         g->peer = (sae_peer){&g->peer_m, &g->ctx, "golden", 1,
                              json_number_value(json_object_get(peer, "scale"))};
@@ -350,7 +352,7 @@ static void show_rows(rig *g, void *state)
         sae_code z = cut(&g->code, r, B), true_code = cut(&g->truth_code, r, B);
         sae_code other = cut(&g->peer_code, r, B);
         sae_truth truth = g->truth;
-        sae_eval_peer peer = {NULL, &other};
+        sae_eval_peer peer = {g->peer_xhat ? g->peer_xhat + r * g->d : NULL, &other};
         truth.code = &true_code;
         sae_eval e = {.B = B, .d = g->d, .x = g->x + r * g->d,
                       .xhat = g->xhat ? g->xhat + r * g->d : NULL,

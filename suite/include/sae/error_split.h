@@ -7,10 +7,9 @@
 #ifndef SAE_ERROR_SPLIT_H
 #define SAE_ERROR_SPLIT_H
 
-#include "groups.h"
+#include "error_rows.h"
 
 enum { SAE_ES_LINEAR, SAE_ES_NONLINEAR, SAE_ES_PARTS };
-enum { SAE_ES_TRAIN, SAE_ES_TEST, SAE_ES_HALVES };
 
 /* Squared norms as targets: predicted from x, then the first of them from simpler things. */
 enum { SAE_ES_Q_ERROR, SAE_ES_Q_X, SAE_ES_Q_XHAT, SAE_ES_NORMS };
@@ -48,11 +47,6 @@ enum {
     SAE_ES_FIXED = SAE_ES_PRED + SAE_ES_PREDICTORS * SAE_ES_P_SUMS
 };
 enum { SAE_ES_V_X, SAE_ES_V_E, SAE_ES_V_EE, SAE_ES_V_RR, SAE_ES_V_X_TRAIN, SAE_ES_VECTORS };
-
-static inline sae_real sae_es_error_at(const sae_eval *e, int64_t at)
-{
-    return (sae_real)((double)e->x[at] - (double)e->xhat[at]);
-}
 
 static inline void sae_es_add_prediction(double *s, double target, double guess)
 {
@@ -224,6 +218,9 @@ static inline double sae_es_shrinkage_r2(const double *s, int64_t K)
     return sae_es_share(sae_es_shrinkage(s, K) * sae_es_common(s, K), sae_es_spread_error(s, K));
 }
 
+SAE_RATIO(sae_es_norm_error, SAE_ES_NORM_E, SAE_ES_TESTED)
+SAE_RATIO(sae_es_norm_linear, SAE_ES_NORM_L, SAE_ES_TESTED)
+SAE_RATIO(sae_es_norm_nonlinear, SAE_ES_NORM_N, SAE_ES_TESTED)
 SAE_RATIO(sae_es_norm_share_linear, SAE_ES_NORM_L, SAE_ES_NORM_E)
 SAE_RATIO(sae_es_norm_share_nonlinear, SAE_ES_NORM_N, SAE_ES_NORM_E)
 

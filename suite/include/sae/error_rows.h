@@ -1,0 +1,49 @@
+/* sae/error_rows.h - which rows the measurements of errors use: training and test documents, and
+ * without the first positions of long contexts (metrics/darkmatter.md).
+ */
+#ifndef SAE_ERROR_ROWS_H
+#define SAE_ERROR_ROWS_H
+
+#include "labelled.h"
+
+enum { SAE_ES_TRAIN, SAE_ES_TEST, SAE_ES_HALVES };
+enum { SAE_ES_AUTO = -1, SAE_ES_PAPER_SKIP = 200 };
+
+/* Options rows, skip_first and min_rows, int64_t each, of a family's option struct. */
+#define SAE_ES_ROW_OPTIONS(type)                                                                   \
+    {"rows", SAE_OPT_INT, 0, offsetof(type, rows), 32768, 0, 1 << 30, NULL, NULL, "rows",          \
+     "the first so many rows of the evaluation; 0: all"},                                          \
+    {"skip_first", SAE_OPT_INT, 0, offsetof(type, skip_first), SAE_ES_AUTO, SAE_ES_AUTO, 1 << 30,  \
+     NULL, NULL, "positions",                                                                      \
+     "leave out the first positions of a context; -1: 200 (Engels et al.) if at least half of "    \
+     "the rows are behind them, else 0"},                                                          \
+    {"min_rows", SAE_OPT_INT, 0, offsetof(type, min_rows), 20, 1, 1 << 20, NULL, NULL, "rows",     \
+     "training rows for each dimension without which nothing is fitted"}
+
+/* Where row i of the batch counts: its half, 2 + its half for one before SAE_ES_PAPER_SKIP while
+ * skip is SAE_ES_AUTO, or -1. */
+static inline int sae_es_place(int64_t rows, int64_t skip, const sae_eval *e, int64_t i)
+{
+    int64_t pos = e->tok[i].pos;
+    int half = sae_part_of(e->tok[i].doc) == SAE_PART_TEST;
+    if (rows > 0 && (int64_t)e->row0 + i >= rows)
+        return -1;
+    if (skip == SAE_ES_AUTO)
+        return 2 * (pos < SAE_ES_PAPER_SKIP) + half;
+    return pos < skip ? -1 : half;
+}
+
+/* skip_first in force, once it is known how many rows lie behind and before SAE_ES_PAPER_SKIP. */
+static inline int64_t sae_es_skip(int64_t skip, double behind, double before)
+{
+    if (skip != SAE_ES_AUTO)
+        return skip;
+    return behind > 0.0 && behind >= before ? SAE_ES_PAPER_SKIP : 0;
+}
+
+static inline sae_real sae_es_error_at(const sae_eval *e, int64_t at)
+{
+    return (sae_real)((double)e->x[at] - (double)e->xhat[at]);
+}
+
+#endif

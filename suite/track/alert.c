@@ -86,7 +86,7 @@ static int find_group(sae_store *s, const fresh *f, const char *branch, int64_t 
         " WHERE a.branch=? AND a.machine_id=? AND a.state IN('detected','confirmed','triaged')"
         " AND a.seq_lo<? AND a.seq_hi>? ORDER BY a.kind<>'infra',a.id", "tiii", branch,
         f->machine, f->hi, f->lo));
-    int rc;
+    int rc = SAE_OK;
     while (!*alert && (rc = sae_sql_next(s, q, err)) == SAE_OK) {
         const char *kind = sae_sql_text(q, 2);
         if (!strcmp(kind, "infra") ||

@@ -190,13 +190,18 @@ static double base_probability(const options *o, int64_t i)
     return span > 0.0 ? o->p_min + (o->p_max - o->p_min) * (q - least) / span : o->p_max;
 }
 
+static int64_t parent_of(const options *o, const world *q, int64_t i)
+{
+    return i < o->roots || i >= q->tree ? -1 : (i - o->roots) / o->branching;
+}
+
 /* Children are drawn more often, to make up for absent parents and exclusive siblings. */
 static double drawn_probability(const options *o, const world *q, int64_t i)
 {
     double p = base_probability(o, i), siblings = 0.0;
-    if (i < o->roots || i >= q->tree)
+    int64_t parent = parent_of(o, q, i), first = o->roots + parent * o->branching;
+    if (parent < 0)
         return p;
-    int64_t parent = (i - o->roots) / o->branching, first = o->roots + parent * o->branching;
     double above_it = base_probability(o, parent);
     for (int64_t j = first; o->exclusive && j < first + o->branching && j < q->tree; j++)
         siblings += j != i ? base_probability(o, j) : 0.0;
@@ -234,7 +239,8 @@ static int make_world(sae_source *s, sae_err *err)
     int ok = q && (q->mean = truth_take(s, n, sizeof *q->mean)) &&
              (q->sd = truth_take(s, n, sizeof *q->sd)) &&
              (q->level = truth_take(s, blocks * BLOCK, sizeof *q->level)) &&
-             (q->load = truth_take(s, blocks * rank, BLOCK * sizeof *q->load));
+             (q->load = truth_take(s, blocks * rank, BLOCK * sizeof *q->load)) &&
+             (s->parent = truth_take(s, n, sizeof *s->parent));
     if (!ok)
         return SAE_RECORD(err, SAE_ENOMEM, "out of memory for %lld features", (long long)n);
     q->rank = rank;
@@ -243,6 +249,8 @@ static int make_world(sae_source *s, sae_err *err)
         q->tree = width < n - q->tree ? q->tree + width : n;
         width = width < n ? width * o->branching : n;
     }
+    for (int64_t i = 0; i < n; i++)
+        s->parent[i] = (int32_t)parent_of(o, q, i);
     s->parallel(make_feature, s, n);
     return o->atoms == ATOMS_ORTHOGONAL ? truth_spread_atoms(s, err) : SAE_OK;
 }

@@ -100,9 +100,13 @@ static int open_source(sae_source **source, const void *opt, const sae_host *hos
                           (long long)law.d, t->nodes);
     SAE_TRY(truth_open(source, &law, opt, host, dim, err));
     double *length = (*source)->own = truth_take(*source, t->nodes, sizeof *length);
-    int rc = length ? truth_spread_atoms(*source, err) : SAE_RECORD(err, SAE_ENOMEM, "no memory");
-    for (int i = 0; rc >= 0 && i < t->nodes; i++)
+    int32_t *parent = (*source)->parent = truth_take(*source, t->nodes, sizeof *parent);
+    int rc = length && parent ? truth_spread_atoms(*source, err)
+                              : SAE_RECORD(err, SAE_ENOMEM, "no memory");
+    for (int i = 0; rc >= 0 && i < t->nodes; i++) {
         length[i] = 1.0 + t->norm_sd * sae_normal(host->seed, TRUTH_WORLD, 0, (uint32_t)i);
+        parent[i] = t->node[i].parent;
+    }
     if (rc < 0)
         truth_close(source);
     return rc;

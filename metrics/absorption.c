@@ -377,24 +377,6 @@ static int emit_results(const run *q)
     return SAE_OK;
 }
 
-/* The decoder's bias on the host; 0 without one. */
-static int load_bias(run *q)
-{
-    const sae_ctx *c = q->c.r->c;
-    int64_t d = q->c.s->d;
-    sae_cmat b = sae_tensor_matrix(q->c.r->m, "b_dec");
-    sae_real *host = malloc((size_t)d * sizeof *host);
-    q->bias = calloc((size_t)d, sizeof *q->bias);
-    int rc = host && q->bias ? SAE_OK : SAE_ENOMEM;
-    if (rc >= 0 && b.p && b.cols == d) {
-        rc = c->be->copy(c->dev, host, b.p, (size_t)d * sizeof *host, SAE_COPY_D2H);
-        for (int64_t j = 0; rc >= 0 && j < d; j++)
-            q->bias[j] = (double)host[j];
-    }
-    free(host);
-    return rc;
-}
-
 static int run_all(run *q)
 {
     const sae_measure *r = q->c.r;
@@ -404,9 +386,10 @@ static int run_all(run *q)
     q->f = malloc(most * SPLITS * sizeof *q->f);
     q->split = malloc((size_t)q->n + 1);
     q->inverse_norm = sae_inverse_norms(r, q->atoms);
-    if (!q->row || !q->on || !q->f || !q->split || !q->inverse_norm)
+    q->bias = malloc((size_t)q->c.s->d * sizeof *q->bias);
+    if (!q->row || !q->on || !q->f || !q->split || !q->inverse_norm || !q->bias)
         return SAE_ENOMEM;
-    SAE_TRY(load_bias(q));
+    SAE_TRY(sae_decoder_bias(r, r->m, q->bias));
     for (q->label = 0; q->label < r->labels; q->label++)
         if (is_listed(q->o->labels, r->label[q->label].name))
             SAE_TRY(visit_label(q));

@@ -1,18 +1,19 @@
 /* metrics/consistency.c - do two training runs that differ in the seed only find the same features.
  *
  * begin() matches the atoms of the two SAEs one to one; batch() compares their codes feature by
- * feature under that matching.
+ * feature under that matching; end() does the same for pursuits in place of the encoders.
  */
 #include <sae/fail.h>
 #include <sae/groups.h>
 #include <sae/matching.h>
+#include <sae/oracle.h>
 #include <string.h>
 
-enum { BINS = 40 }; /* of matched cosines, from -1 to 1 */
+enum { BINS = 40, ENTRIES = 256 }; /* of matched cosines, from -1 to 1; room for codes, per row */
 
 typedef struct options {
     double threshold;
-    int64_t exact;
+    int64_t exact, oracle_rows;
 } options;
 
 static const sae_option option_table[] = {
@@ -20,9 +21,13 @@ static const sae_option option_table[] = {
      "a feature is shared when the cosine with its match is above this"},
     {"exact", SAE_OPT_INT, 0, offsetof(options, exact), 4096, 0, 1 << 16, NULL, NULL, "features",
      "up to this many features the matching is optimal, beyond it greedy"},
+    {"oracle_rows", SAE_OPT_INT, 0, offsetof(options, oracle_rows), 64, 0, 1 << 20, NULL, NULL,
+     "rows", "uniform sample coded by orthogonal matching pursuit over both SAEs' atoms, 0: none"},
     {0}};
 
-enum { ROWS, ACTIVE_ROWS, IOU, ERROR, LENGTH, STATS };
+/* Agreement of codes, once for the SAEs' and once for the pursuits'. */
+enum { ACTIVE_ROWS, IOU, ERROR, LENGTH, AGREEMENT };
+enum { ROWS, CODE, ORACLE = CODE + AGREEMENT, ORACLE_ROWS = ORACLE + AGREEMENT, STATS };
 
 /* Followed by the arrays of parts(). */
 typedef struct state {
@@ -40,6 +45,7 @@ typedef struct parts {
     double *cosine;             /* [n] with the match, as the metric counts it */
     double *value;              /* [n] the code of a row; 0 between rows */
     int64_t *match;             /* [m] feature of the peer's feature, -1: none */
+    sae_labelled *sample;       /* rows with their codes here */
     unsigned char *fired, *peer_fired; /* [n], [m] on any row */
 } parts;
 
@@ -54,13 +60,26 @@ static parts parts_of(const sae_measure *r, state *s)
     p.match = (int64_t *)(p.value + n);
     p.fired = (unsigned char *)(p.match + m);
     p.peer_fired = p.fired + n;
+    p.sample = (sae_labelled *)(p.match + m + (n + m + 7) / 8);
     return p;
+}
+
+static sae_labelled sample_shape(const sae_measure *r)
+{
+    const options *o = r->opt;
+    int64_t room = o->oracle_rows * ENTRIES, n = r->m->dim.n;
+    return (sae_labelled){.cap = o->oracle_rows,
+                          .room = room > n ? room : n,
+                          .d = r->m->dim.d_out,
+                          .limit = UINT64_MAX};
 }
 
 static size_t state_size(const sae_measure *r)
 {
     size_t n = (size_t)r->m->dim.n, m = (size_t)r->peer->m->dim.n;
-    return sizeof(state) + (3 * n + 2 * m) * sizeof(double) + n + m;
+    sae_labelled sample = sample_shape(r);
+    return sizeof(state) + (3 * n + 2 * m + (n + m + 7) / 8) * sizeof(double) +
+           sae_labelled_bytes(&sample);
 }
 
 static int pair(const sae_measure *r)
@@ -68,16 +87,6 @@ static int pair(const sae_measure *r)
     sae_cmat w = sae_tensor_matrix(r->m, "W_dec"), v = sae_tensor_matrix(r->peer->m, "W_dec");
     return r->seed < r->peer->seed && !strcmp(r->spec, r->peer->spec) && w.p && v.p &&
            w.rows > 0 && v.rows > 0;
-}
-
-static int lengths(const sae_measure *r, sae_cmat w, double *out)
-{
-    double *inverse = sae_inverse_norms(r, w);
-    for (int64_t j = 0; inverse && j < w.rows; j++)
-        out[j] = inverse[j] > 0.0 ? 1 / inverse[j] : 0;
-    int rc = inverse ? SAE_OK : SAE_ENOMEM;
-    free(inverse);
-    return rc;
 }
 
 static int begin(const sae_measure *r, void *state_)
@@ -90,10 +99,11 @@ static int begin(const sae_measure *r, void *state_)
     sae_matching m;
     int rc = sae_match_rows(&m, r, w, v, without_sign, o->exact);
     s->pairs = m.pairs;
+    *p.sample = sample_shape(r);
     if (rc >= 0)
-        rc = lengths(r, w, p.scale);
+        rc = sae_atom_lengths(r, w, p.scale);
     if (rc >= 0)
-        rc = lengths(r, v, p.peer_scale);
+        rc = sae_atom_lengths(r, v, p.peer_scale);
     for (int64_t j = 0; rc >= 0 && j < m.a.n; j++) {
         double c = m.a.cosine[j], counted = without_sign ? fabs(c) : c;
         s->best += m.a.best[j];
@@ -117,30 +127,34 @@ static int begin(const sae_measure *r, void *state_)
 }
 
 typedef struct row {
-    const sae_code *z, *peer;
+    const sae_code *z, *peer; /* rows i of both */
     int64_t i;
-    double scale, peer_scale; /* raw units = scale * model units */
+    double scale, peer_scale; /* raw units = scale * model units; 0: of codes of unit atoms, raw */
 } row;
 
-/* Add what one row says to the sums of its group. */
+/* A code in raw units of its row, for an atom of that length; a negative one is turned round. */
+static double raw(double value, double scale, double length)
+{
+    return scale > 0.0 ? value * scale * length : length < 0 ? -value : value;
+}
+
+/* Add how far the codes of a row agree. */
 static void compare(const row *w, const parts *p, double *sum)
 {
     double square = 0, peer_square = 0, error = 0;
     int64_t active = 0, peer_active = 0, both = 0;
     for (int64_t e = sae_code_row(w->z, w->i); e < sae_code_row(w->z, w->i + 1); e++) {
         int64_t j = sae_code_feature(w->z, w->i, e);
-        double v = w->scale * p->scale[j] * (double)w->z->val[e];
+        double v = raw((double)w->z->val[e], w->scale, p->scale[j]);
         active += w->z->val[e] != 0;
-        p->fired[j] |= w->z->val[e] != 0;
         p->value[j] = v;
         square += v * v;
     }
     for (int64_t e = sae_code_row(w->peer, w->i); e < sae_code_row(w->peer, w->i + 1); e++) {
         int64_t j = sae_code_feature(w->peer, w->i, e), at = p->match[j];
-        double v = w->peer_scale * p->peer_scale[j] * (double)w->peer->val[e];
+        double v = raw((double)w->peer->val[e], w->peer_scale, p->peer_scale[j]);
         double mine = at >= 0 ? p->value[at] : 0;
         peer_active += w->peer->val[e] != 0;
-        p->peer_fired[j] |= w->peer->val[e] != 0;
         both += mine != 0.0 && w->peer->val[e] != 0;
         peer_square += v * v;
         error += (v - mine) * (v - mine);
@@ -153,21 +167,32 @@ static void compare(const row *w, const parts *p, double *sum)
         *v = 0;
     }
     int64_t either = active + peer_active - both;
-    sum[ROWS] += 1;
     sum[ACTIVE_ROWS] += either > 0;
     sum[IOU] += either > 0 ? (double)both / (double)either : 0;
     sum[ERROR] += sqrt(error);
     sum[LENGTH] += (sqrt(square) + sqrt(peer_square)) / 2;
 }
 
+static void note_fired(const sae_code *z, int64_t i, unsigned char *fired)
+{
+    for (int64_t e = sae_code_row(z, i); e < sae_code_row(z, i + 1); e++)
+        fired[sae_code_feature(z, i, e)] |= z->val[e] != 0;
+}
+
 static int batch(const sae_measure *r, void *state_, const sae_eval *e)
 {
     state *s = state_;
     parts p = parts_of(r, s);
+    double ratio = r->peer->scale / r->scale;
     for (int64_t i = 0; i < e->B; i++) {
-        double scale = sae_eval_norm(r, e, i).scale;
-        row w = {e->code, e->peer->code, i, scale, e->norm ? scale : r->peer->scale};
-        compare(&w, &p, sae_groups_row(s->sums, STATS, e->tok[i].doc));
+        double *sum = sae_groups_row(s->sums, STATS, e->tok[i].doc);
+        sae_norm_row norm = sae_eval_norm(r, e, i);
+        row w = {e->code, e->peer->code, i, norm.scale, norm.scale * ratio};
+        compare(&w, &p, sum + CODE);
+        sum[ROWS] += 1;
+        note_fired(e->code, i, p.fired);
+        note_fired(e->peer->code, i, p.peer_fired);
+        sae_labelled_put_row(p.sample, &e->tok[i], norm, e->x + i * e->d, e->code, i);
     }
     return SAE_OK;
 }
@@ -179,15 +204,44 @@ static int merge(const sae_measure *r, void *into, const void *from)
     sae_groups_merge(((state *)into)->sums, ((const state *)from)->sums, STATS);
     for (int64_t j = 0; j < r->m->dim.n + r->peer->m->dim.n; j++)
         p.fired[j] |= q.fired[j]; /* the peer's follow */
+    sae_labelled_merge(p.sample, q.sample);
     return SAE_OK;
 }
 
-SAE_RATIO(support_iou, IOU, ACTIVE_ROWS)
-SAE_RATIO(code_error, ERROR, LENGTH)
+/* The sampled rows coded by pursuits over both dictionaries, with as many steps as the codes of
+ * the first SAE have entries. */
+static int ask_oracles(const sae_measure *r, state *s)
+{
+    parts p = parts_of(r, s);
+    sae_labelled_ref *ref = sae_labelled_sort(p.sample);
+    sae_code z = {0}, peer = {0};
+    int rc = ref ? sae_oracle_codes(r, r->m, 1, p.sample, ref, &z) : SAE_ENOMEM;
+    if (rc >= 0)
+        rc = sae_oracle_codes(r, r->peer->m, r->peer->scale / r->scale, p.sample, ref, &peer);
+    for (int64_t i = 0; rc >= 0 && i < p.sample->count; i++) {
+        double *sum = sae_groups_row(s->sums, STATS, ref[i].doc);
+        row w = {&z, &peer, i, 0, 0};
+        compare(&w, &p, sum + ORACLE);
+        sum[ORACLE_ROWS] += 1;
+    }
+    sae_oracle_free(&z);
+    sae_oracle_free(&peer);
+    free(ref);
+    return rc;
+}
+
+SAE_RATIO(support_iou, CODE + IOU, CODE + ACTIVE_ROWS)
+SAE_RATIO(code_error, CODE + ERROR, CODE + LENGTH)
+SAE_RATIO(oracle_iou, ORACLE + IOU, ORACLE + ACTIVE_ROWS)
+SAE_RATIO(oracle_code_error, ORACLE + ERROR, ORACLE + LENGTH)
 
 static const sae_estimate estimates[] = {
-    {"support_iou", support_iou, ACTIVE_ROWS, "1", SAE_HIGHER},
+    {"support_iou", support_iou, CODE + ACTIVE_ROWS, "1", SAE_HIGHER},
     {"code_error", code_error, ROWS, "1", SAE_LOWER},
+    {0}};
+static const sae_estimate oracle_estimates[] = {
+    {"oracle_iou", oracle_iou, ORACLE + ACTIVE_ROWS, "1", SAE_HIGHER},
+    {"oracle_code_error", oracle_code_error, ORACLE_ROWS, "1", SAE_LOWER},
     {0}};
 
 static int emit_cosines(const sae_measure *r, state *s)
@@ -226,7 +280,11 @@ static int end(const sae_measure *r, void *state_)
 {
     state *s = state_;
     SAE_TRY(emit_cosines(r, s));
-    return sae_groups_emit(r, s->sums, STATS, estimates);
+    SAE_TRY(sae_groups_emit(r, s->sums, STATS, estimates));
+    if (parts_of(r, s).sample->count == 0)
+        return SAE_OK;
+    SAE_TRY(ask_oracles(r, s));
+    return sae_groups_emit(r, s->sums, STATS, oracle_estimates);
 }
 
 const sae_metric sae_metric_consistency = {

@@ -51,21 +51,6 @@ static size_t state_size(const sae_measure *r)
     return bytes;
 }
 
-static int load_bias(const sae_measure *r, double *out)
-{
-    sae_cmat b = sae_tensor_matrix(r->m, "b_dec");
-    if (!b.p || b.cols != r->m->dim.d_out)
-        return SAE_OK;
-    sae_real *copy = malloc((size_t)b.cols * sizeof *copy);
-    if (!copy)
-        return SAE_ENOMEM;
-    int rc = r->c->be->copy(r->c->dev, copy, b.p, (size_t)b.cols * sizeof *copy, SAE_COPY_D2H);
-    for (int64_t i = 0; rc >= 0 && i < b.cols; i++)
-        out[i] = (double)copy[i];
-    free(copy);
-    return rc;
-}
-
 static int begin(const sae_measure *r, void *state_)
 {
     const options *o = r->opt;
@@ -81,7 +66,7 @@ static int begin(const sae_measure *r, void *state_)
     for (int64_t j = 0; j < dec.rows; j++)
         s->norms[j] = inverse[j] > 0.0 ? 1.0 / (inverse[j] * inverse[j]) : 0.0;
     free(inverse);
-    return o->bias ? load_bias(r, s->norms + r->m->dim.n) : SAE_OK;
+    return o->bias ? sae_decoder_bias(r, r->m, s->norms + r->m->dim.n) : SAE_OK;
 }
 
 /* Squares of a row: the row itself, the row less the bias, the code in units of x, the bias; and

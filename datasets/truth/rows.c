@@ -178,7 +178,7 @@ int truth_of(sae_source *s, enum sae_split split, uint64_t row0, int64_t B, sae_
         }
         z->rowptr[r + 1] = z->nnz;
     }
-    *t = (sae_truth){s->law.features, s->law.d, s->dict, z};
+    *t = (sae_truth){s->law.features, s->law.d, s->dict, z, s->parent};
     return SAE_OK;
 }
 

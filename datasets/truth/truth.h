@@ -54,6 +54,7 @@ struct sae_source {
     void *opt;        /* the source's options, a copy */
     void *own;        /* what code() reads; memory of truth_take() */
     sae_real *dict;   /* [features x d] unit rows */
+    int32_t *parent;  /* [features] as in sae_truth, of truth_take(); or NULL */
     double *offset;   /* [d] */
     char hash[36];
     truth_row part[TRUTH_CHUNKS]; /* scratch of the parts of a batch */

@@ -7,6 +7,7 @@ any path is off by at most m u size.
 import json
 import math
 import random
+from fractions import Fraction
 
 MASK = (1 << 64) - 1
 
@@ -49,6 +50,47 @@ def quantile_se(pairs, q):
         return math.nan
     values = [v for _, v in pairs]
     return (quantile(values, q + e) - quantile(values, q - e)) / 2
+
+
+def dot(a, b):
+    return math.fsum(x * y for x, y in zip(a, b))
+
+
+def norm(v):
+    v = list(v)
+    return math.sqrt(dot(v, v))
+
+
+def unit(v):
+    return [c / norm(v) for c in v] if norm(v) > 0 else v
+
+
+def cosine(a, b):
+    return dot(unit(a), unit(b))
+
+
+def solve(a, b):
+    """Gauss, exactly."""
+    n = len(b)
+    m = [[Fraction(v) for v in row] + [Fraction(c)] for row, c in zip(a, b)]
+    for i in range(n):
+        m[i] = [v / m[i][i] for v in m[i]]
+        for k in range(n):
+            if k != i:
+                m[k] = [v - m[k][i] * w for v, w in zip(m[k], m[i])]
+    return [float(row[-1]) for row in m]
+
+
+def pursuit(x, atoms, steps):
+    """Orthogonal matching pursuit over unit atoms: {atom: coefficient}."""
+    taken, value, rest = [], [], x
+    for _ in range(steps):
+        free = [j for j in range(len(atoms)) if j not in taken]
+        taken.append(max(free, key=lambda j: abs(dot(rest, atoms[j]))))
+        gram = [[dot(atoms[p], atoms[q]) for q in taken] for p in taken]
+        value = solve(gram, [dot(x, atoms[p]) for p in taken])
+        rest = [v - dot(value, [atoms[p][k] for p in taken]) for k, v in enumerate(x)]
+    return dict(zip(taken, value))
 
 
 def number(value, size=None, single=False):

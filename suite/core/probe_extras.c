@@ -38,7 +38,7 @@ static int make_atoms(sae_probe_extras *x, sae_probe_shape shape, uint64_t seed,
         for (int64_t i = 0; i < shape.d; i++)
             atom[i] = (sae_real)((double)atom[i] / sqrt(norm2));
     }
-    x->truth = (sae_truth){shape.n, shape.d, x->atoms, NULL};
+    x->truth = (sae_truth){shape.n, shape.d, x->atoms, NULL, NULL};
     return SAE_OK;
 }
 

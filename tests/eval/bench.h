@@ -94,7 +94,7 @@ static inline void bench_open(bench *b, world *w, const char *metric)
     b->stats = (sae_stats){N, 1000, w->last_fired, w->fire_count};
     b->c = (sae_ctx){.size = sizeof b->c, .mode = SAE_EVAL, .k = &b->e.k, .dev = b->e.dev,
                      .be = b->e.be, .stats = &b->stats, .err = &b->err};
-    b->truth = (sae_truth){ATOMS, D, w->dict, NULL};
+    b->truth = (sae_truth){ATOMS, D, w->dict, NULL, w->parent};
     b->peer_m = b->m;
     b->peer_m.t[1].w = w->peer_w_dec;
     b->peer = (sae_peer){&b->peer_m, &b->c, "world", 1, w->scale};

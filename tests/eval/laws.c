@@ -383,6 +383,42 @@ START_TEST(perfect_recovery)
     ck_assert_double_eq(value_of(&o, "share_recovered_reverse"), (double)ATOMS / N);
     ck_assert(value_of(&o, "support_precision") == 1 && value_of(&o, "support_recall") == 1);
     ck_assert(value_of(&o, "support_f1") == 1);
+    ck_assert(value_of(&o, "splitting") == 1 && value_of(&o, "absorption") == 0);
+    ck_assert_double_eq(value_of(&o, "latent_f1"), (double)ATOMS / N);
+    /* a coefficient is off by the rounding of its atom's norm: D + 2 roundings of 2^-24 */
+    ck_assert_double_eq_tol(value_of(&o, "coefficient_slope"), 1, (D + 2) * 0x1p-24);
+    ck_assert_double_le(value_of(&o, "coefficient_error"), pow((D + 2) * 0x1p-24, 2));
+    ck_assert_double_eq_tol(value_of(&o, "child_holds_parent"), 0, (D + 2) * 0x1p-24);
+    ck_assert_double_eq_tol(value_of(&o, "parent_holds_child"), 0, (D + 2) * 0x1p-24);
+}
+END_TEST
+
+/* Orthonormal atoms: the pursuit finds every code, whatever the encoder did. */
+START_TEST(pursuit_of_orthonormal_atoms)
+{
+    static results o;
+    world_fill(&w, 13);
+    w.caps = SAE_CAP_SIGNED;
+    memset(w.w_dec, 0, sizeof w.w_dec);
+    memset(w.dict, 0, sizeof w.dict);
+    memset(w.x, 0, sizeof w.x);
+    for (int a = 0; a < D; a++) { /* the last atom is never there */
+        w.dict[a * D + a] = 1;
+        w.w_dec[(N - 1 - a) * D + a] = a % 2 ? -4 : 2;
+    }
+    for (int64_t r = 0; r < ROWS; r++) {
+        w.truth[r * ATOMS + D] = 0;
+        for (int a = 0; a < D; a++)
+            w.x[r * D + a] = w.truth[r * ATOMS + a];
+    }
+    measure(&w, "recovery:oracle_rows=20", 7, 0, &o);
+    ck_assert(value_of(&o, "oracle_f1") == 1 && value_of(&o, "support_f1") < 1);
+    ck_assert_double_le(value_of(&o, "oracle_coefficient_error"), pow((D + 2) * 0x1p-24, 2));
+    ck_assert_int_le(o.row[find_row(&o, "oracle_f1")].count, 20);
+    ck_assert_int_ge(o.row[find_row(&o, "oracle_f1")].count, 15);
+    measure(&w, "recovery:oracle_rows=0", 7, 0, &o);
+    for (int i = 0; i < o.rows; i++)
+        ck_assert(strncmp(o.row[i].key, "oracle", 6) != 0);
 }
 END_TEST
 
@@ -456,6 +492,7 @@ Suite *suite_laws(void)
     tcase_add_test(t, scale_laws);
     tcase_add_test(t, flipped_signs);
     tcase_add_test(t, perfect_recovery);
+    tcase_add_test(t, pursuit_of_orthonormal_atoms);
     tcase_add_loop_test(t, consistent_pair, 0, 2);
     tcase_add_test(t, perfect_probing);
     suite_add_tcase(s, t);

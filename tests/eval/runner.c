@@ -226,7 +226,7 @@ START_TEST(truth_reaches_recovery)
     rig_probe(&g, "identity", run_identity, NULL, none);
     memcpy(g.model[0].t[0].w, atoms, sizeof atoms);
     g.ds.gives |= SAE_GIVES_TRUTH;
-    g.src.truth = (sae_truth){2, D, atoms, &code};
+    g.src.truth = (sae_truth){2, D, atoms, &code, NULL};
     rig_metric(&g, "recovery");
     ck_assert_ok(rig_run(&g, 0), g.err);
     ck_assert_double_eq(rig_value(&g, 0, "recovery.matched_cosine"), 1);

@@ -130,7 +130,7 @@ START_TEST(wants_yield_to_needs)
         x[i] = (float)(i % 7);
     dict[D + 1] = 1;
     g.src.x = x;
-    g.src.truth = (sae_truth){ATOMS, D, dict, &code};
+    g.src.truth = (sae_truth){ATOMS, D, dict, &code, NULL};
     g.ds.gives |= SAE_GIVES_TRUTH;
     sae_spec_free(&g.spec[0]);
     ck_assert_ok(sae_spec_parse(&g.spec[0], g.reg, SAE_KIND_METRIC, "recovery", &g.err), g.err);

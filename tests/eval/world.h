@@ -28,6 +28,7 @@ typedef struct world {
     sae_real head[VOCAB * D], logprob[ROWS * VOCAB]; /* a model whose logits are head x */
     int64_t self[ROWS];
     int32_t next[ROWS];
+    int32_t parent[ATOMS];
     sae_token tok[ROWS];
     int32_t label[ROWS * LABELS];
     double loss[8][ROWS]; /* in the order of sae_splice */
@@ -165,6 +166,8 @@ static inline void world_fill(world *w, uint64_t seed)
         w->self[r] = r;
         w->next[r] = (int32_t)(w->tok[r].id % VOCAB);
     }
+    for (int j = 0; j < ATOMS; j++) /* a chain of three, then two that share a parent */
+        w->parent[j] = (int32_t[ATOMS]){-1, 0, 1, -1, 3, 3, -1}[j];
     for (int j = 0; j < ATOMS; j++) {
         double norm = 0;
         for (uint32_t i = 0; i < D; i++)

@@ -167,7 +167,15 @@ static sae_code read_code(rig *g, const json_t *list, int64_t n)
                       .val = val};
 }
 
-/* "truth": {dict, code}, "peer": {W_dec and other tensors, code, scale}. */
+static const int32_t *read_parents(rig *g, const json_t *list)
+{
+    int32_t *out = list ? keep(g, (size_t)count_of(list) * sizeof *out) : NULL;
+    for (int64_t i = 0; i < count_of(list); i++)
+        out[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
+    return out;
+}
+
+/* "truth": {dict, code, parent}, "peer": {W_dec and other tensors, code, scale}. */
 static void read_truth_and_peer(rig *g)
 {
     const json_t *truth = json_object_get(g->c, "truth"), *peer = json_object_get(g->c, "peer");
@@ -175,6 +183,7 @@ static void read_truth_and_peer(rig *g)
         const json_t *dict = json_object_get(truth, "dict");
         g->truth = (sae_truth){.n = count_of(dict), .d = g->d, .dict = matrix(g, dict, g->d)};
         g->truth_code = read_code(g, json_object_get(truth, "code"), g->truth.n);
+        g->truth.parent = read_parents(g, json_object_get(truth, "parent"));
         g->r.truth = &g->truth;
     }
     if (peer) {

@@ -52,6 +52,29 @@ START_TEST(rows_are_codes)
 }
 END_TEST
 
+/* A child is never there without its parent, which stands before it. */
+START_TEST(children_have_their_parents)
+{
+    static const int edges[EXACT] = {[2] = 9, [3] = 3, [8] = 900 - 20}; /* all in trees */
+    sample a = draw_codes(exact[_i], SAE_SPLIT_EVAL);
+    const sae_code *z = a.t.code;
+    int found = 0;
+    for (int64_t i = 0; a.t.parent && i < a.n; i++) {
+        ck_assert_int_lt(a.t.parent[i], (int32_t)i);
+        found += a.t.parent[i] >= 0;
+    }
+    ck_assert_int_eq(found, edges[_i]);
+    for (int64_t r = 0; a.t.parent && r < ROWS; r++)
+        for (int64_t e = z->rowptr[r]; e < z->rowptr[r + 1]; e++) {
+            int64_t up = a.t.parent[z->idx[e]], seen = up < 0;
+            for (int64_t k = z->rowptr[r]; k < e; k++)
+                seen |= z->idx[k] == up;
+            ck_assert_msg(seen, "row %d: %d without %d", (int)r, (int)z->idx[e], (int)up);
+        }
+    done(&a);
+}
+END_TEST
+
 static const char *const bases[] = {
     /* together every option of these sources counts */
     "synthetic:d=6,features=40,symmetric=1,noise=0.1,rows=900",
@@ -372,6 +395,7 @@ Suite *suite_truths(void)
     TCase *tc = tcase_create("truths");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, rows_are_codes, 0, 2 * EXACT);
+    tcase_add_loop_test(tc, children_have_their_parents, 0, EXACT);
     tcase_add_test(tc, every_option_counts);
     tcase_add_test(tc, atoms_are_spread);
     tcase_add_test(tc, factorizations);

@@ -177,7 +177,7 @@ static void open_truth(golden *g, const sae_dims *dim)
     int64_t n = (int64_t)json_array_size(m);
     ck_assert_ok(sae_new(&g->atoms, n * dim->d_in, sizeof *g->atoms, "golden", &g->err), g->err);
     fill(g->atoms, m, n, dim->d_in);
-    g->truth = (sae_truth){n, dim->d_in, g->atoms, NULL};
+    g->truth = (sae_truth){n, dim->d_in, g->atoms, NULL, NULL};
     g->ctx.truth = &g->truth;
 }
 

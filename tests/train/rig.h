@@ -104,7 +104,7 @@ static inline int rig_truth(sae_source *s, enum sae_split split, uint64_t row0, 
     (void)s, (void)split, (void)row0, (void)B, (void)err;
     for (int64_t i = 0; i < RIG_ATOMS * RIG_D; i++)
         dict[i] = (sae_real)rig_atom((uint64_t)(i / RIG_D))[i % RIG_D];
-    *t = (sae_truth){RIG_ATOMS, RIG_D, dict, NULL};
+    *t = (sae_truth){RIG_ATOMS, RIG_D, dict, NULL, NULL};
     return SAE_OK;
 }
 

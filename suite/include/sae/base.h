@@ -106,6 +106,8 @@ typedef struct sae_truth { /* ground truth of a synthetic source; host memory */
     int64_t n, d;
     const sae_real *dict; /* [n x d] atoms, unit norm, in the space of the raw activations */
     const sae_code *code; /* [B x n] true coefficients of the rows of the batch, or NULL */
+    const int32_t *parent; /* [n] the atom without which an atom never occurs, -1: none; NULL: no
+                              atom has one */
 } sae_truth;
 
 #endif

@@ -49,6 +49,18 @@ static inline double *sae_inverse_norms(const sae_measure *r, sae_cmat m)
     return out;
 }
 
+/* out [w.rows] = lengths of the rows, 0 for a row that is not finite. */
+static inline int sae_atom_lengths(const sae_measure *r, sae_cmat w, double *out)
+{
+    double *inverse = sae_inverse_norms(r, w);
+    if (!inverse)
+        return SAE_ENOMEM;
+    for (int64_t j = 0; j < w.rows; j++)
+        out[j] = inverse[j] > 0.0 ? 1 / inverse[j] : 0;
+    free(inverse);
+    return SAE_OK;
+}
+
 static inline void sae_cosines_close(sae_cosines *s)
 {
     free(s->na);
@@ -170,6 +182,25 @@ static inline sae_cmat sae_tensor_matrix(const sae_model *m, const char *name)
         return none;
     sae_cmat w = {(const sae_real *)t->w, t->rows, t->cols, t->cols};
     return w;
+}
+
+/* out [d_out] = the bias of the decoder; 0 without one. */
+static inline int sae_decoder_bias(const sae_measure *r, const sae_model *m, double *out)
+{
+    int64_t d = m->dim.d_out;
+    sae_cmat b = sae_tensor_matrix(m, "b_dec");
+    for (int64_t i = 0; i < d; i++)
+        out[i] = 0;
+    if (!b.p || b.cols != d)
+        return SAE_OK;
+    sae_real *host = (sae_real *)malloc((size_t)d * sizeof *host);
+    if (!host)
+        return SAE_ENOMEM;
+    int rc = r->c->be->copy(r->c->dev, host, b.p, (size_t)d * sizeof *host, SAE_COPY_D2H);
+    for (int64_t i = 0; rc >= 0 && i < d; i++)
+        out[i] = (double)host[i];
+    free(host);
+    return rc;
 }
 
 /* 1 if codes may be negative: then atoms w and -w are the same and cosines count without sign. */

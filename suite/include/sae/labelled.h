@@ -137,6 +137,17 @@ static inline size_t sae_labelled_bytes(const sae_labelled *s)
            (size_t)s->room * (sizeof(sae_real) + sizeof(int32_t));
 }
 
+/* Row i of a code with its x [d], for a sample without labels; nothing if it has no room at all. */
+static inline void sae_labelled_put_row(sae_labelled *s, const sae_token *t, sae_norm_row norm,
+                                        const sae_real *x, const sae_code *z, int64_t i)
+{
+    static const int32_t none = 0;
+    sae_labelled_row row = {sae_mix(sae_mix(t->doc) ^ ((uint64_t)t->pos + 1)),
+                            t->doc, norm, x, NULL, &none, z, i, 0, NULL, NULL};
+    if (s->cap > 0)
+        sae_labelled_put(s, &row);
+}
+
 static inline void sae_labelled_add(const sae_measure *r, sae_labelled *s, const sae_eval *e)
 {
     for (int64_t i = 0; i < e->B; i++) {

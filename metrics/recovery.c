@@ -2,7 +2,7 @@
  * feature fire where its atom does.
  *
  * begin() matches features to atoms one to one by maximal total cosine; batch() compares the codes
- * with the true ones under that matching; end() does the same for a pursuit in place of the encoder.
+ * with the true ones under that matching; end() does so for a pursuit in place of the encoder.
  */
 #include <sae/fail.h>
 #include <sae/groups.h>

@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 
 static sae_analysis analyse(sae_store *s, int64_t now)
 {

@@ -197,8 +197,9 @@ static const cli_option options[] = {
 
 const cli_command cli_capture = {
     .name = "capture",
-    .usage = "--out DIR (--model PATH --text FILE --hook NAME | --dataset SPEC --sae SAE --part PART)",
-    .summary = "Write a language model's activations, or an SAE's reconstructions and errors, to shards",
+    .usage = "--out DIR (--model PATH --text FILE --hook NAME |\n"
+             "                                --dataset SPEC --sae SAE --part PART) [options]",
+    .summary = "Write a language model's activations, or an SAE's errors on a dataset, to shards",
     .options = options,
     .min_words = 0,
     .max_words = 0,

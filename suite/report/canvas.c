@@ -12,8 +12,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { COLORS = 6, DASHES = 5, TICS_MAX = 64 };
-enum { KEY_MAX = 12, KEY_COLUMNS = 3, WIDTH = 680, WIDE = 900 }; /* wide: names are long */
+enum { TICS_MAX = 64 };
+enum { KEY_MAX = 12, KEY_LONG = 14, KEY_LINE = 66, STEPS = 7 };
 
 int sae_canvas_open(sae_canvas *c, const sae_canvas_name *n)
 {
@@ -25,9 +25,12 @@ int sae_canvas_open(sae_canvas *c, const sae_canvas_name *n)
     snprintf(c->fig->name, sizeof c->fig->name, "%s", n->name);
     snprintf(c->fig->heading, sizeof c->fig->heading, "%s", n->heading);
     c->fig->section = c->section;
-    c->fig->note = n->note;
+    c->fig->of = n->of;
     c->fig->repeats = n->repeats;
     c->fig->hidden = c->fig->beside = c->series = c->others = 0;
+    c->x_tight = c->y_zero = c->xlog = c->ylog = c->decades = c->longest = 0;
+    c->width = SAE_FIGURE_WIDTH;
+    c->height = SAE_FIGURE_HEIGHT;
     c->x[0] = c->y[0] = INFINITY;
     c->x[1] = c->y[1] = -INFINITY;
     char *path = sae_strfmt("%s/plots/data/%s.dat", c->dir, n->name);
@@ -45,9 +48,11 @@ int sae_canvas_begin(sae_canvas *c, int color, int dash, const char *title)
         c->fig->hidden++;
         return 0;
     }
-    dash += c->d->sizes * (color / COLORS);
-    c->color[c->series] = color % COLORS + 1;
-    c->dash[c->series++] = dash % DASHES + 1;
+    dash += c->d->sizes * (color / SAE_COLORS);
+    c->color[c->series] = color % SAE_COLORS + 1;
+    int length = (int)strlen(title);
+    c->longest = length > c->longest ? length : c->longest;
+    c->dash[c->series++] = dash % SAE_DASHES + 1;
     fputc('"', c->dat.f);
     for (; *title; title++)
         fputc((unsigned char)*title < 0x20 || *title == '"' ? ' ' : *title, c->dat.f);
@@ -98,13 +103,15 @@ static void reach_tics(double r[2])
 }
 
 /* Decimal logarithmic axes over few decades get tics at 1, 2 and 5; gnuplot's own are sparser. */
-static void write_tics(FILE *f, const double r[2])
+static void write_tics(FILE *f, char axis, const double r[2])
 {
     static const int steps[] = {1, 2, 5};
     if (r[1] / r[0] > 1e3)
         return;
     const char *comma = "";
-    fprintf(f, "set ytics (");
+    if (r[0] < 1e-4 || r[1] > 1e5)
+        fprintf(f, "set format %c \"%%.0t·10^{%%T}\"\n", axis);
+    fprintf(f, "set %ctics (", axis);
     for (int e = (int)floor(log10(r[0])), n = 0; pow(10, e) <= r[1] && n < TICS_MAX; e++)
         for (int i = 0; i < 3; i++) {
             double at = steps[i] * pow(10, e);
@@ -125,13 +132,52 @@ static void write_array(FILE *f, const char *name, const int *v, int n)
     fprintf(f, "]\n");
 }
 
-/* A key of many lines stands below the figure, KEY_COLUMNS beside each other. */
+static void write_slopes(FILE *f, const sae_section_figure *of)
+{
+    fprintf(f, "slopes = \"");
+    for (unsigned i = 0; i < of->slopes_count; i++)
+        fprintf(f, "%s%.6g", i ? " " : "", of->slopes[i]);
+    fprintf(f, "\"\n");
+}
+
+/* References have no names of their own. */
+static int keys_of(const sae_canvas *c)
+{
+    return c->fig->beside ? c->series : c->series - c->others;
+}
+
+/* A key of many lines or, unless the figure is wide, of long names stands below it. */
+static int is_key_below(const sae_canvas *c)
+{
+    return keys_of(c) > KEY_MAX || (c->width < SAE_FIGURE_WIDE && c->longest > KEY_LONG);
+}
+
+/* There, as many beside each other as fit. */
+static int key_columns(const sae_canvas *c)
+{
+    int columns = KEY_LINE * c->width / SAE_FIGURE_WIDTH / (c->longest + 6);
+    return columns < 1 ? 1 : columns > 4 ? 4 : columns;
+}
+
+static int key_rows(const sae_canvas *c)
+{
+    return (keys_of(c) + key_columns(c) - 1) / key_columns(c);
+}
+
 static int figure_height(const sae_canvas *c)
 {
-    int height = 60 + 22 * c->series;
-    if (c->series > KEY_MAX)
-        return 400 + 24 * ((c->series + KEY_COLUMNS - 1) / KEY_COLUMNS);
-    return height > 400 ? height : 400;
+    int height = 60 + 22 * keys_of(c);
+    if (is_key_below(c))
+        return c->height + 22 * key_rows(c);
+    return height > c->height ? height : c->height;
+}
+
+static void write_key_below(FILE *f, const sae_canvas *c)
+{
+    fprintf(f,
+            "set key at screen 0.5, screen 0.02 center bottom horizontal maxcols %d\n"
+            "set bmargin %.2f\n",
+            key_columns(c), 4.2 + 1.3 * key_rows(c));
 }
 
 static void write_script(sae_canvas *c, FILE *f)
@@ -148,23 +194,30 @@ static void write_script(sae_canvas *c, FILE *f)
     fprintf(f, "# Drawn by saemark; run gnuplot on this file to draw it again.\nreset\n");
     fprintf(f, "name = \"%s\"\nheading = \"%s\"\n", c->fig->name, c->fig->heading);
     fprintf(f, "xlabel = \"%s\"\nylabel = \"%s\"\n", c->xlabel, c->ylabel);
-    fprintf(f, "width = %d\nheight = %d\n", c->others ? WIDE : WIDTH, figure_height(c));
-    fprintf(f, "series = %d\nlines = %d\n", c->series, c->series - c->others);
+    fprintf(f, "width = %d\nheight = %d\n", c->width, figure_height(c));
+    fprintf(f, "series = %d\nlines = %d\ndecades = %d\n", c->series, c->series - c->others,
+            c->decades);
     write_array(f, "color", c->color, c->series);
     write_array(f, "dash", c->dash, c->series);
     sae_asset_write("reports/style.gp", f);
-    if (c->series > KEY_MAX)
-        fprintf(f, "set key outside below center horizontal maxcols %d\n", KEY_COLUMNS);
+    if (is_key_below(c))
+        write_key_below(f, c);
+    fprintf(f, "floor = %.9g\n", c->y[0]);
     fprintf(f, "set xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\nset format \"%%g\"\n", c->x[0],
             c->x[1], c->y[0], c->y[1]);
     if (c->xlog)
         fprintf(f, "set logscale x %d\n", c->xlog);
     if (c->xlog == 2 && c->x[1] / c->x[0] > 256)
         fprintf(f, "set xtics 1, 4\n"); /* tics at every power would run into each other */
+    if (!c->xlog && c->x[1] > c->x[0])
+        fprintf(f, "set xtics %.9g\n", tic_beside((c->x[1] - c->x[0]) / STEPS, 1));
     if (c->ylog)
         fprintf(f, "set logscale y %d\n", c->ylog);
     if (c->ylog)
-        write_tics(f, c->y);
+        write_tics(f, 'y', c->y);
+    if (c->xlog == 10)
+        write_tics(f, 'x', c->x);
+    write_slopes(f, c->fig->of);
     sae_asset_write(c->template, f);
 }
 
@@ -183,6 +236,7 @@ int sae_canvas_close(sae_canvas *c)
     sae_free(path);
     SAE_TRY(rc);
     write_script(c, script.f);
+    c->fig->wide = c->width == SAE_FIGURE_WIDE;
     SAE_TRY(sae_out_commit(&script, c->err));
     c->figs->count++;
     return SAE_OK;

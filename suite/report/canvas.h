@@ -5,7 +5,8 @@
 #include "core/file.h"
 #include "report/plot.h"
 
-enum { SAE_SERIES_MAX = 48 };
+enum { SAE_SERIES_MAX = 48, SAE_COLORS = 6, SAE_DASHES = 5 };
+enum { SAE_FIGURE_WIDTH = 680, SAE_FIGURE_WIDE = 900, SAE_FIGURE_HEIGHT = 400 };
 
 typedef struct sae_canvas {
     const sae_report_data *d;
@@ -16,17 +17,21 @@ typedef struct sae_canvas {
     const char *xlabel, *ylabel, *template;
     sae_out dat;
     int series;
-    int others; /* of them from other folders, the last ones */
+    int others; /* the last of them: of other folders, or references */
     int color[SAE_SERIES_MAX], dash[SAE_SERIES_MAX];
     double x[2], y[2];   /* extent of what is drawn */
     int xlog, ylog;      /* bases of the axes, 0: linear */
+    int decades;         /* x is the decimal logarithm of what its tics say */
+    int width, height;   /* pixels, before a long key takes its room */
+    int longest;         /* title, in characters */
     int x_tight, y_zero; /* no room beside the data; the axis starts at 0 */
     sae_err *err;
 } sae_canvas;
 
-/* What a figure is called; `note` and `repeats` are of its caption. */
+/* What a figure is called; `repeats` is of its caption. */
 typedef struct sae_canvas_name {
-    const char *name, *heading, *note, *repeats;
+    const sae_section_figure *of;
+    const char *name, *heading, *repeats;
 } sae_canvas_name;
 
 /* SAE_DONE when the page has no room for another figure. */

@@ -268,6 +268,30 @@ int sae_report_map(const sae_report_data *d, const char *x, const char *y, sae_p
     return rc;
 }
 
+static int open_run(sae_report_data *d, const char *dir, sae_err *err)
+{
+    json_error_t e;
+    char *path = sae_path_join(dir, "run.json");
+    if (!path)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory");
+    int rc = SAE_OK;
+    if (sae_file_exists(path)) {
+        d->run = json_load_file(path, 0, &e);
+        if (!d->run)
+            rc = SAE_SET(err, SAE_EFORMAT, "%s: line %d: %s", path, e.line, e.text);
+    }
+    sae_free(path);
+    return rc;
+}
+
+const char *sae_report_label(const sae_report_data *d, int64_t label)
+{
+    const json_t *measured = json_object_get(d->run, "eval_dataset");
+    measured = measured ? measured : json_object_get(d->run, "dataset");
+    return json_string_value(
+        json_array_get(json_object_get(measured, "labels"), (size_t)label));
+}
+
 int sae_report_data_open(sae_report_data *d, const char *dir, int mixed, sae_err *err)
 {
     static const char *const metrics[] = {"spec",  "variant", "seed",  "dataset", "hook", "metric",
@@ -289,6 +313,7 @@ int sae_report_data_open(sae_report_data *d, const char *dir, int mixed, sae_err
     SAE_GOTO(gather_metrics(d, mixed, err));
     SAE_GOTO(gather_cells(d, err));
     SAE_GOTO(open_deviations(d, dir, err));
+    SAE_GOTO(open_run(d, dir, err));
     SAE_GOTO(gather_points(d, &curve, &d->curve, err));
     return SAE_OK;
 fail:
@@ -308,6 +333,7 @@ void sae_report_data_close(sae_report_data *d)
     sae_free(d->cell);
     sae_free(d->next);
     sae_npy_close(&d->deviations);
+    json_decref(d->run);
     sae_free(d->curve.p);
     *d = (sae_report_data){0};
 }

@@ -5,6 +5,8 @@
 #include "core/csv_table.h"
 #include "core/npy.h"
 
+#include <jansson.h>
+
 #define SAE_METRICS_COLUMNS                                                                        \
     "spec,variant,seed,dataset,hook,metric,value,se,count,unit,input_hash" /* of metrics.csv */
 
@@ -47,6 +49,7 @@ typedef struct sae_report_data { /* strings belong to the tables */
     sae_cell *cell;     /* [configs x metric_count] */
     int64_t *next;      /* [metrics.rows] row of the same cell, another seed; -1: none */
     sae_npy deviations; /* data NULL: the run has none */
+    json_t *run;        /* run.json, NULL when absent */
     int64_t seeds;      /* the most behind any cell */
     const char *dataset, *hook;
     sae_points curve;               /* total loss over steps, by config and x */
@@ -72,6 +75,8 @@ int sae_report_map(const sae_report_data *d, const char *x, const char *y, sae_p
 /* The options in which a spec differs from the others of its variant, its label when in none; cut
  * to room - 1 bytes (room > 4). */
 void sae_short_label(const sae_report_data *d, int64_t config, char *out, size_t room);
+/* Name of a label of the measured dataset; NULL when run.json does not say. */
+const char *sae_report_label(const sae_report_data *d, int64_t label);
 /* The float32 [SAE_GROUPS] deviations of a row of metrics.csv, unaligned; NULL without. */
 const char *sae_report_deviations(const sae_report_data *d, int64_t row);
 

@@ -10,11 +10,10 @@
 #include "report/pairs.h"
 #include "report/template.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
-enum { COLUMNS_MAX = 32 };
+enum { COLUMNS_MAX = 32, UNFOLDED_MAX = 6 };
 
 typedef struct page {
     FILE *f;
@@ -22,7 +21,6 @@ typedef struct page {
     const sae_sections *sections;
     const sae_figures *figs;
     const char *plots_note, *dir;
-    json_t *run; /* run.json, NULL when absent */
 } page;
 
 /* ---- summary --------------------------------------------------------------------------------- */
@@ -42,6 +40,21 @@ static int comparable(const sae_cell *a, const sae_cell *b)
     return !a || !b || (a->mean <= 1.1 * b->mean && b->mean <= 1.1 * a->mean);
 }
 
+/* A number that is the larger the better the value is. */
+static double merit(enum sae_section_better better, double value)
+{
+    switch (better) {
+    case SAE_SECTION_LOWER:
+        return -value;
+    case SAE_SECTION_ZERO:
+        return -fabs(value);
+    case SAE_SECTION_ONE:
+        return -fabs(value - 1);
+    default:
+        return value;
+    }
+}
+
 /* Whether no comparable SAE has a better mean in the column, and one has a worse. */
 static int is_best(const sae_report_data *d, int64_t config, const sae_section_row *c)
 {
@@ -54,7 +67,7 @@ static int is_best(const sae_report_data *d, int64_t config, const sae_section_r
         const sae_cell *v = sae_report_cell_at(d, i, metric);
         if (!v || !comparable(sae_report_cell_at(d, i, l0), sae_report_cell_at(d, config, l0)))
             continue;
-        double lead = c->better == SAE_SECTION_HIGHER ? own->mean - v->mean : v->mean - own->mean;
+        double lead = merit(c->better, own->mean) - merit(c->better, v->mean);
         if (lead < 0)
             return 0;
         worse |= lead > 0;
@@ -78,6 +91,8 @@ static void add_columns(columns *t, const page *p, const sae_section *s, int sum
 
 static void put_head(const page *p, const columns *t)
 {
+    static const char *const words[] = {"", "higher is better", "lower is better", "0 is best",
+                                        "1 is best"};
     fputs("<thead><tr><th scope=\"col\">SAE</th><th scope=\"col\">seeds</th>", p->f);
     for (int i = 0; i < t->count; i++) {
         const sae_section_row *c = t->c[i];
@@ -85,9 +100,7 @@ static void put_head(const page *p, const columns *t)
         sae_html_text(p->f, c->head);
         fprintf(p->f, "<span class=\"unit\">%s%s%s</span></th>", c->unit ? c->unit : "",
                 c->unit && c->better ? ", " : "",
-                c->better == SAE_SECTION_HIGHER  ? "higher is better"
-                : c->better == SAE_SECTION_LOWER ? "lower is better"
-                                                 : "");
+                words[c->better]);
     }
     fputs("</tr></thead>\n", p->f);
 }
@@ -160,9 +173,9 @@ static void put_summary(const void *arg)
 static void put_figure(const page *p, const sae_figure *g)
 {
     fprintf(p->f,
-            "<figure><a href=\"plots/%s.svg\"><img src=\"plots/%s.svg\" alt=\"%s\" "
+            "<figure%s><a href=\"plots/%s.svg\"><img src=\"plots/%s.svg\" alt=\"%s\" "
             "loading=\"lazy\"></a>\n<figcaption>%s %s%s",
-            g->name, g->name, g->heading, g->note, g->repeats, *g->repeats ? " " : "");
+            g->wide ? " class=\"wide\"" : "", g->name, g->name, g->heading, g->of->note, g->repeats, *g->repeats ? " " : "");
     if (g->beside)
         fprintf(p->f, "Grey: %d SAEs measured elsewhere. ", g->beside);
     if (g->hidden)
@@ -181,14 +194,37 @@ static int64_t figures_of(const page *p, const sae_section *s)
     return count;
 }
 
+/* The number of figures from i on that are of the same kind, one per variant. */
+static int alike(const page *p, int i)
+{
+    int count = 0;
+    for (const sae_figure *f = p->figs->f; i + count < p->figs->count; count++)
+        if (f[i + count].of != f[i].of)
+            break;
+    return count;
+}
+
+/* Many figures of one kind are folded away, each kind below one line. */
 static void put_figures(const page *p, const sae_section *s)
 {
     if (p->plots_note || figures_of(p, s) == 0)
         return;
     fputs("<div class=\"figures\">\n", p->f);
-    for (int i = 0; i < p->figs->count; i++)
-        if (p->figs->f[i].section == s)
-            put_figure(p, &p->figs->f[i]);
+    for (int i = 0, count; i < p->figs->count; i += count) {
+        const sae_figure *first = &p->figs->f[i];
+        count = alike(p, i);
+        if (first->section != s)
+            continue;
+        int fold = count > UNFOLDED_MAX;
+        if (fold) {
+            fputs("<details class=\"all\"><summary>", p->f);
+            sae_html_text(p->f, first->of->heading);
+            fprintf(p->f, ": %d figures</summary><div class=\"figures\">\n", count);
+        }
+        for (int k = 0; k < count; k++)
+            put_figure(p, &first[k]);
+        fputs(fold ? "</div></details>\n" : "", p->f);
+    }
     fputs("</div>\n", p->f);
 }
 
@@ -210,13 +246,35 @@ static void put_meanings(const page *p, const columns *t)
     fputs("</dl>\n", p->f);
 }
 
+/* Whether the run has anything of it. */
+static int is_shown(const page *p, const sae_section *s)
+{
+    int any = s->pairs ? sae_pairs_any(p->d, s) : 0;
+    for (unsigned k = 0; !any && !s->pairs && k < s->rows_count; k++)
+        any = has_metric(p->d, s->rows[k].metric);
+    return any || figures_of(p, s) > 0;
+}
+
+static void put_contents(const void *arg)
+{
+    const page *p = arg;
+    for (int64_t i = 0; i < p->sections->count; i++) {
+        const sae_section *s = p->sections->s[i];
+        if (!is_shown(p, s))
+            continue;
+        fprintf(p->f, "<a href=\"#%s\">", s->family);
+        sae_html_text(p->f, s->title);
+        fputs("</a>\n", p->f);
+    }
+}
+
 static void put_section(const page *p, const sae_section *s)
 {
     columns t = {.count = 0};
+    if (!is_shown(p, s))
+        return;
     if (!s->pairs)
         add_columns(&t, p, s, 0);
-    if (t.count == 0 && figures_of(p, s) == 0 && !(s->pairs && sae_pairs_any(p->d, s)))
-        return;
     fprintf(p->f, "<h2 id=\"%s\">", s->family);
     sae_html_text(p->f, s->title);
     fputs("</h2>\n<p>", p->f);
@@ -307,7 +365,7 @@ static void put_title(const void *arg)
 {
     const page *p = arg;
     char room[32];
-    const char *title = fact(p->run, "title", room, sizeof room);
+    const char *title = fact(p->d->run, "title", room, sizeof room);
     sae_html_text(p->f, *title ? title : "saemark report");
 }
 
@@ -315,7 +373,7 @@ static void put_subtitle(const void *arg)
 {
     const page *p = arg;
     char room[32];
-    const char *when = fact(p->run, "finished", room, sizeof room);
+    const char *when = fact(p->d->run, "finished", room, sizeof room);
     fprintf(p->f, "%lld SAE%s", (long long)p->d->configs, p->d->configs == 1 ? "" : "s");
     if (*p->d->hook) {
         fputs(" on <code>", p->f);
@@ -363,14 +421,14 @@ static void put_facts(const void *arg)
                                            {"machine.library", "Linear algebra"},
                                            {"machine.backend", "Backend"},
                                            {"machine.threads", "Threads"}};
-    if (!p->run) {
+    if (!p->d->run) {
         fputs("<p class=\"note\">run.json is not there.</p>\n", p->f);
         return;
     }
     fputs("<dl class=\"facts\">\n", p->f);
     for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
         char room[32];
-        const char *value = fact(p->run, facts[i][0], room, sizeof room);
+        const char *value = fact(p->d->run, facts[i][0], room, sizeof room);
         if (!*value)
             continue;
         fprintf(p->f, "<dt>%s</dt><dd><code>", facts[i][1]);
@@ -386,25 +444,9 @@ static void put_css(const void *arg)
     sae_asset_write("reports/report.css", p->f);
 }
 
-static int load_run(page *p, sae_err *err)
-{
-    json_error_t e;
-    char *path = sae_path_join(p->dir, "run.json");
-    if (!path)
-        SAE_FAIL(err, SAE_ENOMEM, "out of memory");
-    int rc = SAE_OK;
-    if (sae_file_exists(path)) {
-        p->run = json_load_file(path, 0, &e);
-        if (!p->run)
-            rc = SAE_SET(err, SAE_EFORMAT, "%s: line %d: %s", path, e.line, e.text);
-    }
-    sae_free(path);
-    return rc;
-}
-
 static const sae_part parts[] = {
     {"@TITLE@", put_title},     {"@SUBTITLE@", put_subtitle}, {"@CSS@", put_css},
-    {"@SUMMARY@", put_summary}, {"@SECTIONS@", put_sections}, {"@TRAINING@", put_training},
+    {"@CONTENTS@", put_contents}, {"@SUMMARY@", put_summary}, {"@SECTIONS@", put_sections}, {"@TRAINING@", put_training},
     {"@DETAILS@", put_details}, {"@FACTS@", put_facts},       {NULL, NULL},
 };
 
@@ -412,7 +454,6 @@ int sae_html_write(const sae_report_data *d, const sae_sections *sections, const
                    const char *plots_note, const char *dir, sae_err *err)
 {
     page p = {.d = d, .sections = sections, .figs = figs, .plots_note = plots_note, .dir = dir};
-    SAE_TRY(load_run(&p, err));
     sae_out o;
     char *path = sae_path_join(dir, "index.html");
     int rc = path ? sae_out_open(&o, path, err) : SAE_SET(err, SAE_ENOMEM, "out of memory");
@@ -422,6 +463,5 @@ int sae_html_write(const sae_report_data *d, const sae_sections *sections, const
         rc = sae_out_commit(&o, err);
     }
     sae_free(path);
-    json_decref(p.run);
     return rc;
 }

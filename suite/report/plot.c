@@ -1,10 +1,12 @@
-/* suite/report/plot.c - the figures of a run: those of the sections, and training losses. */
+/* suite/report/plot.c - the figures of a run: metrics against each other here, series in series.c.
+ */
 #include "report/plot.h"
 
 #include "core/error.h"
 #include "core/memory.h"
 #include "report/canvas.h"
 #include "report/interval.h"
+#include "report/series.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -148,7 +150,7 @@ static int draw_tradeoff(sae_canvas *c, const sae_section_figure *t)
     spot *s = NULL;
     int64_t *counts = NULL, own, beside;
     const char *across = t->across ? t->across : "sparsity.l0";
-    sae_canvas_name name = {t->name, t->heading, t->note, bars[c->d->seeds <= 1]};
+    sae_canvas_name name = {t, t->name, t->heading, bars[c->d->seeds <= 1]};
     int rc;
     SAE_GOTO(sae_new(&s, most_spots(c->d), sizeof *s, "report.spots", c->err));
     SAE_GOTO(sae_new(&counts, c->d->besides, sizeof *counts, "report.spots", c->err));
@@ -163,12 +165,12 @@ static int draw_tradeoff(sae_canvas *c, const sae_section_figure *t)
         c->template = "reports/tradeoff.gp";
         c->xlog = (t->log_x || !t->xlabel) && spans(s, count, 0, 3) ? 2 : 0;
         c->ylog = t->log_y && spans(s, count, 1, 5) ? 10 : 0;
-        c->x_tight = c->y_zero = 0;
         for (int64_t i = 0; i < c->d->configs; i++)
             if (c->d->config[i].rank == 0)
                 draw_line(c, s, own, &c->d->config[i]);
         for (int64_t i = 0, at = own; i < c->d->besides; at += counts[i++])
             draw_beside(c, &c->d->beside[i], s + at, counts[i]);
+        c->width = c->fig->beside ? SAE_FIGURE_WIDE : SAE_FIGURE_WIDTH; /* their names are long */
         rc = sae_canvas_close(c);
     }
 fail:
@@ -177,117 +179,7 @@ fail:
     return rc;
 }
 
-/* ---- one figure per variant: curves and histograms ------------------------------------------- */
-
-static void draw_points(sae_canvas *c, const sae_points *p, int64_t from, int64_t to, double scale,
-                        double shift)
-{
-    for (int64_t i = from, next; i < to; i = next) {
-        double sum = 0, range[2] = {INFINITY, -INFINITY}, x = (p->p[i].x + shift) * scale;
-        for (next = i; next < to && p->p[next].x == p->p[i].x; next++) {
-            sum += p->p[next].y;
-            sae_canvas_extend(range, p->p[next].y, p->p[next].y);
-        }
-        sae_canvas_extend(c->x, x, x);
-        sae_canvas_extend(c->y, range[0], range[1]);
-        fprintf(c->dat.f, "%.9g\t%.9g\t%.9g\t%.9g\n", x, sum / (double)(next - i), range[0],
-                range[1]);
-    }
-}
-
-static const char *const over_seeds[] = {"Mean over seeds; the band spans the seeds.", ""};
-static const char *const mean_of_seeds[] = {"Mean over seeds.", ""};
-static const char *const first_seed[] = {"The first seed.", ""};
-
-static const sae_section_figure loss = {.name = "loss",
-                                        .kind = SAE_FIGURE_CURVE,
-                                        .heading = "Training loss",
-                                        .xlabel = "optimiser step",
-                                        .ylabel = "total loss (the variant's own objective)",
-                                        .note = "Totals of different variants are not comparable.",
-                                        .log_y = 1};
-
-/* File and heading of a variant's figure: names that are not plain identifiers become numbers. */
-static void name_figure(const sae_section_figure *f, const char *variant, int number, char name[48],
-                        char heading[96])
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
-    size_t len = strlen(variant);
-    if (len > 0 && len < 32 && strspn(variant, plain) == len) {
-        snprintf(name, 48, "%s_%s", f->name, variant);
-        snprintf(heading, 96, "%s: %s", f->heading, variant);
-    } else {
-        snprintf(name, 48, "%s_%d", f->name, number);
-        snprintf(heading, 96, "%s: variant %d", f->heading, number);
-    }
-}
-
-/* The lines of a variant: its specs, each from its points. */
-static void draw_specs(sae_canvas *c, const sae_section_figure *f, const sae_points *p, int variant)
-{
-    double scale = f->scale != 0.0 ? f->scale : 1;
-    for (int64_t i = 0, next; i < p->count; i = next) {
-        const sae_config *config = &c->d->config[p->p[i].config];
-        char label[LABEL_MAX];
-        for (next = i; next < p->count && p->p[next].config == p->p[i].config;)
-            next++;
-        sae_short_label(c->d, p->p[i].config, label, sizeof label);
-        if (config->variant_no != variant ||
-            !sae_canvas_begin(c, config->rank, config->size_no, label))
-            continue;
-        draw_points(c, p, i, next, scale, f->shift);
-        sae_canvas_end(c);
-    }
-}
-
-static int draw_variant(sae_canvas *c, const sae_section_figure *f, const sae_points *p,
-                        const sae_config *first)
-{
-    static const struct {
-        const char *template, *const *repeats;
-    } look[] = {[SAE_FIGURE_CURVE] = {"reports/curve.gp", over_seeds},
-                [SAE_FIGURE_HISTOGRAM] = {"reports/histogram.gp", mean_of_seeds},
-                [SAE_FIGURE_MAP] = {"reports/map.gp", first_seed}};
-    char name[48], heading[96];
-    int one = c->d->seeds <= 1;
-    name_figure(f, first->variant, first->variant_no, name, heading);
-    int rc =
-        sae_canvas_open(c, &(sae_canvas_name){name, heading, f->note, look[f->kind].repeats[one]});
-    if (rc != SAE_OK)
-        return rc;
-    c->xlabel = f->xlabel ? f->xlabel : "";
-    c->ylabel = f->ylabel;
-    c->template = look[f->kind].template;
-    draw_specs(c, f, p, first->variant_no);
-    c->xlog = f->log_x && c->x[0] > 0 ? 10 : 0;
-    c->ylog = f->log_y && c->y[0] > 0 && c->y[1] > 5 * c->y[0] ? 10 : 0;
-    c->y_zero = f->kind == SAE_FIGURE_HISTOGRAM;
-    c->x_tight = f->kind == SAE_FIGURE_CURVE && c->x[1] > c->x[0];
-    return sae_canvas_close(c);
-}
-
-static int draw_variants(sae_canvas *c, const sae_section_figure *f, const sae_points *p)
-{
-    for (int64_t i = 0; i < c->d->configs; i++) {
-        const sae_config *config = &c->d->config[i];
-        if (p->count > 0 && config->size_no == 0 && config->rank == 0)
-            SAE_TRY(draw_variant(c, f, p, config));
-    }
-    return SAE_OK;
-}
-
-static int draw_figure(sae_canvas *c, const sae_section_figure *f)
-{
-    sae_points p = {0};
-    if (f->kind == SAE_FIGURE_TRADEOFF)
-        return draw_tradeoff(c, f);
-    int rc = f->kind == SAE_FIGURE_MAP ? sae_report_map(c->d, f->across, f->value, &p, c->err)
-                                       : sae_report_series(c->d, f->value, &p, c->err);
-    if (rc >= 0)
-        rc = draw_variants(c, f, &p);
-    sae_free(p.p);
-    return rc;
-}
+/* ---- all of a run ---------------------------------------------------------------------------- */
 
 int sae_figures_write(const sae_report_data *d, const sae_sections *sections, const char *dir,
                       sae_figures *out, sae_err *err)
@@ -302,9 +194,11 @@ int sae_figures_write(const sae_report_data *d, const sae_sections *sections, co
     SAE_TRY(rc);
     for (int64_t i = 0; i < sections->count; i++)
         for (unsigned k = 0; k < sections->s[i]->figures_count; k++) {
+            const sae_section_figure *f = &sections->s[i]->figures[k];
             c.section = sections->s[i];
-            SAE_TRY(draw_figure(&c, &sections->s[i]->figures[k]));
+            rc = f->kind == SAE_FIGURE_TRADEOFF ? draw_tradeoff(&c, f) : sae_series_draw(&c, f);
+            SAE_TRY(rc);
         }
     c.section = NULL;
-    return draw_variants(&c, &loss, &d->curve);
+    return sae_loss_draw(&c);
 }

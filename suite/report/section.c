@@ -14,13 +14,17 @@
 #define OPTIONAL CYAML_FLAG_OPTIONAL
 
 static const cyaml_strval_t better_words[] = {
-    {"neither", SAE_SECTION_NEITHER}, {"higher", SAE_SECTION_HIGHER}, {"lower", SAE_SECTION_LOWER}};
+    {"neither", SAE_SECTION_NEITHER},
+    {"higher", SAE_SECTION_HIGHER},
+    {"lower", SAE_SECTION_LOWER},
+    {"zero", SAE_SECTION_ZERO},
+    {"one", SAE_SECTION_ONE}};
 static const cyaml_schema_field_t row_fields[] = {
     TEXT(sae_section_row, metric, 0),
     TEXT(sae_section_row, head, 0),
     TEXT(sae_section_row, unit, OPTIONAL),
     TEXT(sae_section_row, meaning, 0),
-    CYAML_FIELD_ENUM("better", OPTIONAL, sae_section_row, better, better_words, 3),
+    CYAML_FIELD_ENUM("better", OPTIONAL, sae_section_row, better, better_words, 5),
     CYAML_FIELD_BOOL("summary", OPTIONAL, sae_section_row, summary),
     CYAML_FIELD_END,
 };
@@ -31,15 +35,24 @@ static const cyaml_schema_value_t row_value = {
 static const cyaml_strval_t kind_words[] = {{"tradeoff", SAE_FIGURE_TRADEOFF},
                                             {"curve", SAE_FIGURE_CURVE},
                                             {"histogram", SAE_FIGURE_HISTOGRAM},
-                                            {"map", SAE_FIGURE_MAP}};
+                                            {"quantiles", SAE_FIGURE_QUANTILES},
+                                            {"map", SAE_FIGURE_MAP},
+                                            {"path", SAE_FIGURE_PATH},
+                                            {"labels", SAE_FIGURE_LABELS}};
+static const cyaml_schema_value_t slope_value = {CYAML_VALUE_FLOAT(CYAML_FLAG_DEFAULT, double)};
 static const cyaml_schema_field_t figure_fields[] = {
     TEXT(sae_section_figure, name, 0),
-    CYAML_FIELD_ENUM("kind", 0, sae_section_figure, kind, kind_words, 4),
+    CYAML_FIELD_ENUM("kind", 0, sae_section_figure, kind, kind_words,
+                     sizeof kind_words / sizeof kind_words[0]),
     TEXT(sae_section_figure, value, 0),
     TEXT(sae_section_figure, across, OPTIONAL),
     TEXT(sae_section_figure, published, OPTIONAL),
     TEXT(sae_section_figure, published_across, OPTIONAL),
     CYAML_FIELD_BOOL("beside", OPTIONAL, sae_section_figure, beside),
+    CYAML_FIELD_BOOL("together", OPTIONAL, sae_section_figure, together),
+    TEXT(sae_section_figure, reference, OPTIONAL),
+    CYAML_FIELD_SEQUENCE_COUNT("slopes", CYAML_FLAG_POINTER | OPTIONAL, sae_section_figure, slopes,
+                               slopes_count, &slope_value, 0, CYAML_UNLIMITED),
     TEXT(sae_section_figure, heading, 0),
     TEXT(sae_section_figure, xlabel, OPTIONAL),
     TEXT(sae_section_figure, ylabel, 0),

@@ -8,7 +8,13 @@
 
 #include <sae/base.h>
 
-enum sae_section_better { SAE_SECTION_NEITHER, SAE_SECTION_HIGHER, SAE_SECTION_LOWER };
+enum sae_section_better {
+    SAE_SECTION_NEITHER,
+    SAE_SECTION_HIGHER,
+    SAE_SECTION_LOWER,
+    SAE_SECTION_ZERO, /* the nearer to it */
+    SAE_SECTION_ONE
+};
 
 typedef struct sae_section_row { /* a column of the section's table */
     char *metric;                /* "reconstruction.fvu" */
@@ -18,10 +24,13 @@ typedef struct sae_section_row { /* a column of the section's table */
 } sae_section_row;
 
 enum sae_section_kind {
-    SAE_FIGURE_TRADEOFF, /* `value` against `across`: a line per variant and size */
-    SAE_FIGURE_CURVE,    /* series `value` over its index: a figure per variant */
-    SAE_FIGURE_HISTOGRAM,
-    SAE_FIGURE_MAP /* series `value` against series `across`: points, a figure per variant */
+    SAE_FIGURE_TRADEOFF,  /* metric `value` against `across`: a line per variant and size */
+    SAE_FIGURE_CURVE,     /* series `value` over its index */
+    SAE_FIGURE_HISTOGRAM, /* the same, counts of bins */
+    SAE_FIGURE_QUANTILES, /* the values of series `value` in ascending order */
+    SAE_FIGURE_MAP,       /* series `value` against series `across`: points, equal axes */
+    SAE_FIGURE_PATH,      /* the same, joined in the order of the index; axes of their own */
+    SAE_FIGURE_LABELS     /* series `value` by number of a label of the dataset */
 };
 
 typedef struct sae_section_figure {
@@ -30,8 +39,12 @@ typedef struct sae_section_figure {
     char *value, *across;               /* across NULL: sparsity.l0 */
     char *published, *published_across; /* their names in published results, where they differ */
     int beside;                         /* 1: drawn only with results beside the run's */
+    int together;    /* 1: series of all SAEs in one figure if they are few, else one per variant */
+    char *reference; /* a second series, drawn thin beside `value`; or NULL */
+    double *slopes;  /* lines through the origin of a map */
+    unsigned slopes_count;
     char *heading, *xlabel, *ylabel, *note;
-    int log_x, log_y;    /* 1: a positive quantity of which ratios matter */
+    int log_x, log_y;    /* 1: positive, ratios matter; log_x of a histogram: bins are of log10 */
     double scale, shift; /* x as drawn = (index + shift) * scale; scale 0: 1 */
 } sae_section_figure;
 

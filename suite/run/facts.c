@@ -30,8 +30,18 @@ json_t *sae_facts_machine(const sae_engine *e)
 
 static json_t *dataset_json(const char *spec, const sae_stream *st)
 {
-    return json_pack("{s:s, s:s, s:I, s:I}", "spec", spec, "hash", st->hash, "d",
-                     (json_int_t)st->dim.d_in, "d_out", (json_int_t)st->dim.d_out);
+    json_t *o = json_pack("{s:s, s:s, s:I, s:I}", "spec", spec, "hash", st->hash, "d",
+                          (json_int_t)st->dim.d_in, "d_out", (json_int_t)st->dim.d_out);
+    const sae_label *label;
+    int64_t count;
+    if (!o || !(sae_source_gives(st->ds, st->src) & SAE_GIVES_LABELS) || !st->ds->labels ||
+        st->ds->labels(st->src, &label, &count) < 0)
+        return o;
+    json_t *names = json_array();
+    for (int64_t i = 0; i < count; i++)
+        json_array_append_new(names, json_string(label[i].name));
+    json_object_set_new(o, "labels", names);
+    return o;
 }
 
 static json_t *norm_json(const sae_session *s)

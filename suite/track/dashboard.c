@@ -148,7 +148,7 @@ static int draw(const sae_standing *e, const char *dir, sae_figure *fig, sae_err
     sae_out o;
     double r[2], scale;
     int64_t hollow, changes, from = first_shown(&e->h, FIGURE_NIGHTS);
-    *fig = (sae_figure){.note = ""};
+    *fig = (sae_figure){.beside = 0};
     snprintf(fig->name, sizeof fig->name, "series_%lld", (long long)e->h.series);
     snprintf(fig->heading, sizeof fig->heading, "series %lld", (long long)e->h.series);
     (void)scale_of(&e->h, &scale);

@@ -1,0 +1,12 @@
+/* suite/report/series.h - figures of series: what an SAE has by step, feature, bin, rank or label. */
+#ifndef SAE_REPORT_SERIES_H
+#define SAE_REPORT_SERIES_H
+
+#include "report/canvas.h"
+
+/* Draw a figure of any kind but the trade-off: one of all SAEs, or one per variant. */
+int sae_series_draw(sae_canvas *c, const sae_section_figure *f);
+/* The total loss over training, a figure per variant. */
+int sae_loss_draw(sae_canvas *c);
+
+#endif

@@ -288,8 +288,7 @@ const char *sae_report_label(const sae_report_data *d, int64_t label)
 {
     const json_t *measured = json_object_get(d->run, "eval_dataset");
     measured = measured ? measured : json_object_get(d->run, "dataset");
-    return json_string_value(
-        json_array_get(json_object_get(measured, "labels"), (size_t)label));
+    return json_string_value(json_array_get(json_object_get(measured, "labels"), (size_t)label));
 }
 
 int sae_report_data_open(sae_report_data *d, const char *dir, int mixed, sae_err *err)

@@ -99,8 +99,7 @@ static void put_head(const page *p, const columns *t)
         fputs("<th scope=\"col\">", p->f);
         sae_html_text(p->f, c->head);
         fprintf(p->f, "<span class=\"unit\">%s%s%s</span></th>", c->unit ? c->unit : "",
-                c->unit && c->better ? ", " : "",
-                words[c->better]);
+                c->unit && c->better ? ", " : "", words[c->better]);
     }
     fputs("</tr></thead>\n", p->f);
 }
@@ -175,7 +174,8 @@ static void put_figure(const page *p, const sae_figure *g)
     fprintf(p->f,
             "<figure%s><a href=\"plots/%s.svg\"><img src=\"plots/%s.svg\" alt=\"%s\" "
             "loading=\"lazy\"></a>\n<figcaption>%s %s%s",
-            g->wide ? " class=\"wide\"" : "", g->name, g->name, g->heading, g->of->note, g->repeats, *g->repeats ? " " : "");
+            g->wide ? " class=\"wide\"" : "", g->name, g->name, g->heading, g->of->note, g->repeats,
+            *g->repeats ? " " : "");
     if (g->beside)
         fprintf(p->f, "Grey: %d SAEs measured elsewhere. ", g->beside);
     if (g->hidden)
@@ -445,9 +445,11 @@ static void put_css(const void *arg)
 }
 
 static const sae_part parts[] = {
-    {"@TITLE@", put_title},     {"@SUBTITLE@", put_subtitle}, {"@CSS@", put_css},
-    {"@CONTENTS@", put_contents}, {"@SUMMARY@", put_summary}, {"@SECTIONS@", put_sections}, {"@TRAINING@", put_training},
-    {"@DETAILS@", put_details}, {"@FACTS@", put_facts},       {NULL, NULL},
+    {"@TITLE@", put_title},       {"@SUBTITLE@", put_subtitle},
+    {"@CSS@", put_css},           {"@CONTENTS@", put_contents},
+    {"@SUMMARY@", put_summary},   {"@SECTIONS@", put_sections},
+    {"@TRAINING@", put_training}, {"@DETAILS@", put_details},
+    {"@FACTS@", put_facts},       {NULL, NULL},
 };
 
 int sae_html_write(const sae_report_data *d, const sae_sections *sections, const sae_figures *figs,

@@ -10,12 +10,12 @@ enum { SAE_FIGURES_MAX = 512 };
 typedef struct sae_figure {
     char name[48]; /* plots/NAME.svg, plots/NAME.png, plots/data/NAME.dat, NAME.gp */
     char heading[96];
-    const char *repeats;        /* for the caption: how seeds or documents are shown */
-    const sae_section *section; /* whose it is; NULL: training */
+    const char *repeats;          /* for the caption: how seeds or documents are shown */
+    const sae_section *section;   /* whose it is; NULL: training */
     const sae_section_figure *of; /* that it shows, perhaps one of several, next to each other */
-    int wide;                   /* 1: as two figures beside each other */
-    int hidden;                 /* lines beyond what one figure can hold */
-    int beside;                 /* SAEs drawn from other folders */
+    int wide;                     /* 1: as two figures beside each other */
+    int hidden;                   /* lines beyond what one figure can hold */
+    int beside;                   /* SAEs drawn from other folders */
 } sae_figure;
 
 typedef struct sae_figures {

@@ -13,12 +13,11 @@
     CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | (flags), type, key, 0, CYAML_UNLIMITED)
 #define OPTIONAL CYAML_FLAG_OPTIONAL
 
-static const cyaml_strval_t better_words[] = {
-    {"neither", SAE_SECTION_NEITHER},
-    {"higher", SAE_SECTION_HIGHER},
-    {"lower", SAE_SECTION_LOWER},
-    {"zero", SAE_SECTION_ZERO},
-    {"one", SAE_SECTION_ONE}};
+static const cyaml_strval_t better_words[] = {{"neither", SAE_SECTION_NEITHER},
+                                              {"higher", SAE_SECTION_HIGHER},
+                                              {"lower", SAE_SECTION_LOWER},
+                                              {"zero", SAE_SECTION_ZERO},
+                                              {"one", SAE_SECTION_ONE}};
 static const cyaml_schema_field_t row_fields[] = {
     TEXT(sae_section_row, metric, 0),
     TEXT(sae_section_row, head, 0),

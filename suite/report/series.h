@@ -1,4 +1,4 @@
-/* suite/report/series.h - figures of series: what an SAE has by step, feature, bin, rank or label. */
+/* suite/report/series.h - figures of series: what SAEs have by step, feature, bin or label. */
 #ifndef SAE_REPORT_SERIES_H
 #define SAE_REPORT_SERIES_H
 

@@ -1,11 +1,8 @@
-/* tests/eval/intervals.c - confidence intervals of reports, and the files that describe sections.
- */
+/* tests/eval/intervals.c - confidence intervals of reports. */
 #include "core/file.h"
-#include "core/registry.h"
 #include "core/student.h"
 #include "report/compare.h"
 #include "report/interval.h"
-#include "report/section.h"
 #include "run/deviations.h"
 #include "support/support.h"
 
@@ -145,42 +142,6 @@ START_TEST(seeds_and_documents)
 }
 END_TEST
 
-/* Every section is of a registered family, names what it shows once, and says where it is defined.
- */
-START_TEST(sections)
-{
-    sae_sections s;
-    sae_registry *reg;
-    sae_err err = {0};
-    ck_assert_ok(sae_registry_open(&reg, &err), err);
-    ck_assert_ok(sae_sections_open(&s, &err), err);
-    ck_assert_int_ge(s.count, 4);
-    for (int64_t i = 0; i < s.count; i++) {
-        const sae_section *c = s.s[i];
-        int found = 0;
-        for (const sae_metric *const *m = sae_all_metrics(reg); *m; m++)
-            found |= !strcmp((*m)->name, c->family);
-        ck_assert_msg(found, "section %s: no such metric family", c->family);
-        char source[64];
-        snprintf(source, sizeof source, "metrics/%s.md", c->family);
-        ck_assert_str_eq(c->source, source);
-        size_t len = strlen(c->family);
-        for (unsigned k = 0; k < c->rows_count; k++) {
-            const char *name = c->rows[k].metric;
-            ck_assert_msg(!strncmp(name, c->family, len) && name[len] == '.', "%s in section %s",
-                          name, c->family);
-            ck_assert_msg(sae_section_find(&s, name) == &c->rows[k], "%s is listed twice", name);
-        }
-        for (int64_t j = 0; j < i; j++)
-            for (unsigned k = 0; k < c->figures_count; k++)
-                for (unsigned l = 0; l < s.s[j]->figures_count; l++)
-                    ck_assert_str_ne(c->figures[k].name, s.s[j]->figures[l].name);
-    }
-    sae_sections_close(&s);
-    sae_registry_close(&reg);
-}
-END_TEST
-
 Suite *suite_intervals(void)
 {
     Suite *s = suite_create("intervals");
@@ -188,7 +149,6 @@ Suite *suite_intervals(void)
     tcase_add_test(t, student);
     tcase_add_test(t, comparison);
     tcase_add_test(t, seeds_and_documents);
-    tcase_add_test(t, sections);
     suite_add_tcase(s, t);
     return s;
 }

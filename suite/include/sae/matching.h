@@ -77,7 +77,7 @@ static inline void sae_matcher_pair(const sae_matcher *q, int64_t i, int64_t j, 
     q->rows->cosine[i] = q->cols->cosine[j] = cosine;
 }
 
-/* Keep a candidate of a row if it is among the best; `top` starts at weight -2. */
+/* Keep a candidate of a row if it is among the best; `top` starts as places without one. */
 static inline void sae_candidate_put(sae_candidate *top, sae_candidate e)
 {
     int at = SAE_CANDIDATES;
@@ -141,6 +141,7 @@ static inline int sae_matcher_run(sae_matcher *q, const sae_measure *r, sae_cmat
                                   sae_cmat cols)
 {
     const int64_t most = SAE_COSINE_BLOCK, held = q->exact ? rows.rows : most;
+    const sae_candidate none = {-2, 0, -1, -1};
     size_t top = (size_t)rows.rows * SAE_CANDIDATES;
     sae_cosines s;
     int rc = sae_cosines_open(&s, r, rows, cols);
@@ -150,7 +151,7 @@ static inline int sae_matcher_run(sae_matcher *q, const sae_measure *r, sae_cmat
     q->top = q->exact ? NULL : (sae_candidate *)malloc(top * sizeof *q->top);
     rc = q->table && (q->exact || q->top) ? SAE_OK : SAE_ENOMEM;
     for (size_t i = 0; q->top && i < top; i++)
-        q->top[i].weight = -2;
+        q->top[i] = none;
     for (int64_t i = 0; rc >= 0 && i < rows.rows; i += most) {
         int64_t left = rows.rows - i, block = left < most ? left : most;
         sae_real *out = q->table + (q->exact ? i * cols.rows : 0);

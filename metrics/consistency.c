@@ -138,7 +138,7 @@ static double raw(double value, double scale, double length)
     return scale > 0.0 ? value * scale * length : length < 0 ? -value : value;
 }
 
-/* Add how far the codes of a row agree. */
+/* Add how far the codes of a row agree. An activation of a zero atom is none. */
 static void compare(const row *w, const parts *p, double *sum)
 {
     double square = 0, peer_square = 0, error = 0;
@@ -146,7 +146,7 @@ static void compare(const row *w, const parts *p, double *sum)
     for (int64_t e = sae_code_row(w->z, w->i); e < sae_code_row(w->z, w->i + 1); e++) {
         int64_t j = sae_code_feature(w->z, w->i, e);
         double v = raw((double)w->z->val[e], w->scale, p->scale[j]);
-        active += w->z->val[e] != 0;
+        active += v != 0.0;
         p->value[j] = v;
         square += v * v;
     }
@@ -154,8 +154,8 @@ static void compare(const row *w, const parts *p, double *sum)
         int64_t j = sae_code_feature(w->peer, w->i, e), at = p->match[j];
         double v = raw((double)w->peer->val[e], w->peer_scale, p->peer_scale[j]);
         double mine = at >= 0 ? p->value[at] : 0;
-        peer_active += w->peer->val[e] != 0;
-        both += mine != 0.0 && w->peer->val[e] != 0;
+        peer_active += v != 0.0;
+        both += mine != 0.0 && v != 0.0;
         peer_square += v * v;
         error += (v - mine) * (v - mine);
         if (at >= 0)
@@ -173,10 +173,12 @@ static void compare(const row *w, const parts *p, double *sum)
     sum[LENGTH] += (sqrt(square) + sqrt(peer_square)) / 2;
 }
 
-static void note_fired(const sae_code *z, int64_t i, unsigned char *fired)
+static void note_fired(const sae_code *z, int64_t i, const double *length, unsigned char *fired)
 {
-    for (int64_t e = sae_code_row(z, i); e < sae_code_row(z, i + 1); e++)
-        fired[sae_code_feature(z, i, e)] |= z->val[e] != 0;
+    for (int64_t e = sae_code_row(z, i); e < sae_code_row(z, i + 1); e++) {
+        int64_t j = sae_code_feature(z, i, e);
+        fired[j] |= z->val[e] != 0 && length[j] != 0.0;
+    }
 }
 
 static int batch(const sae_measure *r, void *state_, const sae_eval *e)
@@ -190,8 +192,8 @@ static int batch(const sae_measure *r, void *state_, const sae_eval *e)
         row w = {e->code, e->peer->code, i, norm.scale, norm.scale * ratio};
         compare(&w, &p, sum + CODE);
         sum[ROWS] += 1;
-        note_fired(e->code, i, p.fired);
-        note_fired(e->peer->code, i, p.peer_fired);
+        note_fired(e->code, i, p.scale, p.fired);
+        note_fired(e->peer->code, i, p.peer_scale, p.peer_fired);
         sae_labelled_put_row(p.sample, &e->tok[i], norm, e->x + i * e->d, e->code, i);
     }
     return SAE_OK;

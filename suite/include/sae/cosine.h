@@ -122,8 +122,8 @@ static inline double sae_cosine_nearest(const sae_real *cosine, int64_t n, int64
 /* Called with the cosines [n] of row `self` with all rows of b. */
 typedef int (*sae_cosine_row)(void *arg, const sae_real *cosine, int64_t n, int64_t self);
 
-/* visit() for `most` rows of a; of more rows, evenly spaced blocks are taken. *count says how
- * many. */
+/* visit() for `most` rows of a, each once; of more rows, whole blocks, evenly spaced. *count says
+ * how many. */
 static inline int sae_cosines_walk(const sae_cosines *s, int64_t most, sae_cosine_row visit,
                                    void *arg, int64_t *count)
 {
@@ -137,8 +137,9 @@ static inline int sae_cosines_walk(const sae_cosines *s, int64_t most, sae_cosin
         return SAE_ENOMEM;
     *count = 0;
     for (int64_t b = 0; rc >= 0 && b < blocks; b++) {
-        int64_t row0 = most == rows_of_a ? b * block : rows_of_a / blocks * b;
-        int64_t rows = rows_of_a - row0 < block ? rows_of_a - row0 : block;
+        int64_t apart = most == rows_of_a ? block : rows_of_a / blocks, row0 = b * apart;
+        int64_t rows = (b + 1 < blocks ? row0 + apart : rows_of_a) - row0;
+        rows = rows < block ? rows : block;
         rc = sae_cosines_block(s, row0, rows, cosine);
         for (int64_t i = 0; rc >= 0 && i < rows; i++, ++*count)
             rc = visit(arg, cosine + i * n, n, row0 + i);
@@ -184,23 +185,26 @@ static inline sae_cmat sae_tensor_matrix(const sae_model *m, const char *name)
     return w;
 }
 
+/* out [m.cols] = a row of m, backend memory, on the host. */
+static inline int sae_host_row(const sae_measure *r, sae_cmat m, int64_t row, double *out)
+{
+    size_t bytes = (size_t)m.cols * sizeof(sae_real);
+    sae_real *copy = (sae_real *)malloc(bytes + 1);
+    int rc = copy ? r->c->be->copy(r->c->dev, copy, m.p + row * m.ld, bytes, SAE_COPY_D2H)
+                  : SAE_ENOMEM;
+    for (int64_t j = 0; rc >= 0 && j < m.cols; j++)
+        out[j] = (double)copy[j];
+    free(copy);
+    return rc;
+}
+
 /* out [d_out] = the bias of the decoder; 0 without one. */
 static inline int sae_decoder_bias(const sae_measure *r, const sae_model *m, double *out)
 {
-    int64_t d = m->dim.d_out;
     sae_cmat b = sae_tensor_matrix(m, "b_dec");
-    for (int64_t i = 0; i < d; i++)
+    for (int64_t i = 0; i < m->dim.d_out; i++)
         out[i] = 0;
-    if (!b.p || b.cols != d)
-        return SAE_OK;
-    sae_real *host = (sae_real *)malloc((size_t)d * sizeof *host);
-    if (!host)
-        return SAE_ENOMEM;
-    int rc = r->c->be->copy(r->c->dev, host, b.p, (size_t)d * sizeof *host, SAE_COPY_D2H);
-    for (int64_t i = 0; rc >= 0 && i < d; i++)
-        out[i] = (double)host[i];
-    free(host);
-    return rc;
+    return b.p && b.cols == m->dim.d_out ? sae_host_row(r, b, 0, out) : SAE_OK;
 }
 
 /* 1 if codes may be negative: then atoms w and -w are the same and cosines count without sign. */

@@ -84,15 +84,9 @@ static int begin(const sae_measure *r, void *state)
     sae_cmat dec = sae_tensor_matrix(r->m, "W_dec");
     if (!dec.p)
         return SAE_OK;
-    sae_real *row = malloc((size_t)d * sizeof *row);
-    int rc = row ? choose(r, chosen) : SAE_ENOMEM;
-    for (int64_t k = 0; rc >= 0 && k < latents(r); k++) {
-        rc = r->c->be->copy(r->c->dev, row, dec.p + (int64_t)chosen[k] * dec.ld,
-                            (size_t)d * sizeof *row, SAE_COPY_D2H);
-        for (int64_t i = 0; rc >= 0 && i < d; i++)
-            atom[k * d + i] = (double)row[i];
-    }
-    free(row);
+    int rc = choose(r, chosen);
+    for (int64_t k = 0; rc >= 0 && k < latents(r); k++)
+        rc = sae_host_row(r, dec, (int64_t)chosen[k], atom + k * d);
     return rc;
 }
 

@@ -271,17 +271,14 @@ static double auc(double *score, int64_t n0, int64_t n1)
 static int direction_cosine(const poles *q, int64_t feature, double *out)
 {
     sae_cmat dec = sae_tensor_matrix(q->r->m, "W_dec");
-    const sae_ctx *c = q->r->c;
     double ab = 0, aa = 0, bb = 0;
     *out = 0;
     if (!dec.p || dec.cols != q->d)
         return SAE_OK;
-    sae_real *atom = malloc((size_t)q->d * sizeof *atom);
-    int rc = atom ? c->be->copy(c->dev, atom, dec.p + feature * dec.ld, (size_t)q->d * sizeof *atom,
-                                SAE_COPY_D2H)
-                  : SAE_ENOMEM;
+    double *atom = malloc((size_t)q->d * sizeof *atom);
+    int rc = atom ? sae_host_row(q->r, dec, feature, atom) : SAE_ENOMEM;
     for (int64_t k = 0; rc >= 0 && k < q->d; k++) {
-        double a = (double)atom[k], b = q->mean[2 * q->d + k];
+        double a = atom[k], b = q->mean[2 * q->d + k];
         ab += a * b;
         aa += a * a;
         bb += b * b;
@@ -411,7 +408,7 @@ const sae_metric sae_metric_bidirectionality = {
     .name = "bidirectionality",
     .summary = "use of both signs by a feature; poles of labels told by the sign of a latent",
     .source = "metrics/bidirectionality.md",
-    .needs = SAE_MNEED_CODE | SAE_MNEED_XHAT,
+    .needs = SAE_MNEED_CODE,
     .opt_size = sizeof(options),
     .options = option_table,
     .state_size = state_size,

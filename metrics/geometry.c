@@ -216,20 +216,16 @@ static int64_t choose_atoms(const options *o, const double *fired, int64_t n, in
 
 static int load_atoms(map *q)
 {
-    const sae_ctx *c = q->r->c;
     sae_cmat dec = sae_tensor_matrix(q->r->m, "W_dec");
-    sae_real *row = malloc((size_t)q->d * sizeof *row + 1);
-    int rc = row ? SAE_OK : SAE_ENOMEM;
+    int rc = SAE_OK;
     for (int64_t i = 0; rc >= 0 && i < q->m; i++) {
-        double norm = 0;
-        rc = c->be->copy(c->dev, row, dec.p + q->feature[i] * dec.ld, (size_t)q->d * sizeof *row,
-                         SAE_COPY_D2H);
+        double norm = 0, *atom = q->atom + i * q->d;
+        rc = sae_host_row(q->r, dec, q->feature[i], atom);
         for (int64_t k = 0; rc >= 0 && k < q->d; k++)
-            norm += (double)row[k] * (double)row[k];
+            norm += atom[k] * atom[k];
         for (int64_t k = 0; rc >= 0 && k < q->d; k++)
-            q->atom[i * q->d + k] = norm > 0.0 ? (double)row[k] / sqrt(norm) : 0.0;
+            atom[k] = norm > 0.0 ? atom[k] / sqrt(norm) : 0.0;
     }
-    free(row);
     return rc;
 }
 

@@ -5,8 +5,7 @@
  * ends in `level` zero bits, the smallest level that fits.
  */
 #include <sae/cosine.h>
-#include <sae/groups.h>
-#include <stdlib.h>
+#include <sae/quantile.h>
 
 typedef struct options {
     double share, fvu;
@@ -23,7 +22,7 @@ static const sae_option option_table[] = {
     {0}};
 
 typedef struct entry {
-    uint64_t key; /* top 8 bits: group of the document; the rest: hash of the row */
+    uint64_t key;   /* sae_row_key */
     sae_real value; /* z |w|, raw units */
     int32_t feature; /* -1: the entry that stands for the row itself */
 } entry;
@@ -86,18 +85,13 @@ static int begin(const sae_measure *r, void *state_)
 
 /* ---- the sample of rows ---------------------------------------------------------------------- */
 
-static int keeps(int64_t level, uint64_t key)
-{
-    return (key & (((uint64_t)1 << level) - 1)) == 0;
-}
-
 static void raise_level(const sae_measure *r, state *s)
 {
     entry *e = entries_of(r, s);
     int64_t kept = 0;
     s->level++;
     for (int64_t i = 0; i < s->count; i++)
-        if (keeps(s->level, e[i].key))
+        if (sae_sample_keeps(s->level, e[i].key))
             e[kept++] = e[i];
     s->count = kept;
 }
@@ -106,9 +100,9 @@ static void raise_level(const sae_measure *r, state *s)
  * one hash cannot be thinned out: level 48 ends the search. */
 static entry *reserve(const sae_measure *r, state *s, uint64_t key, int64_t need)
 {
-    while (keeps(s->level, key) && s->count + need > s->cap && s->level < 48)
+    while (sae_sample_keeps(s->level, key) && s->count + need > s->cap && s->level < 48)
         raise_level(r, s);
-    if (!keeps(s->level, key) || s->count + need > s->cap)
+    if (!sae_sample_keeps(s->level, key) || s->count + need > s->cap)
         return NULL;
     entry *at = entries_of(r, s) + s->count;
     s->count += need;
@@ -120,12 +114,11 @@ static void add_entries(const sae_measure *r, state *s, const sae_eval *e, int64
     const sae_code *z = e->code;
     const double *norm = norms_of(r, s);
     double *fired = fired_of(r, s), scale = sae_eval_norm(r, e, i).scale;
-    uint64_t doc = sae_mix(e->tok[i].doc), row = sae_mix(doc ^ ((uint64_t)e->tok[i].pos + 1));
     int64_t first = sae_code_row(z, i), last = sae_code_row(z, i + 1), active = 0;
     for (int64_t p = first; p < last; p++)
         active += z->val[p] != 0;
     s->totals[L0] += (double)active;
-    entry mark = {(doc >> 56 << 56) | (row >> 8), 0, -1};
+    entry mark = {sae_row_key(&e->tok[i]), 0, -1};
     entry *at = reserve(r, s, mark.key, 1 + active);
     if (at)
         *at++ = mark;

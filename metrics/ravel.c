@@ -81,13 +81,8 @@ static int begin(const sae_measure *r, void *state_)
 static int find_labels(const sae_measure *r, int64_t label[TARGETS])
 {
     const options *o = r->opt;
-    const char *name[TARGETS] = {o->first, o->second};
-    for (int t = 0; t < TARGETS; t++) {
-        label[t] = -1;
-        for (int64_t l = 0; l < r->labels; l++)
-            if (!strcmp(r->label[l].name, name[t]))
-                label[t] = l;
-    }
+    label[0] = sae_label_named(r, o->first);
+    label[1] = sae_label_named(r, o->second);
     return label[0] >= 0 && label[1] >= 0 && label[0] != label[1];
 }
 
@@ -99,11 +94,6 @@ static int classes_at(const sae_measure *r, const sae_eval *e, const int64_t *la
     for (int k = 0; k < TARGETS && row >= 0; k++)
         class_[k] = e->label[row * r->labels + label[k]];
     return row >= 0 && class_[0] >= 0 && class_[1] >= 0;
-}
-
-static uint64_t row_hash(const sae_token *t)
-{
-    return sae_mix(sae_mix(t->doc) ^ ((uint64_t)t->pos + 1));
 }
 
 /* ---- first pass ------------------------------------------------------------------------------ */
@@ -118,7 +108,7 @@ static void collect(const sae_measure *r, sae_labelled *pool, const sae_eval *e,
             continue;
         int64_t i = e->insert->row[t];
         column[NEXT] = e->insert->next[t];
-        sae_labelled_row row = {.hash = row_hash(tok),
+        sae_labelled_row row = {.hash = sae_row_hash(tok),
                                 .doc = tok->doc,
                                 .norm = sae_eval_norm(r, e, i),
                                 .x = e->x + i * e->d,
@@ -159,12 +149,10 @@ static int choose_latents(const sae_measure *r, state *s, int target, int64_t cl
                           const sae_labelled_ref *ref)
 {
     const options *o = r->opt;
-    const sae_ctx *c = r->c;
-    int64_t n = r->m->dim.n, d = r->m->dim.d_out;
+    int64_t n = r->m->dim.n;
     sae_cmat w = sae_tensor_matrix(r->m, "W_dec");
     double *score = calloc((size_t)((classes + 3) * n + classes + 1), sizeof *score);
-    sae_real *row = malloc((size_t)d * sizeof *row);
-    int rc = score && row ? SAE_OK : SAE_ENOMEM;
+    int rc = score ? SAE_OK : SAE_ENOMEM;
     if (rc >= 0)
         score_latents(sources_of(r, s), ref, target, classes, n, score, score + n);
     while (rc >= 0 && s->chosen[target] < o->features) {
@@ -175,13 +163,10 @@ static int choose_latents(const sae_measure *r, state *s, int target, int64_t cl
             break;
         score[best] = 0;
         s->latent[target][i] = (int32_t)best;
-        rc = c->be->copy(c->dev, row, w.p + best * w.ld, (size_t)d * sizeof *row, SAE_COPY_D2H);
-        for (int64_t k = 0; rc >= 0 && k < d; k++)
-            atom_of(r, s, target, i)[k] = (double)row[k];
+        rc = sae_host_row(r, w, best, atom_of(r, s, target, i));
         s->chosen[target]++;
     }
     free(score);
-    free(row);
     return rc;
 }
 
@@ -211,7 +196,7 @@ static pair find_pair(const interchanges *q, const int64_t *label, int64_t t, in
     const options *o = q->r->opt;
     const sae_token *tok = &q->e->splice->tok[t];
     int32_t mine[TARGETS];
-    uint64_t u = sae_mix(row_hash(tok) ^ (uint64_t)(repeat + 1));
+    uint64_t u = sae_mix(sae_row_hash(tok) ^ (uint64_t)(repeat + 1));
     pair p = {t, -1, (int)(u & 1), (int)(u >> 1 & 1)};
     if (sae_part_of(tok->doc) != SAE_PART_TEST || !classes_at(q->r, q->e, label, t, mine) ||
         (u >> 2) % (uint64_t)o->stride != 0)

@@ -32,14 +32,6 @@ typedef struct run {
     sae_tally after[DIRECTIONS][SAE_PERTURB_MODES][SAE_BUDGETS][CELLS];
 } run;
 
-static int64_t find_label(const sae_measure *r, const char *name)
-{
-    for (int64_t l = 0; l < r->labels; l++)
-        if (!strcmp(r->label[l].name, name))
-            return l;
-    return -1;
-}
-
 /* 0 or 1; -1: neither */
 static int spurious_of(const run *q, int64_t row)
 {
@@ -254,8 +246,8 @@ static int run_opened(run *q, int64_t *tested)
 {
     const sae_measure *r = q->p.c.r;
     const options *o = r->opt;
-    q->target = find_label(r, o->target);
-    q->spurious = find_label(r, o->spurious);
+    q->target = sae_label_named(r, o->target);
+    q->spurious = sae_label_named(r, o->spurious);
     *tested = 0;
     if (q->target < 0 || q->spurious < 0 || q->target == q->spurious ||
         r->label[q->spurious].classes < 2)
@@ -299,19 +291,6 @@ static int begin(const sae_measure *r, void *state)
     return SAE_OK;
 }
 
-static int batch(const sae_measure *r, void *state, const sae_eval *e)
-{
-    sae_labelled_add(r, state, e);
-    return SAE_OK;
-}
-
-static int merge(const sae_measure *r, void *into, const void *from)
-{
-    (void)r;
-    sae_labelled_merge(into, from);
-    return SAE_OK;
-}
-
 const sae_metric sae_metric_scr = {
     .abi = SAE_METRIC_ABI,
     .size = sizeof(sae_metric),
@@ -323,7 +302,7 @@ const sae_metric sae_metric_scr = {
     .options = option_table,
     .state_size = state_size,
     .begin = begin,
-    .batch = batch,
-    .merge = merge,
+    .batch = sae_labelled_batch,
+    .merge = sae_labelled_join,
     .end = end,
 };

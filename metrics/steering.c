@@ -75,15 +75,6 @@ static int begin(const sae_measure *r, void *state_)
     return SAE_OK;
 }
 
-static int64_t find_label(const sae_measure *r)
-{
-    const options *o = r->opt;
-    for (int64_t l = 0; l < r->labels; l++)
-        if (!strcmp(r->label[l].name, o->label))
-            return l;
-    return -1;
-}
-
 /* 0 or 1: the pole that row i of the batch has; -1: neither. */
 static int pole_of(const sae_measure *r, const sae_eval *e, int64_t label, int64_t i)
 {
@@ -165,19 +156,14 @@ static int load_directions(const sae_measure *r, state *s)
     sae_cmat w = sae_tensor_matrix(r->m, "W_dec");
     int64_t d = r->m->dim.d_out;
     double *atom = atom_of(r, s), *r_hat = atom + d, *mean = rows_of(r, s), aa = 0, rr = 0;
-    sae_real *row = malloc((size_t)d * sizeof *row);
-    int rc = row ? r->c->be->copy(r->c->dev, row, w.p + s->latent * w.ld, (size_t)d * sizeof *row,
-                                  SAE_COPY_D2H)
-                 : SAE_ENOMEM;
+    int rc = sae_host_row(r, w, s->latent, atom);
     for (int64_t k = 0; rc >= 0 && k < d; k++) {
-        atom[k] = (double)row[k];
         r_hat[k] = mean[k] / s->rows[0] - mean[d + k] / s->rows[1];
         aa += atom[k] * atom[k];
         rr += r_hat[k] * r_hat[k];
     }
     for (int64_t k = 0; rc >= 0 && k < d; k++)
         r_hat[k] *= rr > 0.0 ? o->strength * s->level * sqrt(aa / rr) : 0.0;
-    free(row);
     return rc;
 }
 
@@ -285,8 +271,9 @@ static int steer(const sae_measure *r, state *s, const sae_eval *e, int64_t labe
 
 static int batch(const sae_measure *r, void *state_, const sae_eval *e)
 {
+    const options *o = r->opt;
     state *s = state_;
-    int64_t label = find_label(r);
+    int64_t label = sae_label_named(r, o->label);
     if (label < 0)
         return SAE_OK;
     if (s->pass == 1)

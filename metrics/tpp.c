@@ -211,19 +211,6 @@ static int begin(const sae_measure *r, void *state)
     return SAE_OK;
 }
 
-static int batch(const sae_measure *r, void *state, const sae_eval *e)
-{
-    sae_labelled_add(r, state, e);
-    return SAE_OK;
-}
-
-static int merge(const sae_measure *r, void *into, const void *from)
-{
-    (void)r;
-    sae_labelled_merge(into, from);
-    return SAE_OK;
-}
-
 const sae_metric sae_metric_tpp = {
     .abi = SAE_METRIC_ABI,
     .size = sizeof(sae_metric),
@@ -235,7 +222,7 @@ const sae_metric sae_metric_tpp = {
     .options = option_table,
     .state_size = state_size,
     .begin = begin,
-    .batch = batch,
-    .merge = merge,
+    .batch = sae_labelled_batch,
+    .merge = sae_labelled_join,
     .end = end,
 };

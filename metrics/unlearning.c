@@ -74,10 +74,8 @@ static size_t state_size(const sae_measure *r)
 static int64_t find_label(const sae_measure *r)
 {
     const options *o = r->opt;
-    for (int64_t l = 0; l < r->labels; l++)
-        if (!strcmp(r->label[l].name, o->label) && o->class_ < r->label[l].classes)
-            return l;
-    return -1;
+    int64_t l = sae_label_named(r, o->label);
+    return l >= 0 && o->class_ < r->label[l].classes ? l : -1;
 }
 
 static int begin(const sae_measure *r, void *state_)
@@ -110,12 +108,9 @@ static void count_row(const sae_measure *r, state *s, const sae_code *z, int64_t
 static int choose_latents(const sae_measure *r, state *s, int mode)
 {
     const options *o = r->opt;
-    const sae_ctx *c = r->c;
     sae_cmat w = sae_tensor_matrix(r->m, "W_dec");
     double *on = counts_of(r, s, mode, ON), *off = counts_of(r, s, mode, OFF);
-    int64_t d = r->m->dim.d_out;
-    sae_real *row = malloc((size_t)d * sizeof *row);
-    int rc = row ? SAE_OK : SAE_ENOMEM;
+    int rc = SAE_OK;
     while (rc >= 0 && s->chosen[mode] < o->features) {
         int64_t best = -1, i = s->chosen[mode];
         for (int64_t j = 0; j < r->m->dim.n; j++)
@@ -127,12 +122,9 @@ static int choose_latents(const sae_measure *r, state *s, int mode)
         on[best] = 0; /* taken */
         s->latent[mode][i] = (int32_t)best;
         s->level[mode][i] = counts_of(r, s, mode, SIZE)[best] / counts_of(r, s, mode, ACTIVE)[best];
-        rc = c->be->copy(c->dev, row, w.p + best * w.ld, (size_t)d * sizeof *row, SAE_COPY_D2H);
-        for (int64_t k = 0; rc >= 0 && k < d; k++)
-            atom_of(r, s, mode, i)[k] = (double)row[k];
+        rc = sae_host_row(r, w, best, atom_of(r, s, mode, i));
         s->chosen[mode]++;
     }
-    free(row);
     return rc;
 }
 

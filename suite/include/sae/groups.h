@@ -52,6 +52,12 @@ static inline int64_t sae_group_of(uint64_t doc)
     return (int64_t)(sae_mix(doc) >> 56);
 }
 
+/* Tells rows apart; a uniform sample is the rows with a small one. */
+static inline uint64_t sae_row_hash(const sae_token *t)
+{
+    return sae_mix(sae_mix(t->doc) ^ ((uint64_t)t->pos + 1));
+}
+
 static inline size_t sae_groups_bytes(int64_t K)
 {
     return (size_t)(SAE_GROUPS + 2) * (size_t)K * sizeof(double);

@@ -129,6 +129,15 @@ static inline sae_labelled sae_labelled_shape(const sae_measure *r, int64_t rows
     return s;
 }
 
+/* Number of the label of that name, -1 without. */
+static inline int64_t sae_label_named(const sae_measure *r, const char *name)
+{
+    for (int64_t l = 0; l < r->labels; l++)
+        if (!strcmp(r->label[l].name, name))
+            return l;
+    return -1;
+}
+
 static inline size_t sae_labelled_bytes(const sae_labelled *s)
 {
     size_t row = 2 * sizeof(uint64_t) + sizeof(sae_norm_row) + sizeof(int64_t) +
@@ -152,11 +161,11 @@ static inline void sae_labelled_add(const sae_measure *r, sae_labelled *s, const
 {
     for (int64_t i = 0; i < e->B; i++) {
         const sae_token *t = &e->tok[i];
-        sae_labelled_row row = {sae_mix(sae_mix(t->doc) ^ ((uint64_t)t->pos + 1)),
+        sae_labelled_row row = {sae_row_hash(t),
                                 t->doc,
                                 sae_eval_norm(r, e, i),
                                 e->x + i * e->d,
-                                e->xhat + i * e->d,
+                                s->d_hat ? e->xhat + i * e->d : NULL,
                                 e->label + i * s->labels,
                                 e->code,
                                 i,
@@ -186,6 +195,19 @@ static inline void sae_labelled_merge(sae_labelled *into, const sae_labelled *fr
                                 a.idx + a.first[i]};
         sae_labelled_put(into, &row);
     }
+}
+
+/* The batch and merge of a metric whose state is a sample. */
+static inline int sae_labelled_batch(const sae_measure *r, void *state, const sae_eval *e)
+{
+    sae_labelled_add(r, (sae_labelled *)state, e);
+    return SAE_OK;
+}
+static inline int sae_labelled_join(const sae_measure *r, void *into, const void *from)
+{
+    (void)r;
+    sae_labelled_merge((sae_labelled *)into, (const sae_labelled *)from);
+    return SAE_OK;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

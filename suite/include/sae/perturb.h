@@ -230,7 +230,7 @@ static inline void sae_perturb_rank(sae_perturb *q, const double *atom_score, in
         double effect = gap * atom_score[j * stride];
         effect = both ? fabs(effect) : effect;
         q->place[j] = SAE_BUDGET_MOST;
-        if (effect > 0) {
+        if (effect > 0 && effect < (double)INFINITY) {
             q->rank[count].effect = effect;
             q->rank[count++].latent = j;
         }

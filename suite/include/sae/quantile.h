@@ -13,8 +13,14 @@
 #include "groups.h"
 #include <stdlib.h>
 
+/* Top 8 bits: group of the document; the rest: hash of the row. */
+static inline uint64_t sae_row_key(const sae_token *t)
+{
+    return (uint64_t)sae_group_of(t->doc) << 56 | sae_row_hash(t) >> 8;
+}
+
 typedef struct sae_sampled {
-    uint64_t key; /* top 8 bits: group of the document; the rest: hash of the row */
+    uint64_t key; /* sae_row_key */
     double value;
 } sae_sampled;
 
@@ -59,8 +65,7 @@ static inline void sae_sample_put(sae_sample *s, sae_sampled row)
 
 static inline void sae_sample_add(sae_sample *s, const sae_token *tok, double value)
 {
-    uint64_t doc = sae_mix(tok->doc), row = sae_mix(doc ^ ((uint64_t)tok->pos + 1));
-    sae_sampled e = {(doc >> 56 << 56) | (row >> 8), value};
+    sae_sampled e = {sae_row_key(tok), value};
     sae_sample_put(s, e);
 }
 

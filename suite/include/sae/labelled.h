@@ -151,7 +151,7 @@ static inline void sae_labelled_put_row(sae_labelled *s, const sae_token *t, sae
                                         const sae_real *x, const sae_code *z, int64_t i)
 {
     static const int32_t none = 0;
-    sae_labelled_row row = {sae_mix(sae_mix(t->doc) ^ ((uint64_t)t->pos + 1)),
+    sae_labelled_row row = {sae_row_hash(t),
                             t->doc, norm, x, NULL, &none, z, i, 0, NULL, NULL};
     if (s->cap > 0)
         sae_labelled_put(s, &row);

@@ -213,6 +213,8 @@ static void choose_axes(sae_canvas *c, const sae_section_figure *f)
     int counts = f->kind == SAE_FIGURE_HISTOGRAM;
     if (f->kind == SAE_FIGURE_QUANTILES)
         sae_canvas_extend(c->x, 0, 1);
+    for (int i = 0; f->slopes_count && i < 2; i++) /* the first line is seen as a whole */
+        sae_canvas_extend(c->y, f->slopes[0] * c->x[i], f->slopes[0] * c->x[i]);
     if (counts && f->log_y)
         c->y[0] = 0.5; /* empty bins lie on the axis */
     if (f->kind == SAE_FIGURE_LABELS)

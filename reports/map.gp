@@ -1,6 +1,7 @@
 # reports/map.gp - points, one colour per spec: of a plane with equal axes, or against lines
 # through the origin. Columns: x, y, low, high.
 data = name . ".dat"
+array form[5] = [7, 6, 5, 4, 9]
 if (words(slopes) == 0) {
     set size ratio -1
 }
@@ -11,6 +12,6 @@ do for [out in "svg png"] {
     set output "../" . name . "." . out
     size = out eq "svg" ? 0.35 : 0.5
     eval "plot " . rays . "for [i = 1:series] data index i - 1 using 1:2 with points " \
-        . "lc rgb palette[color[i]] pt 7 ps size title columnheader(1)"
+        . "lc rgb palette[color[i]] pt form[dash[i]] ps size title columnheader(1)"
     unset output
 }

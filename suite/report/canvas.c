@@ -189,6 +189,8 @@ static void write_script(sae_canvas *c, FILE *f)
     pad(c->y, c->ylog);
     if (c->ylog)
         reach_tics(c->y);
+    if (c->xlog == 10)
+        reach_tics(c->x);
     if (c->y_zero)
         c->y[0] = 0;
     fprintf(f, "# Drawn by saemark; run gnuplot on this file to draw it again.\nreset\n");

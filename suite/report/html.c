@@ -91,16 +91,9 @@ static void add_columns(columns *t, const page *p, const sae_section *s, int sum
 
 static void put_head(const page *p, const columns *t)
 {
-    static const char *const words[] = {"", "higher is better", "lower is better", "0 is best",
-                                        "1 is best"};
     fputs("<thead><tr><th scope=\"col\">SAE</th><th scope=\"col\">seeds</th>", p->f);
-    for (int i = 0; i < t->count; i++) {
-        const sae_section_row *c = t->c[i];
-        fputs("<th scope=\"col\">", p->f);
-        sae_html_text(p->f, c->head);
-        fprintf(p->f, "<span class=\"unit\">%s%s%s</span></th>", c->unit ? c->unit : "",
-                c->unit && c->better ? ", " : "", words[c->better]);
-    }
+    for (int i = 0; i < t->count; i++)
+        sae_put_head(p->f, t->c[i]);
     fputs("</tr></thead>\n", p->f);
 }
 
@@ -232,17 +225,8 @@ static void put_figures(const page *p, const sae_section *s)
 static void put_meanings(const page *p, const columns *t)
 {
     fputs("<dl class=\"terms\">\n", p->f);
-    for (int i = 0; i < t->count; i++) {
-        fputs("<dt>", p->f);
-        sae_html_text(p->f, t->c[i]->head);
-        fputs(" <code>", p->f);
-        sae_html_text(p->f, t->c[i]->metric);
-        fputs("</code></dt><dd>", p->f);
-        sae_html_text(p->f, t->c[i]->meaning);
-        if (t->c[i]->unit)
-            fprintf(p->f, " In %s.", t->c[i]->unit);
-        fputs("</dd>\n", p->f);
-    }
+    for (int i = 0; i < t->count; i++)
+        sae_put_term(p->f, t->c[i]);
     fputs("</dl>\n", p->f);
 }
 

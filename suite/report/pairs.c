@@ -98,11 +98,8 @@ void sae_put_pairs(FILE *f, const sae_report_data *d, const sae_section *s)
     fputs("<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">SAE</th>"
           "<th scope=\"col\">with</th><th scope=\"col\">pairs</th>",
           f);
-    for (unsigned k = 0; k < s->rows_count; k++) {
-        fputs("<th scope=\"col\">", f);
-        sae_html_text(f, s->rows[k].head);
-        fputs("</th>", f);
-    }
+    for (unsigned k = 0; k < s->rows_count; k++)
+        sae_put_head(f, &s->rows[k]);
     fputs("</tr></thead>\n<tbody>\n", f);
     for (int64_t i = 0; i < d->pairs.rows; i++)
         if (column_of(s, &d->pairs, i) && !seen(&d->pairs, i, s))
@@ -110,12 +107,7 @@ void sae_put_pairs(FILE *f, const sae_report_data *d, const sae_section *s)
     fputs("</tbody></table></div>\n<p class=\"note\">Means over the pairs of seeds.</p>\n"
           "<dl class=\"terms\">\n",
           f);
-    for (unsigned k = 0; k < s->rows_count; k++) {
-        fputs("<dt>", f);
-        sae_html_text(f, s->rows[k].head);
-        fputs("</dt><dd>", f);
-        sae_html_text(f, s->rows[k].meaning);
-        fputs("</dd>\n", f);
-    }
+    for (unsigned k = 0; k < s->rows_count; k++)
+        sae_put_term(f, &s->rows[k]);
     fputs("</dl>\n", f);
 }

@@ -163,7 +163,7 @@ static int draw_tradeoff(sae_canvas *c, const sae_section_figure *t)
         c->xlabel = t->xlabel ? t->xlabel : "L0 (active features per row)";
         c->ylabel = t->ylabel;
         c->template = "reports/tradeoff.gp";
-        c->xlog = (t->log_x || !t->xlabel) && spans(s, count, 0, 3) ? 2 : 0;
+        c->xlog = (t->log_x || !t->xlabel) && spans(s, count, 0, 3) ? (t->xlabel ? 10 : 2) : 0;
         c->ylog = t->log_y && spans(s, count, 1, 5) ? 10 : 0;
         for (int64_t i = 0; i < c->d->configs; i++)
             if (c->d->config[i].rank == 0)

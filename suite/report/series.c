@@ -222,7 +222,7 @@ static void choose_axes(sae_canvas *c, const sae_section_figure *f)
     if (f->kind == SAE_FIGURE_LABELS || f->kind == SAE_FIGURE_MAP)
         c->height = TALL;
     c->decades = counts && f->log_x;
-    c->xlog = f->log_x && !c->decades && c->x[0] > 0 ? 10 : 0;
+    c->xlog = f->log_x && !c->decades && c->x[0] > 0 && c->x[1] > 5 * c->x[0] ? 10 : 0;
     c->ylog = f->log_y && c->y[0] > 0 && c->y[1] > 5 * c->y[0] ? 10 : 0;
     c->y_zero = counts && !c->ylog;
     c->x_tight |= over_index && c->x[1] > c->x[0];

@@ -65,26 +65,10 @@ static int begin(const sae_measure *r, void *state_)
 
 /* ---- pairs ----------------------------------------------------------------------------------- */
 
-/* Whether two canonical specs agree in all but n. */
-static int same_but_n(const char *a, const char *b)
-{
-    for (char before = 0; *a || *b; before = *a, a++, b++) {
-        if ((before == ':' || before == ',') && !strncmp(a, "n=", 2) && !strncmp(b, "n=", 2)) {
-            a += 2 + strspn(a + 2, "0123456789");
-            b += 2 + strspn(b + 2, "0123456789");
-        }
-        if (*a != *b)
-            return 0;
-        if (!*a)
-            break;
-    }
-    return 1;
-}
-
 static int pair(const sae_measure *r)
 {
     return r->seed == r->peer->seed && r->m->dim.n < r->peer->m->dim.n &&
-           same_but_n(r->spec, r->peer->spec);
+           sae_es_same_but_n(r->spec, r->peer->spec);
 }
 
 /* ---- passes ---------------------------------------------------------------------------------- */

@@ -102,7 +102,7 @@ static int part_of(const cli_args *a, enum sae_error_part *part, sae_err *err)
             *part = (enum sae_error_part)i;
             return SAE_OK;
         }
-    SAE_FAIL(err, SAE_EINVAL, "--part %s: expected xhat, error, linear or nonlinear",
+    SAE_FAIL(err, SAE_EINVAL, "--part %s: expected x, xhat, error, linear or nonlinear",
              name ? name : "");
 }
 
@@ -187,7 +187,7 @@ static const cli_option options[] = {
     {"rows-per-shard", "N", "rows per file (default 262144)"},
     {"dataset", "SPEC", "read the rows of a dataset's TRAIN split instead (saemark list datasets)"},
     {"sae", "SAE", "with --dataset: a trained SAE, as for saemark eval"},
-    {"part", "xhat|error|linear|nonlinear",
+    {"part", "x|xhat|error|linear|nonlinear",
      "what to write of its rows; the error's linear part is fitted to the same rows"},
     {"rows", "N", "with --dataset: rows to write (default: all of a bounded split)"},
     CLI_THREADS,

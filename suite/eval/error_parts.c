@@ -11,7 +11,7 @@
 #include <sae/linear_fit.h>
 #include <string.h>
 
-const char *const sae_error_part_names[] = {"xhat", "error", "linear", "nonlinear", NULL};
+const char *const sae_error_part_names[] = {"x", "xhat", "error", "linear", "nonlinear", NULL};
 
 typedef struct writer { /* a run under way */
     const sae_error_parts *p;
@@ -116,8 +116,11 @@ static int fit(writer *s)
 static int choose(writer *s, int64_t B)
 {
     int64_t d = s->d;
-    if (s->p->part == SAE_ERROR_XHAT)
-        memcpy(s->out, s->lane.xhat, (size_t)(B * d) * sizeof *s->out);
+    const sae_real *whole = s->p->part == SAE_ERROR_X      ? s->x
+                            : s->p->part == SAE_ERROR_XHAT ? s->lane.xhat
+                                                           : NULL;
+    if (whole)
+        memcpy(s->out, whole, (size_t)(B * d) * sizeof *s->out);
     if (!is_linear(s))
         return SAE_OK;
     SAE_TRY(sae_fit_apply(&s->lane.ctx, d, d, s->at, s->w, s->x, B, s->x));

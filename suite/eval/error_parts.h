@@ -6,7 +6,13 @@
 #include "core/safetensors.h"
 #include "eval/runner.h"
 
-enum sae_error_part { SAE_ERROR_XHAT, SAE_ERROR_ALL, SAE_ERROR_LINEAR, SAE_ERROR_NONLINEAR };
+enum sae_error_part {
+    SAE_ERROR_X, /* the rows themselves, to stand beside the other parts */
+    SAE_ERROR_XHAT,
+    SAE_ERROR_ALL,
+    SAE_ERROR_LINEAR,
+    SAE_ERROR_NONLINEAR
+};
 extern const char *const sae_error_part_names[]; /* NULL-terminated, in enum order */
 
 typedef struct sae_error_parts { /* all borrowed */

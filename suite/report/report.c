@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "report/breakdown.h"
 #include "report/compare.h"
 #include "report/html.h"
 
@@ -39,6 +40,7 @@ int sae_report_write(const char *run_dir, const sae_report_options *options, sae
     SAE_GOTO(sae_sections_open(&sections, err));
     SAE_GOTO(sae_new(&figs, 1, sizeof *figs, "report.figures", err));
     SAE_GOTO(sae_figures_write(&d, &sections, run_dir, figs, err));
+    SAE_GOTO(sae_breakdown_write(&d, run_dir, err));
     if (options && options->compare && options->compare[0])
         SAE_GOTO(sae_compare_write(&d, options->compare, run_dir, err));
     int drawn = sae_figures_draw(figs, run_dir, options ? options->gnuplot : NULL, &plots);

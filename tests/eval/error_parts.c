@@ -6,7 +6,7 @@
 
 #include <sae/rng.h>
 
-enum { D = 5, ROWS = 300, PARTS = 4 };
+enum { D = 5, ROWS = 300, PARTS = 5 };
 
 static float rows[ROWS * D], part[PARTS][ROWS * D];
 static rig g;
@@ -73,6 +73,7 @@ START_TEST(parts_add_up)
     for (int64_t i = 0; i < ROWS * D; i++) {
         double x = (double)rows[i], linear = (double)part[SAE_ERROR_LINEAR][i];
         double rest = (double)part[SAE_ERROR_NONLINEAR][i], e = (double)part[SAE_ERROR_ALL][i];
+        ck_assert(part[SAE_ERROR_X][i] == rows[i]);
         ck_assert_double_eq_tol((double)part[SAE_ERROR_XHAT][i] + e, x, 4 * 0x1p-23);
         ck_assert_double_eq_tol(linear + rest, e, 8 * 0x1p-23);
         slope += x * linear;

@@ -1,10 +1,12 @@
 /* sae/error_rows.h - which rows the measurements of errors use: training and test documents, and
- * without the first positions of long contexts (metrics/darkmatter.md).
+ * without the first positions of long contexts (metrics/darkmatter.md); and SAEs that differ in
+ * size.
  */
 #ifndef SAE_ERROR_ROWS_H
 #define SAE_ERROR_ROWS_H
 
 #include "labelled.h"
+#include <string.h>
 
 enum { SAE_ES_TRAIN, SAE_ES_TEST, SAE_ES_HALVES };
 enum { SAE_ES_AUTO = -1, SAE_ES_PAPER_SKIP = 200 };
@@ -44,6 +46,22 @@ static inline int64_t sae_es_skip(int64_t skip, double behind, double before)
 static inline sae_real sae_es_error_at(const sae_eval *e, int64_t at)
 {
     return (sae_real)((double)e->x[at] - (double)e->xhat[at]);
+}
+
+/* Whether two canonical specs agree in all but n. */
+static inline int sae_es_same_but_n(const char *a, const char *b)
+{
+    for (char before = 0; *a || *b; before = *a, a++, b++) {
+        if ((before == ':' || before == ',') && !strncmp(a, "n=", 2) && !strncmp(b, "n=", 2)) {
+            a += 2 + strspn(a + 2, "0123456789");
+            b += 2 + strspn(b + 2, "0123456789");
+        }
+        if (*a != *b)
+            return 0;
+        if (!*a)
+            break;
+    }
+    return 1;
 }
 
 #endif

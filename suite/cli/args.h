@@ -37,7 +37,7 @@ typedef struct cli_command {
 enum { CLI_EXIT = 256 };
 
 extern const cli_command cli_list, cli_run, cli_eval, cli_capture, cli_lm, cli_report, cli_convert,
-    cli_track, cli_check, cli_bench, cli_version;
+    cli_track, cli_check, cli_bench, cli_similarity, cli_version;
 extern const cli_command cli_lm_eval, cli_lm_generate, cli_lm_probe,
     cli_lm_train; /* of the group cli_lm */
 

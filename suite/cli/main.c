@@ -13,7 +13,7 @@
 
 static const cli_command *const commands[] = {
     &cli_run,  &cli_report,  &cli_eval,  &cli_capture, &cli_lm,
-    &cli_list, &cli_convert, &cli_bench, &cli_track, &cli_check, &cli_version, NULL,
+    &cli_similarity, &cli_list, &cli_convert, &cli_bench, &cli_track, &cli_check, &cli_version, NULL,
 };
 
 static void help(FILE *to)

@@ -102,8 +102,8 @@ static int same_tokens(const comparison *q, const place *p, const sae_token *tok
         const sae_token *a = &q->tok[r], *b = &tok[r];
         if (a->doc != b->doc || a->pos != b->pos || a->id != b->id)
             SAE_FAIL(err, SAE_EINVAL,
-                     "row %lld of %s is token %u at position %u of document %llu, of %s it is %u at "
-                     "%u of %llu: the same text, tokenizer, exclude and eval are needed",
+                     "row %lld of %s is token %u at position %u of document %llu, of %s token %u "
+                     "at %u of %llu: the same text, tokenizer, exclude and eval are needed",
                      (long long)r, q->at[0].name, a->id, a->pos, (unsigned long long)a->doc,
                      p->name, b->id, b->pos, (unsigned long long)b->doc);
     }
@@ -314,11 +314,15 @@ static int write_figure(const comparison *q, int k, const char *name, sae_err *e
                 "set title '%s (%s)'\n"
                 "set palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 '#5ec962', 4 "
                 "'#fde725')\nset xtics rotate by 60 right\n"
-                "set yrange [*:*] reverse\nset size square\nunset key\nset tics out\n"
-                "set terminal svg size 640,600 font 'sans,11' background 'white'\n"
-                "set output '../%s.svg'\nplot '%s.dat' matrix rowheaders columnheaders with image\n"
-                "set terminal png size 960,900 font 'sans,12'\nset output '../%s.png'\nreplot\n",
-                sae_likeness_names[k].measure, sae_likeness_names[k].form, name, name, name);
+                "set xrange [-0.5:%lld.5]\nset yrange [%lld.5:-0.5]\nset size square\n"
+                "unset key\nset tics out\n"
+                "set terminal svg noenhanced size 640,600 font 'sans,11' background 'white'\n"
+                "set output '../%s.svg'\n"
+                "plot '%s.dat' matrix rowheaders columnheaders with image\n"
+                "set terminal png noenhanced size 960,900 font 'sans,12'\n"
+                "set output '../%s.png'\nreplot\n",
+                sae_likeness_names[k].measure, sae_likeness_names[k].form,
+                (long long)q->places - 1, (long long)q->places - 1, name, name, name);
         rc = sae_out_commit(&o, err);
     }
     sae_free(data);

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 static const cli_command *const commands[] = {
-    &cli_run,  &cli_report,  &cli_eval,  &cli_capture, &cli_lm,
-    &cli_similarity, &cli_list, &cli_convert, &cli_bench, &cli_track, &cli_check, &cli_version, NULL,
+    &cli_run,     &cli_report, &cli_eval,  &cli_similarity, &cli_capture, &cli_lm, &cli_list,
+    &cli_convert, &cli_bench,  &cli_track, &cli_check,      &cli_version, NULL,
 };
 
 static void help(FILE *to)

@@ -104,7 +104,9 @@ def expect(case, bias, vocab):
     def nl_all(R):
         return math.fsum(r["parts"][1] for r in R) / math.fsum(
             spread(column(R, "x", j)) for j in range(D))
-    shrink = lambda R: common(R) / TSS(R)
+    long = lambda R: TSS(R, "h")
+    along = lambda R: common(R) - TSS(R, "e")
+    shrink = lambda R: along(R) / long(R)
     norm = lambda f: total(lambda r: math.sqrt(f(r)))
     keys = {
         "fvu": lambda R: SSE(R) / TSS(R), "fvu_nonlinear": lambda R: RSS(R) / TSS(R),
@@ -115,7 +117,7 @@ def expect(case, bias, vocab):
         "norm_r2_error": predicted(0, 0), "norm_r2_x": predicted(1, 1),
         "norm_r2_xhat": predicted(2, 2), "norm_r2_error_by_token": predicted(0, 3),
         "norm_r2_error_by_l0": predicted(0, 4), "norm_r2_error_by_norm": predicted(0, 5),
-        "shrinkage": shrink, "shrinkage_r2": lambda R: shrink(R) * common(R) / TSS(R, "e"),
+        "shrinkage": shrink, "shrinkage_r2": lambda R: along(R) ** 2 / long(R) / TSS(R, "e"),
         "norm_error": lambda R: norm(lambda r: r["q"][0])(R) / len(on(R)),
         "norm_linear": lambda R: norm(lambda r: r["parts"][0])(R) / len(on(R)),
         "norm_nonlinear": lambda R: norm(lambda r: r["parts"][1])(R) / len(on(R)),

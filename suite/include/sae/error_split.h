@@ -209,13 +209,23 @@ static inline double sae_es_common(const double *s, int64_t K)
         mm += sae_es_vector(s, K, SAE_ES_V_X)[j] * sae_es_vector(s, K, SAE_ES_V_E)[j];
     return s[SAE_ES_EX] - mm / s[SAE_ES_TESTED];
 }
+/* Products of xhat and the error, and of xhat and itself, about their means. */
+static inline double sae_es_along(const double *s, int64_t K, double *length)
+{
+    double ex = sae_es_common(s, K), ee = sae_es_spread_error(s, K), xx = sae_es_spread_x(s, K);
+    double hh = xx - 2 * ex + ee;
+    *length = hh > (xx + ee) * 0x1p-40 ? hh : 0.0;
+    return ex - ee;
+}
 static inline double sae_es_shrinkage(const double *s, int64_t K)
 {
-    return sae_es_share(sae_es_common(s, K), sae_es_spread_x(s, K));
+    double hh, eh = sae_es_along(s, K, &hh);
+    return sae_es_share(eh, hh);
 }
 static inline double sae_es_shrinkage_r2(const double *s, int64_t K)
 {
-    return sae_es_share(sae_es_shrinkage(s, K) * sae_es_common(s, K), sae_es_spread_error(s, K));
+    double hh, eh = sae_es_along(s, K, &hh);
+    return sae_es_share(eh * eh, hh * sae_es_spread_error(s, K));
 }
 
 SAE_RATIO(sae_es_norm_error, SAE_ES_NORM_E, SAE_ES_TESTED)

@@ -7,7 +7,8 @@ static world w;
 static const char *spec_of(const char *name)
 {
     static const char *const asked[] = {
-        "attribution:rows=200", "meta:steps=20,batch=4,k=2,width=0.5", "ravel:first=gender,second=sentiment,stride=1,sources=32",
+        "attribution:rows=200", "meta:steps=20,batch=4,k=2,width=0.5",
+        "ravel:first=gender,second=sentiment,stride=1,sources=32",
         "steering:label=sentiment,purity=0.5,seen=1",
         "unlearning:label=gender,class=1,retain_density=0.6", NULL};
     for (const char *const *a = asked; *a; a++)

@@ -67,6 +67,7 @@ static const char *spec_of(const char *family)
         "darkmatter:min_rows=2",
         "error_scaling:min_rows=2",
         "mdl:fvu=0.5",
+        "meta:steps=2",
         "probing:min_rows=4",
         "ravel:first=gender,second=sentiment,stride=1",
         "scr:min_rows=2,target=gender,spurious=sentiment",

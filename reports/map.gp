@@ -1,7 +1,7 @@
 # reports/map.gp - points, one colour per spec: of a plane with equal axes, or against lines
 # through the origin. Columns: x, y, low, high.
 data = name . ".dat"
-array form[5] = [7, 6, 5, 4, 9]
+array form[5] = [7, 9, 5, 13, 11]
 if (words(slopes) == 0) {
     set size ratio -1
 }

@@ -1,6 +1,7 @@
 # reports/style.gp - what all figures share. Before it come: name (file name without extension),
-# heading, xlabel, ylabel, width, height (pixels), series (number of data blocks), color, dash
-# (arrays: the style of each block); behind it ranges, tics and one of the templates.
+# heading, xlabel, ylabel, width, height (pixels), series (number of data blocks), lines (those with
+# a name of their own), decades (1: x is a logarithm), color, dash (arrays: the style of each block);
+# behind it ranges, tics, floor (lowest y), slopes (words) and one of the templates.
 # The palette is Okabe and Ito's without black and yellow; points differ in shape as well.
 set encoding utf8
 set datafile separator tab

@@ -369,8 +369,9 @@ static void put_subtitle(const void *arg)
         sae_html_text(p->f, when);
     }
     fputs(". Data: ", p->f);
-    static const char *const files[] = {"metrics.csv",  "pairs.csv",      "saes.csv", "loss.csv",
-                                        "features.csv", "deviations.npy", "run.json"};
+    static const char *const files[] = {"metrics.csv",    "pairs.csv",    "saes.csv",
+                                        "loss.csv",       "features.csv", "breakdown.csv",
+                                        "deviations.npy", "run.json"};
     const char *comma = "";
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         char *path = sae_path_join(p->dir, files[i]);

@@ -5,7 +5,7 @@
 #include "report/data.h"
 #include "report/section.h"
 
-enum { SAE_FIGURES_MAX = 512 };
+enum { SAE_FIGURES_MAX = 1024 };
 
 typedef struct sae_figure {
     char name[48]; /* plots/NAME.svg, plots/NAME.png, plots/data/NAME.dat, NAME.gp */

@@ -48,6 +48,7 @@ static void describe(const sae_engine *e)
     sae_bench_context("saemark", f->version);
     sae_bench_context("git", f->git);
     sae_bench_context("compiler", f->compiler);
+    sae_bench_context("flags", f->flags);
     sae_bench_context("backend", e->be->name);
     sae_bench_context("processor", e->props.name);
     sae_bench_context("library", e->props.library);

@@ -13,7 +13,7 @@ a=$(grep -c '^kernel/.*/d:512/' "$tmp/out") b=$(grep -c '^kernel/.*/d:2304/' "$t
 expect 0 "bench runs" "$saemark" bench --benchmark_filter='kernel/(residual|encode_topk)/d:512|io/csv_read' \
     --benchmark_min_time=1x --benchmark_out="$tmp/bench.json" --benchmark_ci_out="$tmp/bench-ci.json"
 for file in bench bench-ci; do
-    for key in flops_per_second bytes_per_second of_sgemm of_stream '"threads": "' processor; do
+    for key in flops_per_second bytes_per_second of_sgemm of_stream '"threads": "' '"flags": "-O' processor; do
         grep -q "$key" "$tmp/$file.json" || bad "$file.json has no $key"
     done
     [ "$(grep -c '"run_type": "iteration"' "$tmp/$file.json")" = 3 ] || bad "$file.json has not three rows"

@@ -103,6 +103,25 @@ static void print_rows(const sae_gate_result *r)
     printf("%d pairs of processes, level %.4g, margins by policy\n", r->pairs, r->alpha);
 }
 
+/* Before hours are spent: does the alert that the answer is for wait for one? */
+static int check_alert(const cli_args *a, sae_store *s, sae_err *err)
+{
+    char state[16];
+    int64_t alert, items;
+    if (!cli_has(a, "alert"))
+        return SAE_OK;
+    SAE_TRY(cli_int(a, "alert", 0, 1, INT64_MAX, &alert, err));
+    if (!cli_has(a, "db"))
+        SAE_FAIL(err, SAE_EINVAL, "track gate: --alert needs --db");
+    SAE_TRY(sae_alert_state(s, alert, state, err));
+    SAE_TRY(sae_sql_int(s, &items, err, "SELECT count(*) FROM alert_item WHERE alert_id=?", "i",
+                        alert));
+    if (strcmp(state, "detected") || !items)
+        SAE_FAIL(err, SAE_EINVAL, "alert %lld is %s with %lld series: only a detected change of "
+                 "some waits for a comparison", (long long)alert, state, (long long)items);
+    return SAE_OK;
+}
+
 /* Both sides as runs of the store, and the answers into the alert that asked. */
 static int store_result(const cli_args *a, sae_store *s, const sae_gate_result *r, sae_err *err)
 {
@@ -144,6 +163,7 @@ static int run_gate(const cli_args *a, sae_err *err)
     int rc;
     SAE_GOTO(read_plan(a, &plan, err));
     SAE_GOTO(open_policies(a, &s, err));
+    SAE_GOTO(check_alert(a, s, err));
     dir = keep ? sae_strdup(keep) : sae_strfmt("saemark-gate.%lld", (long long)plan.seed);
     if (!dir)
         SAE_GOTO(SAE_SET(err, SAE_ENOMEM, "out of memory for a path"));
@@ -155,7 +175,7 @@ static int run_gate(const cli_args *a, sae_err *err)
     SAE_GOTO(give_verdict(a, sae_gate_json(&plan, &r), err));
     if (cli_has(a, "db"))
         SAE_GOTO(store_result(a, s, &r, err));
-    if (!keep)
+    if (!keep && !(r.status == SAE_GATE_MISSING && r.note[0])) /* the note names a log */
         SAE_GOTO(sae_dir_remove(dir, err));
     rc = conclude(a, r.status);
 fail:

@@ -164,6 +164,8 @@ static int list_alerts(const cli_args *a, sae_store *s, sae_err *err)
 static int show_alert(sae_store *s, int64_t id, sae_err *err)
 {
     sqlite3_stmt *q;
+    char state[16];
+    SAE_TRY(sae_alert_state(s, id, state, err));
     SAE_TRY(sae_sql(s, &q, err,
                     "SELECT e.bench||':'||e.metric,m.hostname,c.median_left,c.median_right,"
                     "c.rel_change,c.p_value,c.algo,c.retired_at,i.ab_ratio,i.ab_lo,i.ab_hi"

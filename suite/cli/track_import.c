@@ -48,17 +48,23 @@ static int is_store(const char *path)
     return got == sizeof head && !memcmp(head, "SQLite format 3", sizeof head);
 }
 
-static int import_stores(const cli_args *a, sae_store *s, sae_err *err)
+static int import_stores(const cli_args *a, sae_err *err)
 {
-    for (int i = 0; i < a->count; i++) {
-        int64_t runs;
+    sae_store *s = NULL;
+    int rc;
+    for (int i = 0; i < a->count; i++)
         if (!is_store(a->word[i]))
             SAE_FAIL(err, SAE_EINVAL, "%s is not a store: import stores and measurements apart",
                      a->word[i]);
-        SAE_TRY(sae_import_store(s, a->word[i], &runs, err));
+    SAE_GOTO(cli_open_store(a, 1, &s, err));
+    for (int i = 0; i < a->count; i++) {
+        int64_t runs;
+        SAE_GOTO(sae_import_store(s, a->word[i], &runs, err));
         printf("%s: %lld new runs\n", a->word[i], (long long)runs);
     }
-    return SAE_OK;
+fail:
+    sae_store_close(&s);
+    return rc;
 }
 
 static int read_how(const cli_args *a, sae_import *how, char sha[65], sae_err *err)
@@ -77,31 +83,31 @@ static int read_how(const cli_args *a, sae_import *how, char sha[65], sae_err *e
     return SAE_OK;
 }
 
-static int import_files(const cli_args *a, sae_store *s, sae_err *err)
+/* The files are read before the store is opened: bad ones make none. */
+static int import_files(const cli_args *a, sae_err *err)
 {
     sae_import how;
     sae_readings b = {0};
+    sae_store *s = NULL;
     char sha[65];
     int64_t run;
     int rc;
     SAE_GOTO(read_how(a, &how, sha, err));
     for (int i = 0; i < a->count; i++)
         SAE_GOTO(sae_readings_read(&b, a->word[i], i, err));
+    SAE_GOTO(cli_open_store(a, 1, &s, err));
     SAE_GOTO(sae_import_readings(s, &b, &how, &run, err));
     printf("run %lld: %lld samples of %lld series%s\n", (long long)run, (long long)b.sample_count,
            (long long)b.series_count, rc == SAE_DONE ? ", was stored already" : "");
 fail:
     sae_readings_free(&b);
+    sae_store_close(&s);
     return rc;
 }
 
 static int run(const cli_args *a, sae_err *err)
 {
-    sae_store *s;
-    SAE_TRY(cli_open_store(a, 1, &s, err));
-    int rc = is_store(a->word[0]) ? import_stores(a, s, err) : import_files(a, s, err);
-    sae_store_close(&s);
-    return rc;
+    return is_store(a->word[0]) ? import_stores(a, err) : import_files(a, err);
 }
 
 static const cli_option options[] = {

@@ -255,7 +255,7 @@ static int accept(sae_store *s, int64_t alert, const char *actor, const char *no
                        "itti", alert, note, actor, now);
 }
 
-static int read_state(sae_store *s, int64_t alert, char state[16], sae_err *err)
+int sae_alert_state(sae_store *s, int64_t alert, char state[16], sae_err *err)
 {
     sqlite3_stmt *q;
     SAE_TRY(sae_sql(s, &q, err, "SELECT state FROM alert WHERE id=?", "i", alert));
@@ -272,7 +272,7 @@ int sae_alert_move(sae_store *s, int64_t alert, const char *state, const char *a
                    const char *note, int64_t now, sae_err *err)
 {
     char from[16];
-    SAE_TRY(read_state(s, alert, from, err));
+    SAE_TRY(sae_alert_state(s, alert, from, err));
     const struct step *step = find_step(from, state);
     if (!step)
         SAE_FAIL(err, SAE_EINVAL, "alert %lld is %s: that cannot become %s", (long long)alert, from,

@@ -20,6 +20,9 @@ int sae_alert_inherit(sae_store *s, int64_t changepoint, sae_err *err);
  * back, stayed away or were fixed. Inside a transaction. *opened: new alerts. */
 int sae_alert_update(sae_store *s, const char *branch, int64_t now, int64_t *opened, sae_err *err);
 
+/* The state of an alert. SAE_EINVAL: there is none of that number. */
+int sae_alert_state(sae_store *s, int64_t alert, char state[16], sae_err *err);
+
 /* Move an alert to another state. SAE_EINVAL: no such alert, not a step of the life-cycle, or no
  * note where one is needed (acknowledged, wontfix, invalid, fixed). Acknowledging begins a new
  * baseline for its series. */

@@ -72,7 +72,7 @@ static int spawn(const sae_gate_plan *p, int side, int pair, const char *out, in
     return rc;
 }
 
-/* A candidate that fails is a finding: *failed, with a note. */
+/* A candidate that fails is a finding: *failed, with a note. A base that fails is an error. */
 static int run_side(const sae_gate_plan *p, sae_gate_result *r, int side, int *failed, sae_err *err)
 {
     int status = 0;
@@ -88,7 +88,8 @@ static int run_side(const sae_gate_plan *p, sae_gate_result *r, int side, int *f
             rc = SAE_SET(err, bad, "%s: %s (see %s/%s.log)", side_name[side], why.msg, p->dir,
                          side_name[side]);
         } else if (bad < 0) {
-            snprintf(r->note, sizeof r->note, "candidate: %.200s", why.msg);
+            snprintf(r->note, sizeof r->note, "candidate: %.160s (see %.60s/candidate.log)",
+                     why.msg, p->dir);
             *failed = 1;
         }
     }
@@ -256,7 +257,7 @@ static int run_pair(const sae_gate_plan *p, sae_quiet *quiet, sae_gate_result *r
     int failed = 0, first = candidate_first(p->seed, r->pairs);
     char why[160];
     SAE_TRY(sae_quiet_begin(quiet, err));
-    for (int i = 0; i < 2 && !failed; i++)
+    for (int i = 0; i < 2; i++) /* both, whatever the coin: what fails in both is no finding */
         SAE_TRY(run_side(p, r, i ? !first : first, &failed, err));
     SAE_TRY(sae_quiet_check(quiet, why, sizeof why, err));
     if (failed) {

@@ -39,7 +39,7 @@ typedef struct sae_gate_result { /* close with sae_gate_close */
     int pairs;                   /* done */
     double alpha;                /* of the last look */
     int status;                  /* SAE_GATE_* */
-    char note[240];              /* why it stopped, "" when it came to the end */
+    char note[280];              /* why it stopped, "" when it came to the end */
     sae_readings side[2];           /* all measurements */
 } sae_gate_result;
 

@@ -133,7 +133,7 @@ static int add(const reader *r, const json_t *row, const char *metric, double va
     return sae_readings_value(r->b, s, value, r->err);
 }
 
-/* Which repetition this is: as the row says, else counted (old writers, repeated names). */
+/* Which repetition this is, counted by name: old writers do not say. */
 static int repetition(const reader *r, const json_t *row, int64_t *rep)
 {
     const char *name = text_of(row, "name");
@@ -294,6 +294,8 @@ int sae_readings_gbench(sae_readings *b, const char *name, const char *text, siz
 {
     json_error_t e;
     reader r = {.b = b, .name = name, .process = process, .err = err};
+    if (bytes == 0) /* as the harness leaves a report when its filter matches nothing */
+        SAE_FAIL(err, SAE_EFORMAT, "%s: empty: no benchmark ran", name);
     char *strict = quote_words(text, &bytes);
     if (!strict)
         SAE_FAIL(err, SAE_ENOMEM, "%s: out of memory", name);

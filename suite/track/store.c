@@ -3,6 +3,7 @@
 
 #include "core/assets.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/memory.h"
 
 #include <math.h>
@@ -292,6 +293,8 @@ int sae_store_check(sae_store *s, sae_err *err)
 
 int sae_store_backup(sae_store *s, const char *path, sae_err *err)
 {
+    if (sae_file_exists(path))
+        SAE_FAIL(err, SAE_EINVAL, "%s: exists already", path);
     return sae_sql_run(s, err, "VACUUM INTO ?", "t", path);
 }
 

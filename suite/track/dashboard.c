@@ -39,17 +39,30 @@ static int judged(const sae_night *n)
     return !n->ignored && !n->was_hampel;
 }
 
+/* Of the nights that are judged: one far off must not flatten all others. */
 static void range_of(const sae_history *h, int64_t from, double scale, double r[2])
 {
     r[0] = INFINITY;
     r[1] = -INFINITY;
     for (int64_t i = from; i < h->count; i++) {
         const sae_night *n = &h->night[i];
+        if (!judged(n))
+            continue;
         r[0] = fmin(r[0], isnan(n->lo) ? n->median : fmin(n->lo, n->median));
         r[1] = fmax(r[1], isnan(n->hi) ? n->median : fmax(n->hi, n->median));
     }
     r[0] *= scale;
     r[1] *= scale;
+}
+
+/* The y axis: the range and some room around it. */
+static int axis_of(const double r[2], double y[2])
+{
+    int is_log = r[0] > 0 && r[1] > 10 * r[0];
+    double room = r[1] > r[0] ? 0.08 * (r[1] - r[0]) : r[1] != 0.0 ? 0.1 * fabs(r[1]) : 1;
+    y[0] = is_log ? r[0] / 1.3 : r[0] - room;
+    y[1] = is_log ? r[1] * 1.3 : r[1] + room;
+    return is_log;
 }
 
 static void write_levels(FILE *f, const sae_standing *e, int64_t from, double scale)
@@ -63,13 +76,15 @@ static void write_levels(FILE *f, const sae_standing *e, int64_t from, double sc
     }
 }
 
-/* Blocks of reports/series.gp; returns counts for its variables. */
+/* Blocks of reports/series.gp; returns counts for its variables. Nights that are not judged stand
+ * at the frame when they are beyond it. */
 static void write_data(FILE *f, const sae_standing *e, int64_t from, const double r[2],
                        int64_t *hollow, int64_t *changes)
 {
     const sae_history *h = &e->h;
-    double k;
+    double k, y[2];
     (void)scale_of(h, &k);
+    (void)axis_of(r, y);
     *hollow = *changes = 0;
     for (int64_t i = from; i < h->count; i++) {
         const sae_night *n = &h->night[i];
@@ -83,7 +98,8 @@ static void write_data(FILE *f, const sae_standing *e, int64_t from, const doubl
     fputs("\n", f);
     for (int64_t i = from; i < h->count && *hollow; i++)
         if (!judged(&h->night[i]))
-            fprintf(f, "%lld\t%.9g\n", (long long)i, k * h->night[i].median);
+            fprintf(f, "%lld\t%.9g\n", (long long)i,
+                    fmin(fmax(k * h->night[i].median, y[0]), y[1]));
     fputs(*hollow ? "\n\n" : "", f);
     for (int64_t i = 0; i < e->steps; i++)
         if (e->step[i].live && e->step[i].from >= from) {
@@ -117,8 +133,8 @@ static void write_script(FILE *f, const sae_standing *e, const sae_figure *fig, 
     const char *unit = scale_of(&e->h, &scale), *label = "value"; /* never a stranger's text */
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
         label = strcmp(unit, units[i]) ? label : units[i];
-    int is_log = r[0] > 0 && r[1] > 10 * r[0];
-    double room = r[1] > r[0] ? 0.08 * (r[1] - r[0]) : r[1] != 0.0 ? 0.1 * fabs(r[1]) : 1;
+    double y[2];
+    int is_log = axis_of(r, y);
     fprintf(f, "# Drawn by saemark; run gnuplot on this file to draw it again.\nreset\n");
     fprintf(f, "name = \"%s\"\nheading = \"%s\"\nxlabel = \"commit\"\nylabel = \"%s\"\n", fig->name,
             fig->heading, label);
@@ -127,12 +143,20 @@ static void write_script(FILE *f, const sae_standing *e, const sae_figure *fig, 
     sae_asset_write("reports/style.gp", f);
     fprintf(f, "set xrange [%.9g:%.9g]\nset format y \"%%g\"\n", (double)from - 0.5,
             (double)e->h.count - 0.5);
-    if (is_log)
-        fprintf(f, "set logscale y 10\nset yrange [%.9g:%.9g]\n", r[0] / 1.3, r[1] * 1.3);
-    else
-        fprintf(f, "set yrange [%.9g:%.9g]\n", r[0] - room, r[1] + room);
+    fprintf(f, "%sset yrange [%.9g:%.9g]\n", is_log ? "set logscale y 10\n" : "", y[0], y[1]);
     write_tics(f, &e->h, from);
     sae_asset_write("reports/series.gp", f);
+}
+
+/* What the figure shows, where the name is fit for a script, else its number. */
+static void write_heading(const sae_history *h, char out[96])
+{
+    static const char fit[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                              "_./:,=+-";
+    if (h->name[strspn(h->name, fit)])
+        snprintf(out, 96, "series %lld", (long long)h->series);
+    else
+        sae_series_short(h->name, out);
 }
 
 static int open_out(sae_out *o, const char *dir, const char *name, const char *end, sae_err *err)
@@ -150,7 +174,7 @@ static int draw(const sae_standing *e, const char *dir, sae_figure *fig, sae_err
     int64_t hollow, changes, from = first_shown(&e->h, FIGURE_NIGHTS);
     *fig = (sae_figure){.beside = 0};
     snprintf(fig->name, sizeof fig->name, "series_%lld", (long long)e->h.series);
-    snprintf(fig->heading, sizeof fig->heading, "series %lld", (long long)e->h.series);
+    write_heading(&e->h, fig->heading);
     (void)scale_of(&e->h, &scale);
     range_of(&e->h, from, scale, r);
     SAE_TRY(open_out(&o, dir, fig->name, "dat", err));
@@ -259,17 +283,23 @@ static void put_alerts(const void *arg)
     fputs(n ? "</tbody></table></div>\n" : "<p>None.</p>\n", p->f);
 }
 
+static double spark_y(const double r[2], double value)
+{
+    double share = r[1] > r[0] ? (fmin(fmax(value, r[0]), r[1]) - r[0]) / (r[1] - r[0]) : 0;
+    return SPARK_H - 2 - share * (SPARK_H - 4.0);
+}
+
 static void put_spark(FILE *f, const sae_standing *e)
 {
     const sae_history *h = &e->h;
     double r[2] = {INFINITY, -INFINITY};
     int64_t from = first_shown(h, SPARK_NIGHTS), n = h->count - from;
-    for (int64_t i = from; i < h->count; i++) {
-        r[0] = fmin(r[0], h->night[i].median);
-        r[1] = fmax(r[1], h->night[i].median);
-    }
+    for (int64_t i = from; i < h->count; i++)
+        if (judged(&h->night[i])) {
+            r[0] = fmin(r[0], h->night[i].median);
+            r[1] = fmax(r[1], h->night[i].median);
+        }
     double dx = n > 1 ? (SPARK_W - 4.0) / (double)(n - 1) : 0;
-    double dy = r[1] > r[0] ? (SPARK_H - 4.0) / (r[1] - r[0]) : 0;
     fprintf(f,
             "<svg class=\"spark\" width=\"%d\" height=\"%d\" role=\"img\" aria-label=\"history\">"
             "<path d=\"",
@@ -277,15 +307,13 @@ static void put_spark(FILE *f, const sae_standing *e)
     for (int64_t i = 0; i < e->steps; i++) {
         int64_t end = i + 1 < e->steps ? e->step[i + 1].from : h->count;
         int64_t begin = e->step[i].from > from ? e->step[i].from : from;
-        double y = SPARK_H - 2 - (e->step[i].level - r[0]) * dy;
         if (begin < end)
-            fprintf(f, "M%.1f %.1fH%.1f", 2 + dx * (double)(begin - from), y,
-                    2 + dx * (double)(end - 1 - from));
+            fprintf(f, "M%.1f %.1fH%.1f", 2 + dx * (double)(begin - from),
+                    spark_y(r, e->step[i].level), 2 + dx * (double)(end - 1 - from));
     }
     fputs("\"/><polyline points=\"", f);
     for (int64_t i = from; i < h->count; i++)
-        fprintf(f, "%.1f,%.1f ", 2 + dx * (double)(i - from),
-                SPARK_H - 2 - (h->night[i].median - r[0]) * dy);
+        fprintf(f, "%.1f,%.1f ", 2 + dx * (double)(i - from), spark_y(r, h->night[i].median));
     fputs("\"/></svg>", f);
 }
 
@@ -369,7 +397,7 @@ static void put_plots(const void *arg)
     }
     fputs("</div>\n<p class=\"note\">Bars: 95 % intervals where there are enough processes or "
           "seeds. Lines: medians between change points (dashed). Hollow: nights left out as "
-          "isolated outliers or by an annotation.", p->f);
+          "isolated outliers or by an annotation, at the frame when they are beyond it.", p->f);
     if (p->figs->left_out)
         fprintf(p->f, " %d more series have no figure.", p->figs->left_out);
     fputs("</p>\n", p->f);

@@ -127,11 +127,12 @@ int sae_track_json(const sae_standings *a, sae_store *s, const char *branch, con
 static void add_line(sae_text *t, const sae_standing *e)
 {
     const sae_night *last = &e->h.night[e->h.count - 1];
-    char change[24] = "      -";
+    char change[24] = "      -", name[96];
+    sae_series_short(e->h.name, name);
     if (isfinite(e->change))
         snprintf(change, sizeof change, "%+6.2f%%", 100 * e->change);
-    char *line = sae_strfmt("%-11s %s  %12.6g -> %-12.6g %s  %.72s\n", sae_state_name[e->state],
-                            change, e->baseline, last->median, last->git, e->h.name);
+    char *line = sae_strfmt("%-11s %s  %12.6g -> %-12.6g %s  %s\n", sae_state_name[e->state],
+                            change, e->baseline, last->median, last->git, name);
     sae_text_puts(t, line ? line : "");
     t->failed |= !line;
     sae_free(line);

@@ -22,6 +22,16 @@ static int64_t night_of(const sae_history *h, int64_t run)
     return i;
 }
 
+void sae_series_short(const char *name, char out[96])
+{
+    enum { MOST = 80, BEGIN = 36, END = 41 };
+    size_t n = strlen(name);
+    if (n <= MOST)
+        snprintf(out, 96, "%s", name);
+    else
+        snprintf(out, 96, "%.*s...%s", BEGIN, name, name + n - END);
+}
+
 /* Median of the nights that count in [from, to). */
 static double level(const sae_history *h, int64_t from, int64_t to, double *room)
 {

@@ -30,6 +30,9 @@ typedef struct sae_standings { /* close with sae_standings_close */
     int64_t count;
 } sae_standings;
 
+/* A series' name, BENCH:METRIC, without its middle when it has more than 80 characters. */
+void sae_series_short(const char *name, char out[96]);
+
 /* Series without a night (A/B runs only) are left out. */
 int sae_standings_open(sae_standings *a, sae_store *s, const char *branch, sae_err *err);
 void sae_standings_close(sae_standings *a);

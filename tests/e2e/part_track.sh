@@ -67,12 +67,17 @@ failed "no command" "usage: saemark track"
 failed "nearly a command" "did you mean 'import'" imprt
 failed "cut off" "cut.json: line" import --db "$db" "$tmp/cut.json"
 failed "foreign" "expected Google Benchmark JSON" import --db "$db" "$tmp/foreign.json"
-failed "not there" "/no/file" import --db "$db" /no/file
+failed "not there" "/no/file" import --db "$tmp/new.db" /no/file
+[ -e "$tmp/new.db" ] && bad "a failed import made a store" || ok
 failed "not a store" "not a SQLite file|not a store" report --db "$saemark"
 failed "no store" "cannot open the store" analyse --db "$tmp/none.db"
 failed "bad kind" "expected one of nightly" import --kind often --db "$db" "$tmp/night-0.json"
 failed "bad commits" "expected lines" commits --db "$db" "$tmp/cut.json"
 failed "unknown alert" "no alert 99" alert 99 --to triaged --db "$db"
+failed "an alert that is not there" "no alert 99" alert 99 --db "$db"
+failed "an answer for no store" "--alert needs --db" gate a b --alert 1
+failed "an answer that nobody waits for" "alert 1 is acknowledged" gate a b --alert 1 --db "$db"
+failed "a backup over a file" "copy.db: exists already" maintain --db "$db" --backup "$tmp/copy.db"
 failed "unknown commit" "has no commit fff" annotate fff '*' text --db "$db"
 expect 0 "the store is as it was" "$saemark" track maintain --db "$db"
 
@@ -122,6 +127,8 @@ expect 6 "the candidate's benchmark fails" gate fails --pairs 8
 expect 6 "a benchmark is missing" gate lacks --pairs 8
 expect 2 "one allocation more" gate allocates --pairs 8
 expect 1 "no such program" gate nobody
+expect 1 "both die" sh -c 'cd "$1" && rm -f *.calls && "$2" track gate ./dies ./dies --max-load 1000 --drift 0' \
+    sh "$tmp" "$saemark"
 expect 1 "the base dies" sh -c 'cd "$1" && rm -f *.calls && "$2" track gate ./dies ./same --max-load 1000 --drift 0' \
     sh "$tmp" "$saemark"
 # A machine that is not quiet: something else keeps a processor busy.

@@ -60,8 +60,7 @@ START_TEST(killed)
         if (!child)
             write_nights(path, done, fd[1]);
         close(fd[1]);
-        if (i >
-            0) { /* the first dies while it makes the file, later ones in the middle of a night */
+        if (i > 0) { /* the first dies while it makes the file, later ones inside a night */
             ck_assert_int_eq(read(fd[0], &night, sizeof night), sizeof night);
             done = night + 1;
         }

@@ -59,6 +59,7 @@ START_TEST(names_of_strangers)
     ck_assert_int_eq(contains(dir, "index.html", "<script>"), 0);
     ck_assert_int_eq(contains(dir, "index.html", "&lt;script&gt;&quot;x&quot; &amp; &#39;y"), 1);
     ck_assert_int_eq(contains(dir, "plots/data/series_1.gp", "script"), 0);
+    ck_assert_int_eq(contains(dir, "plots/data/series_1.gp", "heading = \"series 1\""), 1);
     ck_assert_int_eq(contains(dir, "report.csv", "\"<script>\"\"x\"\" & 'y'</script>/1\""), 1);
     sae_store_close(&s);
 }
@@ -89,6 +90,30 @@ START_TEST(short_series)
         sae_free(text);
         sae_store_close(&s);
     }
+}
+END_TEST
+
+/* A figure is headed by its series; a night far off stands at the frame, [100, 100.4] and 8 %. */
+START_TEST(figure)
+{
+    sae_store *s = store_in_memory();
+    char *text;
+    night_value v = {"topk:auxk=0.03125,auxk_detach=1,auxk_norm=residual,auxk_scale=0,bias=1,k=3,n=32",
+                     "real_time", 0, 0};
+    for (int i = 0; i < 30; i++) {
+        v.value = i == 12 ? 150 : 100 + 0.1 * (i % 5);
+        add_night(s, "h", i, &v, 1, NULL);
+    }
+    analyse(s);
+    const char *dir = report(s, "true", SAE_OK, &text);
+    sae_free(text);
+    ck_assert_int_eq(contains(dir, "plots/data/series_1.gp",
+                              "heading = \"topk:auxk=0.03125,auxk_detach=1,auxk..."
+                              "al,auxk_scale=0,bias=1,k=3,n=32:real_time\""),
+                     1);
+    ck_assert_int_eq(contains(dir, "plots/data/series_1.gp", "set yrange [99.968:100.432]"), 1);
+    ck_assert_int_eq(contains(dir, "plots/data/series_1.dat", "\n12\t100.432\n"), 1);
+    sae_store_close(&s);
 }
 END_TEST
 
@@ -143,6 +168,7 @@ Suite *suite_report(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, names_of_strangers);
     tcase_add_test(c, short_series);
+    tcase_add_test(c, figure);
     tcase_add_test(c, much_to_say);
     tcase_add_test(c, no_gnuplot);
     suite_add_tcase(s, c);

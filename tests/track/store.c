@@ -83,7 +83,7 @@ static void refused(const char *text, const char *expected)
 
 START_TEST(bad_json)
 {
-    refused("", "x.json: line 1");
+    refused("", "x.json: empty: no benchmark ran");
     refused("{\"benchmarks\": [", "x.json: line 1");
     refused("[1, 2]", "expected Google Benchmark JSON");
     refused("{\"results\": []}", "expected Google Benchmark JSON");

@@ -11,10 +11,10 @@
  * are left out.
  */
 #include "bench/cases/work.h"
+#include "track/stats.h"
 #include "train/learner.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -159,12 +159,6 @@ static int product(side *s, const sae_shape *shape)
                      sae_matrix_out(s->product, shape->B, shape->n));
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void count_memory(sae_bench_state *st, const side *s)
 {
     const sae_variant *v = s->l.model.v;
@@ -182,12 +176,6 @@ static double cpu_clock(void) /* of all threads */
     struct timespec t;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static double median(double *x, int64_t n)
-{
-    qsort(x, (size_t)n, sizeof *x, ascending);
-    return x[n / 2];
 }
 
 static int measure(sae_bench_state *st, side *s, const subject *of, const sae_shape *shape,
@@ -216,8 +204,8 @@ static int measure(sae_bench_state *st, side *s, const subject *of, const sae_sh
     SAE_TRY(rc);
     pairs = pairs < MAX_PAIRS ? pairs : MAX_PAIRS;
     double n = (double)sae_bench_iterations(st);
-    sae_bench_counter(st, "of_product", median(s->ratio, pairs), SAE_BENCH_VALUE);
-    sae_bench_counter(st, "of_product_cpu", median(s->cpu_ratio, pairs), SAE_BENCH_VALUE);
+    sae_bench_counter(st, "of_product", sae_median(s->ratio, pairs), SAE_BENCH_VALUE);
+    sae_bench_counter(st, "of_product_cpu", sae_median(s->cpu_ratio, pairs), SAE_BENCH_VALUE);
     count_memory(st, s);
     sae_cases_rates(of->c, st, seconds,
                     n * 2 * (double)shape->B * (double)shape->n * (double)shape->d, 0);

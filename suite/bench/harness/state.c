@@ -129,9 +129,10 @@ int64_t sae_bench_begin(sae_bench_state *st)
     return st->left;
 }
 
-int sae_bench_end(sae_bench_state *st)
+int sae_bench_end(sae_bench_state *st, int64_t left)
 {
-    finish(st);
+    if (left == 0) /* else the body broke out */
+        finish(st);
     return 0;
 }
 

@@ -122,12 +122,14 @@ sae_bench *sae_bench_teardown(sae_bench *b, sae_bench_fn *fn);
 
 /* ---- inside a benchmark ---------------------------------------------------------------------- */
 
-/* The timed loop. The body may `break` after sae_bench_skip_*, not otherwise. */
+/* The timed loop. The body may `break` after sae_bench_skip_*, not otherwise. (Two loops, so that
+ * the inner one has one condition: compilers make it a decrement and a branch.) */
 #define SAE_BENCH_LOOP(st)                                                                         \
-    for (int64_t sae_bench_left_ = sae_bench_begin(st);                                            \
-         sae_bench_left_ > 0 || sae_bench_end(st); sae_bench_left_--)
+    for (int64_t sae_bench_left_ = sae_bench_begin(st), sae_bench_more_ = 1; sae_bench_more_;      \
+         sae_bench_more_ = sae_bench_end(st, sae_bench_left_))                                     \
+        for (; sae_bench_left_ != 0; sae_bench_left_--)
 int64_t sae_bench_begin(sae_bench_state *st); /* iterations to do; of SAE_BENCH_LOOP */
-int sae_bench_end(sae_bench_state *st);       /* always 0; of SAE_BENCH_LOOP */
+int sae_bench_end(sae_bench_state *st, int64_t left); /* always 0; of SAE_BENCH_LOOP */
 int sae_bench_next(sae_bench_state *st, int64_t n, int batch); /* of sae_bench_keep_running */
 
 /* The same as `while (sae_bench_keep_running(st))`; and in batches of n iterations, of which the

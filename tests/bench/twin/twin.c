@@ -17,7 +17,7 @@ static void empty(sae_bench_state *st)
 static void plain(sae_bench_state *st)
 {
     SAE_BENCH_LOOP(st) {
-        double x = work(100);
+        double x = work(2000);
         SAE_BENCH_KEEP_REAL(x);
     }
 }

@@ -20,7 +20,7 @@ static void empty(State &st)
 static void plain(State &st)
 {
     for (auto _ : st) {
-        double x = work(100);
+        double x = work(2000);
         benchmark::DoNotOptimize(x);
     }
 }

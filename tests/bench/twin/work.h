@@ -6,7 +6,9 @@
 extern "C" {
 #endif
 
-double work(int steps); /* a chain of dependent operations: about 4 cycles a step */
+/* A chain of dependent operations: 8 cycles a step. Short chains of successive calls overlap, by how
+ * much depends on where code lies: time long ones. */
+double work(int steps);
 
 #ifdef __cplusplus
 }

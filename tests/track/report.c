@@ -98,7 +98,8 @@ START_TEST(figure)
 {
     sae_store *s = store_in_memory();
     char *text;
-    night_value v = {"topk:auxk=0.03125,auxk_detach=1,auxk_norm=residual,auxk_scale=0,bias=1,k=3,n=32",
+    night_value v = {"topk:auxk=0.03125,auxk_detach=1,auxk_norm=residual,auxk_scale=0,bias=1,k=3,"
+                     "n=32",
                      "real_time", 0, 0};
     for (int i = 0; i < 30; i++) {
         v.value = i == 12 ? 150 : 100 + 0.1 * (i % 5);

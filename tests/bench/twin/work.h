@@ -6,8 +6,8 @@
 extern "C" {
 #endif
 
-/* A chain of dependent operations: 8 cycles a step. Short chains of successive calls overlap, by how
- * much depends on where code lies: time long ones. */
+/* A chain of dependent operations: 8 cycles a step. Short chains of successive calls overlap, by
+ * how much depends on where code lies: time long ones. */
 double work(int steps);
 
 #ifdef __cplusplus

@@ -23,6 +23,7 @@ static const char plan[] = "name: fault\n"
                            "log_every: 1\n"
                            "checkpoint_every: 2\n"
                            "seeds: [0]\n"
+                           "metrics: [reconstruction, sparsity, dictionary]\n"
                            "saes: [{spec: \"topk:k=2,n=16\"}]\n";
 static const char *const csv[] = {"saes.csv",     "loss.csv",  "metrics.csv",
                                   "features.csv", "pairs.csv", "deviations.npy", NULL};

@@ -2,6 +2,7 @@
 #include "cli/open.h"
 #include "core/csv_table.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "eval/runner.h"
 #include "run/host.h"
@@ -36,8 +37,8 @@ static int on_row(void *arg, const sae_result *r)
             b->json,
             json_pack("{s:s, s:s, s:s*, s:s, s:o, s:s*, s:o, s:I, s:s}", "sae", path, "spec",
                       r->subject->spec, "peer", peer, "metric", r->metric, "value",
-                      cli_json_real(r->row->value), "reason", r->reason, "se",
-                      cli_json_real(r->row->se), "count", (json_int_t)r->row->count, "unit",
+                      sae_json_real(r->row->value), "reason", r->reason, "se",
+                      sae_json_real(r->row->se), "count", (json_int_t)r->row->count, "unit",
                       r->row->unit));
     char se[40] = "";
     if (isfinite(r->row->se))

@@ -2,6 +2,7 @@
 #include "cli/open.h"
 #include "core/assets.h"
 #include "core/error.h"
+#include "core/json.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -76,8 +77,8 @@ static json_t *option_json(const sae_option *o)
                           "default", def, "unit", o->unit, "help", o->help, "schedule",
                           (int)(o->flags & SAE_OPT_SCHED));
     if (o->type == SAE_OPT_INT || o->type == SAE_OPT_REAL) {
-        json_object_set_new(j, "min", cli_json_real(o->lo));
-        json_object_set_new(j, "max", cli_json_real(o->hi));
+        json_object_set_new(j, "min", sae_json_real(o->lo));
+        json_object_set_new(j, "max", sae_json_real(o->hi));
     }
     for (int i = 0; o->type == SAE_OPT_ENUM && o->enums[i]; i++) {
         if (i == 0)

@@ -2,6 +2,7 @@
  * documents of a dataset. */
 #include "cli/corpus.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "models/docs.h"
 #include "models/lm_baseline.h"
@@ -29,13 +30,13 @@ typedef struct eval {
 static json_t *loss_json(const eval_state *s, const sae_lm_loss *l)
 {
     json_t *j =
-        json_pack("{s:o, s:I}", "ce_nats", cli_json_real(l->ce), "tokens", (json_int_t)l->tokens);
+        json_pack("{s:o, s:I}", "ce_nats", sae_json_real(l->ce), "tokens", (json_int_t)l->tokens);
     if (!j || s->text)
         return j;
-    json_object_set_new(j, "ce_se", cli_json_real(l->ce_se));
-    json_object_set_new(j, "surprisal_nats", cli_json_real(l->surprisal));
-    json_object_set_new(j, "gap_nats", cli_json_real(l->gap));
-    json_object_set_new(j, "gap_se", cli_json_real(l->gap_se));
+    json_object_set_new(j, "ce_se", sae_json_real(l->ce_se));
+    json_object_set_new(j, "surprisal_nats", sae_json_real(l->surprisal));
+    json_object_set_new(j, "gap_nats", sae_json_real(l->gap));
+    json_object_set_new(j, "gap_se", sae_json_real(l->gap_se));
     return j;
 }
 

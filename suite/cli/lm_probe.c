@@ -1,6 +1,7 @@
 /* suite/cli/lm_probe.c - saemark lm probe: which labels a linear map of activations tells. */
 #include "cli/corpus.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "run/lm_probe.h"
 
@@ -70,10 +71,10 @@ static json_t *result_json(const sae_linprobe_result *r)
 {
     return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "classes", (json_int_t)r->classes,
                      "trained", (json_int_t)r->trained, "rows", (json_int_t)r->rows, "majority",
-                     cli_json_real(r->majority), "accuracy", cli_json_real(r->accuracy),
-                     "accuracy_se", cli_json_real(r->accuracy_se), "balanced_accuracy",
-                     cli_json_real(r->balanced), "balanced_accuracy_se",
-                     cli_json_real(r->balanced_se));
+                     sae_json_real(r->majority), "accuracy", sae_json_real(r->accuracy),
+                     "accuracy_se", sae_json_real(r->accuracy_se), "balanced_accuracy",
+                     sae_json_real(r->balanced), "balanced_accuracy_se",
+                     sae_json_real(r->balanced_se));
 }
 
 static int print_json(const probe_state *k, sae_err *err)

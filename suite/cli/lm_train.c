@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "models/lm_file.h"
@@ -127,8 +128,8 @@ static int record(void *arg, const sae_lm_trained *d, sae_err *err)
     json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:I, s:s, s:s, s:f, s:o, s:o}",
                           "command", r->a->line, "identity", r->identity, "arch", r->lm->arch,
                           "parameters", (json_int_t)r->lm->params, "steps", (json_int_t)d->step,
-                          "tokens", (json_int_t)d->tokens, "eval_ce_nats", cli_json_real(d->ce),
-                          "eval_surprisal_nats", cli_json_real(d->nats), "eval_tokens",
+                          "tokens", (json_int_t)d->tokens, "eval_ce_nats", sae_json_real(d->ce),
+                          "eval_surprisal_nats", sae_json_real(d->nats), "eval_tokens",
                           (json_int_t)d->scored, "eval_weights", "F32", "saved_weights",
                           sae_st_dtype_name(r->t.dtype), "seconds", d->seconds, "build",
                           sae_facts_build(), "machine", sae_facts_machine(&r->e));

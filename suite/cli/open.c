@@ -5,7 +5,6 @@
 #include "core/memory.h"
 #include "models/lm_file.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,11 +53,6 @@ int cli_print_json(json_t *j, sae_err *err)
     puts(text);
     free(text);
     return SAE_OK;
-}
-
-json_t *cli_json_real(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
 }
 
 int cli_dtype(const cli_args *a, const char *name, enum sae_st_dtype def, enum sae_st_dtype *out,

@@ -38,6 +38,5 @@ void cli_close_model(cli_model *m); /* also after a failure */
 
 /* Print and release a JSON value. */
 int cli_print_json(json_t *j, sae_err *err);
-json_t *cli_json_real(double v); /* null for NaN and infinities */
 
 #endif

@@ -4,6 +4,7 @@
 #include "core/csv_table.h"
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "report/data.h"
@@ -39,12 +40,6 @@ typedef struct record {
     const char *eval;
     int legacy; /* explained_variance is what later versions call explained_variance_legacy */
 } record;
-
-static const char *text_at(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
 
 static int put_field(record *r, const char *field, double value, sae_err *err)
 {
@@ -117,9 +112,10 @@ static int read_record(record *r, const json_t *o, sae_err *err)
     const json_t *about = json_object_get(cfg, "metadata");
     const json_t *metrics = json_object_get(o, "eval_result_metrics");
     const json_t *bins = json_object_get(o, "eval_results");
-    const char *release = text_at(o, "sae_lens_release_id"), *id = text_at(o, "sae_lens_id");
-    release = *release ? release : text_at(o, "sae_lens_release");
-    r->eval = text_at(o, "eval_type_id");
+    const char *release = sae_json_text(o, "sae_lens_release_id"),
+               *id = sae_json_text(o, "sae_lens_id");
+    release = *release ? release : sae_json_text(o, "sae_lens_release");
+    r->eval = sae_json_text(o, "eval_type_id");
     if (!*r->eval || !*id || (!json_is_object(metrics) && !json_is_array(bins)))
         SAE_FAIL(err, SAE_EFORMAT,
                  "%s: expected a result of SAEBench, an object with eval_type_id, sae_lens_id and "
@@ -130,12 +126,12 @@ static int read_record(record *r, const json_t *o, sae_err *err)
                  NAME - 1);
     if (json_is_integer(n))
         snprintf(size, sizeof size, "%lld", (long long)json_integer_value(n));
-    const char *variant = text_at(cfg, "architecture");
+    const char *variant = sae_json_text(cfg, "architecture");
     r->v = (sae_published){.sae = sae,
                            .variant = *variant ? variant : "published",
                            .n = size,
-                           .model = text_at(json_object_get(o, "eval_config"), "model_name"),
-                           .hook = text_at(about, "hook_name")};
+                           .model = sae_json_text(json_object_get(o, "eval_config"), "model_name"),
+                           .hook = sae_json_text(about, "hook_name")};
     return json_is_object(metrics) ? read_metrics(r, metrics, err) : read_bins(r, bins, err);
 }
 

@@ -4,6 +4,7 @@
 #include "core/csv_table.h"
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/json.h"
 #include "core/memory.h"
 
 #include <jansson.h>
@@ -241,12 +242,6 @@ static int64_t batch_rows_of(const json_t *facts)
     return 16 * CONTEXT;
 }
 
-static const char *fact(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
 /* ---- files ----------------------------------------------------------------------------------- */
 
 static json_t *record_of(const writer *w, int64_t sae, const json_t *values)
@@ -255,13 +250,13 @@ static json_t *record_of(const writer *w, int64_t sae, const json_t *values)
     const char *id = sae_table_cell(&w->saes, sae, "id");
     const json_t *build = json_object_get(w->facts, "build");
     json_t *o = json_object();
-    snprintf(made_by, sizeof made_by, "saemark %.32s (%.48s)", fact(build, "version"),
-             fact(build, "git"));
+    snprintf(made_by, sizeof made_by, "saemark %.32s (%.48s)", sae_json_text(build, "version"),
+             sae_json_text(build, "git"));
     json_object_set_new(o, "eval_type_id", json_string("core"));
     json_object_set_new(o, "eval_config", config_of(w, sae, values));
     json_object_set_new(o, "eval_id", json_string(w->eval_id));
     json_object_set_new(o, "datetime_epoch_millis",
-                        json_integer(millis_of(fact(w->facts, "finished"))));
+                        json_integer(millis_of(sae_json_text(w->facts, "finished"))));
     json_object_set_new(o, "eval_result_metrics", by_category(values));
     json_object_set_new(o, "eval_result_details", features_of(w, sae));
     json_object_set_new(o, "sae_bench_commit_hash", json_string(made_by));

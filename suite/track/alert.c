@@ -1,7 +1,6 @@
 /* suite/track/alert.c - alerts: opening, grouping, states. */
 #include "track/alert.h"
 
-#include "core/checksum.h"
 #include "core/error.h"
 #include "core/memory.h"
 #include "track/alert_parts.h"
@@ -99,10 +98,8 @@ static int find_group(sae_store *s, const fresh *f, const char *branch, int64_t 
 
 int sae_alert_open(sae_store *s, const sae_alert_new *a, int64_t now, int64_t *id, sae_err *err)
 {
-    char hash[65], uuid[37];
-    SAE_TRY(sae_sha256(a->identity, strlen(a->identity), hash, err));
-    snprintf(uuid, sizeof uuid, "%.8s-%.4s-%.4s-%.4s-%.12s", hash, hash + 8, hash + 12, hash + 16,
-             hash + 20);
+    char uuid[37];
+    SAE_TRY(sae_store_uuid(a->identity, uuid, err));
     SAE_TRY(sae_sql_run(s, err,
                         "INSERT OR IGNORE INTO alert(uuid,kind,state,branch,machine_id,seq_lo,"
                         "seq_hi,title,created_at,updated_at) VALUES(?,?,'detected',?,?,?,?,?,?,?)",

@@ -66,11 +66,6 @@ static void close_steps(work *w)
     }
 }
 
-static double relative(double from, double to)
-{
-    return to == from ? 0 : from == 0.0 ? copysign(INFINITY, to - from) : (to - from) / fabs(from);
-}
-
 static void find_exact(work *w)
 {
     int64_t since = 0;
@@ -78,7 +73,7 @@ static void find_exact(work *w)
         double a = kept(w, i - 1)->median, b = kept(w, i)->median;
         if (a == b)
             continue;
-        add_step(w, i, i - since, a, b, relative(a, b));
+        add_step(w, i, i - since, a, b, sae_relative(a, b));
         since = i;
     }
 }
@@ -98,7 +93,7 @@ static int paired_change(const work *w, int64_t from, int64_t to, double *out)
     int rc;
     while ((rc = sae_sql_next(w->s, q, w->err)) == SAE_OK) {
         double a = sqlite3_column_double(q, 0), b = sqlite3_column_double(q, 1);
-        sum += w->h.policy.absolute ? b - a : relative(a, b);
+        sum += w->h.policy.absolute ? b - a : sae_relative(a, b);
         n++;
     }
     sqlite3_finalize(q);
@@ -220,7 +215,7 @@ static int find_night(work *w)
         x[i] = kept(w, from + i)->median;
     double m = sae_median(x, n), sd = 1.4826 * sae_mad(x, n, m, room), now = kept(w, last)->median;
     if (fabs(now - m) > fmax(3 * sd, 0.05 * fabs(m)) && fabs(now - m) > 0) {
-        w->change[0] = (sae_change){last, n, 1, m, now, relative(m, now), 1};
+        w->change[0] = (sae_change){last, n, 1, m, now, sae_relative(m, now), 1};
         w->changes = 1;
     }
     return SAE_OK;

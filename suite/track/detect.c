@@ -146,8 +146,7 @@ static int describe(const pieces *p, int64_t i, sae_change *c, double *spread, s
     }
     *c = (sae_change){.index = e[1], .n_left = e[1] - e[0], .n_right = e[2] - e[1],
                       .left = level[0], .right = level[1]};
-    double step = level[1] - level[0];
-    c->rel = step == 0.0 ? 0 : level[0] == 0.0 ? copysign(INFINITY, step) : step / fabs(level[0]);
+    c->rel = sae_relative(level[0], level[1]);
     *spread = mad[0] > mad[1] ? mad[0] : mad[1];
     return sae_mann_whitney(p->z + e[0], c->n_left, p->z + e[1], c->n_right, &c->p, err);
 }

@@ -7,6 +7,7 @@
 #include "track/readings.h"
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/memory.h"
 
 #include <math.h>
@@ -81,12 +82,6 @@ typedef struct reader {
     sae_err *err;
 } reader;
 
-static const char *text_of(const json_t *row, const char *key)
-{
-    const char *s = json_string_value(json_object_get(row, key));
-    return s ? s : "";
-}
-
 static int bad_row(const reader *r, const char *what)
 {
     SAE_FAIL(r->err, SAE_EFORMAT, "%s: benchmarks[%zu]: %s", r->name, r->row, what);
@@ -98,7 +93,7 @@ static int unit_of(const reader *r, const json_t *row, double *ns)
         const char *name;
         double ns;
     } units[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}};
-    const char *unit = text_of(row, "time_unit");
+    const char *unit = sae_json_text(row, "time_unit");
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
         if (!strcmp(unit, units[i].name)) {
             *ns = units[i].ns;
@@ -114,17 +109,18 @@ static int add(const reader *r, const json_t *row, const char *metric, double va
 {
     const sae_trait *trait = sae_trait_of(metric);
     json_int_t threads = json_integer_value(json_object_get(row, "threads"));
-    const char *bench = text_of(row, "run_name");
+    const char *bench = sae_json_text(row, "run_name");
     json_t *params = threads > 1 ? json_pack("{s:I}", "threads", threads) : json_object();
     if (*r->workers)
         json_object_set_new(params, "workers", json_string(r->workers));
     if (threads > 1 && r->per_thread)
         json_object_set_new(params, "time_per_thread", json_true());
-    int rc = params ? sae_readings_find(r->b, *bench ? bench : text_of(row, "name"), params, metric,
-                                     trait->class == SAE_CLASS_TIME     ? "ns"
-                                     : trait->class == SAE_CLASS_MEMORY ? "bytes"
-                                                                        : "1",
-                                     trait, &s.series, r->err)
+    int rc = params ? sae_readings_find(r->b, *bench ? bench : sae_json_text(row, "name"), params,
+                                        metric,
+                                        trait->class == SAE_CLASS_TIME     ? "ns"
+                                        : trait->class == SAE_CLASS_MEMORY ? "bytes"
+                                                                           : "1",
+                                        trait, &s.series, r->err)
                     : SAE_SET(r->err, SAE_ENOMEM, "%s: out of memory", r->name);
     json_decref(params);
     SAE_TRY(rc);
@@ -136,7 +132,7 @@ static int add(const reader *r, const json_t *row, const char *metric, double va
 /* Which repetition this is, counted by name: old writers do not say. */
 static int repetition(const reader *r, const json_t *row, int64_t *rep)
 {
-    const char *name = text_of(row, "name");
+    const char *name = sae_json_text(row, "name");
     json_int_t n = json_integer_value(json_object_get(r->seen, name));
     *rep = (int64_t)n;
     if (json_object_set_new(r->seen, name, json_integer(n + 1)))
@@ -165,9 +161,9 @@ static int take_row(const reader *r, const json_t *row)
     sae_readings_sample s = {.process = r->process};
     if (!json_is_object(row))
         return bad_row(r, "expected an object");
-    if (!*text_of(row, "name"))
+    if (!*sae_json_text(row, "name"))
         return bad_row(r, "name: expected text");
-    if (!strcmp(text_of(row, "run_type"), "aggregate") || json_object_get(row, "big_o") ||
+    if (!strcmp(sae_json_text(row, "run_type"), "aggregate") || json_object_get(row, "big_o") ||
         json_object_get(row, "rms"))
         return SAE_OK;
     SAE_TRY(repetition(r, row, &s.rep));
@@ -217,7 +213,7 @@ int64_t sae_moment(const char *s)
 static int divides_by_threads(const json_t *context)
 {
     int major = 0, minor = 0;
-    const char *s = text_of(context, "library_version");
+    const char *s = sae_json_text(context, "library_version");
     return sscanf(s, "v%d.%d", &major, &minor) != 2 || major < 1 || (major == 1 && minor < 9);
 }
 
@@ -241,10 +237,10 @@ static int take_context(sae_readings *b, const json_t *context, sae_err *err)
             into = strcmp(key, host[i]) ? into : b->host;
         lost |= json_object_set(into, key, v);
     }
-    const char *data = text_of(context, "dataset_hash");
+    const char *data = sae_json_text(context, "dataset_hash");
     if (*data && !(b->data = sae_strdup(data)))
         lost = 1;
-    b->when = sae_moment(text_of(context, "date"));
+    b->when = sae_moment(sae_json_text(context, "date"));
     if (lost)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory for a context");
     return SAE_OK;
@@ -257,7 +253,7 @@ static int check_context(const sae_readings *b, const char *name, const json_t *
     static const char *const keys[] = {"git", "compiler", "flags", "host_name"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const json_t *in = i == 3 ? b->host : b->build;
-        const char *first = text_of(in, keys[i]), *now = text_of(context, keys[i]);
+        const char *first = sae_json_text(in, keys[i]), *now = sae_json_text(context, keys[i]);
         if (strcmp(first, now))
             SAE_FAIL(err, SAE_EFORMAT,
                      "%s: %s \"%.60s\", but \"%.60s\" in the first file: the files of one import "
@@ -283,7 +279,7 @@ static int take_document(reader *r, const json_t *root)
     else
         SAE_TRY(check_context(r->b, r->name, context, r->err));
     r->per_thread = divides_by_threads(context);
-    r->workers = text_of(context, "threads");
+    r->workers = sae_json_text(context, "threads");
     for (r->row = 0; r->row < json_array_size(rows); r->row++)
         SAE_TRY(take_row(r, json_array_get(rows, r->row)));
     return SAE_OK;

@@ -13,20 +13,18 @@ int sae_policy_find(sae_store *s, const char *name, const char *class, sae_polic
     sqlite3_stmt *q;
     const char *metric = strrchr(name, ':');
     const sae_trait *trait = sae_trait_of(metric ? metric + 1 : name);
-    *p = (sae_policy){0.02, 0.01, 1e-3, 4, 10, 0, trait && trait->absolute};
+    *p = (sae_policy){0.02, 1e-3, 4, 0, trait && trait->absolute};
     SAE_TRY(sae_sql(s, &q, err,
-                    "SELECT min_rel,alpha,cp_p,min_seg,pairs,gate FROM policy WHERE"
+                    "SELECT min_rel,cp_p,min_seg,gate FROM policy WHERE"
                     " (class IS NULL OR class=?) AND ? GLOB match_glob"
                     " ORDER BY priority DESC, id DESC LIMIT 1", "tt", class, name));
     int rc = sae_sql_next(s, q, err);
     if (rc == SAE_OK) {
         p->min_rel = sqlite3_column_double(q, 0);
-        p->alpha = sqlite3_column_double(q, 1);
-        p->p_max = sqlite3_column_double(q, 2);
-        p->min_seg = sqlite3_column_int64(q, 3);
-        p->pairs = sqlite3_column_int64(q, 4);
-        p->gate = sqlite3_column_int(q, 5);
-        if (p->min_seg < 1 || !(p->min_rel >= 0) || !(p->alpha > 0 && p->p_max > 0))
+        p->p_max = sqlite3_column_double(q, 1);
+        p->min_seg = sqlite3_column_int64(q, 2);
+        p->gate = sqlite3_column_int(q, 3);
+        if (p->min_seg < 1 || !(p->min_rel >= 0) || !(p->p_max > 0))
             rc = SAE_SET(err, SAE_EFORMAT, "policy of %s: min_seg below 1 or a number below 0",
                          name);
     }

@@ -5,8 +5,8 @@
 #include "track/store.h"
 
 typedef struct sae_policy {
-    double min_rel, alpha, p_max;
-    int64_t min_seg, pairs;
+    double min_rel, p_max;
+    int64_t min_seg;
     int gate;     /* a change is an alert */
     int absolute; /* min_rel is a difference */
 } sae_policy;

@@ -4,6 +4,7 @@
 #include "core/checksum.h"
 #include "core/csv_table.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "core/options.h"
 
@@ -18,12 +19,6 @@ typedef struct reader {
     sae_err *err;
 } reader;
 
-static const char *text_at(const json_t *j, const char *key)
-{
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
-
 /* What the series is a function of besides spec and data: changed settings start a new one. */
 static json_t *params_of(const reader *r, const char *spec, const char *seed, const char *hook)
 {
@@ -33,7 +28,7 @@ static json_t *params_of(const reader *r, const char *spec, const char *seed, co
             !strcmp(sae_table_cell(&r->saes, i, "seed"), seed))
             lr = sae_table_real(&r->saes, i, "lr");
     json_t *j = json_pack("{s:s, s:s}", "hook", hook, "norm",
-                          text_at(json_object_get(r->run, "norm"), "kind"));
+                          sae_json_text(json_object_get(r->run, "norm"), "kind"));
     static const char *const keys[] = {"steps", "batch", "eval_rows"};
     for (int i = 0; j && i < 3; i++)
         json_object_set_new(j, keys[i],
@@ -101,8 +96,8 @@ static int take_weights(const reader *r, int64_t row)
 static int take_facts(reader *r)
 {
     sae_readings *b = r->b;
-    const char *train = text_at(json_object_get(r->run, "dataset"), "hash");
-    const char *eval = text_at(json_object_get(r->run, "eval_dataset"), "hash");
+    const char *train = sae_json_text(json_object_get(r->run, "dataset"), "hash");
+    const char *eval = sae_json_text(json_object_get(r->run, "eval_dataset"), "hash");
     const json_t *machine = json_object_get(r->run, "machine");
     char hash[65];
     char *both = sae_strfmt("%s\n%s", train, eval);
@@ -110,16 +105,17 @@ static int take_facts(reader *r)
     sae_free(both);
     if (rc >= 0)
         b->data = sae_strdup(hash);
-    b->host = json_pack("{s:s, s:s}", "host_name", text_at(machine, "host"), "processor",
-                        text_at(machine, "processor"));
+    b->host = json_pack("{s:s, s:s}", "host_name", sae_json_text(machine, "host"), "processor",
+                        sae_json_text(machine, "processor"));
     b->build = json_deep_copy(json_object_get(r->run, "build"));
     if (b->build) { /* as saemark bench names them */
         json_object_set(b->build, "saemark", json_object_get(b->build, "version"));
         json_object_set(b->build, "library", json_object_get(machine, "library"));
     }
-    b->env = json_pack("{s:s, s:s, s:O?}", "plan", text_at(r->run, "plan"), "command",
-                       text_at(r->run, "command"), "threads", json_object_get(machine, "threads"));
-    b->when = sae_moment(text_at(r->run, "finished"));
+    b->env =
+        json_pack("{s:s, s:s, s:O?}", "plan", sae_json_text(r->run, "plan"), "command",
+                  sae_json_text(r->run, "command"), "threads", json_object_get(machine, "threads"));
+    b->when = sae_moment(sae_json_text(r->run, "finished"));
     if (!b->data || !b->host || !b->build || !b->env)
         SAE_FAIL(r->err, rc < 0 ? rc : SAE_EFORMAT,
                  "%s: run.json: expected the objects build, machine and dataset", r->dir);

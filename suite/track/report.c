@@ -3,6 +3,7 @@
 
 #include "core/csv_table.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/text.h"
@@ -20,7 +21,7 @@ static char *file_in(const char *dir, const char *name, sae_err *err)
     return path;
 }
 
-int sae_track_csv(const sae_standings *a, const char *dir, sae_err *err)
+static int write_csv(const sae_standings *a, const char *dir, sae_err *err)
 {
     sae_csv *c;
     char *path = file_in(dir, "report.csv", err);
@@ -55,61 +56,33 @@ int sae_track_csv(const sae_standings *a, const char *dir, sae_err *err)
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
-static json_t *finite(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
 static json_t *standing_json(const sae_standing *e)
 {
     const sae_night *last = &e->h.night[e->h.count - 1];
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:I}", "name",
                      e->h.bench, "metric", e->h.metric, "class", e->h.class, "unit", e->h.unit,
-                     "machine", e->h.host, "commit", last->git, "last", finite(last->median),
-                     "baseline", finite(e->baseline), "change", finite(e->change), "p",
-                     finite(e->p), "state", sae_state_name[e->state], "alert",
+                     "machine", e->h.host, "commit", last->git, "last", sae_json_real(last->median),
+                     "baseline", sae_json_real(e->baseline), "change", sae_json_real(e->change),
+                     "p", sae_json_real(e->p), "state", sae_state_name[e->state], "alert",
                      (json_int_t)e->alert, "nights", (json_int_t)e->h.count);
 }
 
-/* Rows of a query as objects, keys by column names. */
-static json_t *rows_json(sae_store *s, const char *sql, const char *branch, sae_err *err)
-{
-    sqlite3_stmt *q;
-    json_t *all = json_array();
-    int rc = sae_sql(s, &q, err, sql, "t", branch);
-    while (rc >= 0 && (rc = sae_sql_next(s, q, err)) == SAE_OK) {
-        json_t *row = json_object();
-        for (int i = 0; i < sqlite3_column_count(q); i++)
-            json_object_set_new(row, sqlite3_column_name(q, i),
-                                sqlite3_column_type(q, i) == SQLITE_INTEGER
-                                    ? json_integer(sqlite3_column_int64(q, i))
-                                    : json_string(sae_sql_text(q, i)));
-        json_array_append_new(all, row);
-    }
-    sqlite3_finalize(q);
-    if (rc < 0) {
-        json_decref(all);
-        return NULL;
-    }
-    return all;
-}
-
-int sae_track_json(const sae_standings *a, sae_store *s, const char *branch, const char *dir,
-                   sae_err *err)
+static int write_json(const sae_standings *a, sae_store *s, const char *branch, const char *dir,
+                      sae_err *err)
 {
     json_t *series = json_array();
     for (int64_t i = 0; i < a->count; i++)
         json_array_append_new(series, standing_json(&a->s[i]));
-    json_t *alerts = rows_json(s, "SELECT a.id,a.uuid,a.kind,a.state,a.title,a.created_at,"
-                               "a.updated_at FROM alert a WHERE a.branch=? ORDER BY a.id", branch,
-                               err);
-    json_t *machines = rows_json(s, "SELECT DISTINCT m.hostname,m.info_json FROM machine m JOIN run"
-                                 " r ON r.machine_id=m.id WHERE r.branch=? ORDER BY 1,2", branch,
-                                 err);
-    json_t *builds = rows_json(
-        s, "SELECT b.git_sha,b.git_dirty,b.compiler,b.cflags,b.blas,max(r.started_at) AS last_run"
-        " FROM build b JOIN run r ON r.build_id=b.id WHERE r.branch=? GROUP BY b.id"
-        " ORDER BY last_run DESC,b.fingerprint LIMIT 5", branch, err);
+    json_t *alerts = sae_sql_json(
+        s, err, "SELECT a.id,a.uuid,a.kind,a.state,a.title,a.owner,a.created_at,a.updated_at"
+        " FROM alert a WHERE a.branch=? ORDER BY a.id", "t", branch);
+    json_t *machines = sae_sql_json(
+        s, err, "SELECT DISTINCT m.hostname,m.info_json FROM machine m JOIN run r"
+        " ON r.machine_id=m.id WHERE r.branch=? ORDER BY 1,2", "t", branch);
+    json_t *builds = sae_sql_json(
+        s, err, "SELECT b.git_sha,b.git_dirty,b.compiler,b.cflags,b.blas,"
+        "max(r.started_at) AS last_run FROM build b JOIN run r ON r.build_id=b.id"
+        " WHERE r.branch=? GROUP BY b.id ORDER BY last_run DESC,b.fingerprint LIMIT 5", "t", branch);
     json_t *j = json_pack("{s:s, s:o, s:o, s:o, s:o}", "branch", branch, "series", series,
                           "alerts", alerts, "machines", machines, "last_builds", builds);
     char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
@@ -171,8 +144,8 @@ int sae_track_report(const sae_standings *a, sae_store *s, const char *branch, c
     sae_err plots = {0};
     int rc;
     SAE_TRY(sae_dir_make(dir, err));
-    SAE_TRY(sae_track_csv(a, dir, err));
-    SAE_TRY(sae_track_json(a, s, branch, dir, err));
+    SAE_TRY(write_csv(a, dir, err));
+    SAE_TRY(write_json(a, s, branch, dir, err));
     SAE_TRY(sae_new(&figs, 1, sizeof *figs, "track.figures", err));
     SAE_GOTO(sae_track_figures(a, dir, figs, err));
     int drawn = sae_figures_draw(figs, dir, gnuplot, &plots);

@@ -13,10 +13,7 @@ enum { SAE_TEXT_LINES = 40 };
 int sae_track_report(const sae_standings *a, sae_store *s, const char *branch, const char *dir,
                      const char *gnuplot, sae_err *err);
 
-/* Parts of it. */
-int sae_track_csv(const sae_standings *a, const char *dir, sae_err *err);
-int sae_track_json(const sae_standings *a, sae_store *s, const char *branch, const char *dir,
-                   sae_err *err);
+/* Parts of it: the figures' data and scripts, and the page. */
 int sae_track_figures(const sae_standings *a, const char *dir, sae_figures *out, sae_err *err);
 int sae_track_page(const sae_standings *a, sae_store *s, const char *branch, const char *dir,
                    const sae_figures *figs, const char *note, sae_err *err);

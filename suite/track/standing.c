@@ -145,9 +145,9 @@ static int stand(sae_standing *e, sae_store *s, sae_err *err)
     int64_t last = e->steps - 1;
     e->baseline = e->step[e->alert && last > 0 && e->step[last].live ? last - 1 : last].level;
     double now = e->h.night[e->h.count - 1].median;
-    e->change = now == e->baseline   ? 0
-                : e->baseline == 0.0 ? (double)NAN
-                                     : (now - e->baseline) / fabs(e->baseline);
+    e->change = sae_relative(e->baseline, now);
+    if (isinf(e->change)) /* from nothing to something */
+        e->change = (double)NAN;
     return SAE_OK;
 }
 

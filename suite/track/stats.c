@@ -16,12 +16,6 @@ static int by_value(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-void sae_sort_reals(double *x, int64_t n)
-{
-    if (n > 1)
-        qsort(x, (size_t)n, sizeof *x, by_value);
-}
-
 double sae_sorted_quantile(const double *x, int64_t n, double q)
 {
     if (n == 0)
@@ -35,8 +29,14 @@ double sae_sorted_quantile(const double *x, int64_t n, double q)
 
 double sae_median(double *x, int64_t n)
 {
-    sae_sort_reals(x, n);
+    if (n > 1)
+        qsort(x, (size_t)n, sizeof *x, by_value);
     return sae_sorted_quantile(x, n, 0.5);
+}
+
+double sae_relative(double from, double to)
+{
+    return to == from ? 0 : from == 0.0 ? copysign(INFINITY, to - from) : (to - from) / fabs(from);
 }
 
 double sae_mad(const double *x, int64_t n, double centre, double *room)

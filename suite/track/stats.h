@@ -9,11 +9,12 @@
 
 enum { SAE_PAIRS_MAX = 64 };
 
-void sae_sort_reals(double *x, int64_t n);
 /* Quantile q of sorted values, linear between order statistics; NaN when n is 0. */
 double sae_sorted_quantile(const double *x, int64_t n, double q);
 /* Median; x is sorted in place. NaN when n is 0. */
 double sae_median(double *x, int64_t n);
+/* to / from - 1, counted upwards when from is negative; infinite when from is 0 and to is not. */
+double sae_relative(double from, double to);
 /* Median of |x - centre| (not scaled). room: [n] */
 double sae_mad(const double *x, int64_t n, double centre, double *room);
 

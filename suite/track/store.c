@@ -2,8 +2,10 @@
 #include "track/store.h"
 
 #include "core/assets.h"
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 
 #include <math.h>
@@ -153,6 +155,52 @@ double sae_sql_real(sqlite3_stmt *q, int column)
 {
     return sqlite3_column_type(q, column) == SQLITE_NULL ? (double)NAN
                                                          : sqlite3_column_double(q, column);
+}
+
+static json_t *column_json(sqlite3_stmt *q, int column)
+{
+    switch (sqlite3_column_type(q, column)) {
+    case SQLITE_INTEGER:
+        return json_integer(sqlite3_column_int64(q, column));
+    case SQLITE_FLOAT:
+        return sae_json_real(sqlite3_column_double(q, column));
+    case SQLITE_NULL:
+        return json_null();
+    default:
+        return json_string(sae_sql_text(q, column));
+    }
+}
+
+json_t *sae_sql_json(sae_store *s, sae_err *err, const char *sql, const char *types, ...)
+{
+    sqlite3_stmt *q = NULL;
+    json_t *all = json_array();
+    va_list ap;
+    va_start(ap, types);
+    int rc = all ? prepare(s, &q, err, sql, types, ap)
+                 : SAE_SET(err, SAE_ENOMEM, "%s: out of memory", s->path);
+    va_end(ap);
+    while (rc >= 0 && (rc = sae_sql_next(s, q, err)) == SAE_OK) {
+        json_t *row = json_object();
+        int lost = json_array_append_new(all, row);
+        for (int i = 0; !lost && i < sqlite3_column_count(q); i++)
+            lost = json_object_set_new(row, sqlite3_column_name(q, i), column_json(q, i));
+        if (lost)
+            rc = SAE_SET(err, SAE_ENOMEM, "%s: out of memory", s->path);
+    }
+    sqlite3_finalize(q);
+    if (rc >= 0)
+        return all;
+    json_decref(all);
+    return NULL;
+}
+
+int sae_store_uuid(const char *identity, char out[37], sae_err *err)
+{
+    char hash[65];
+    SAE_TRY(sae_sha256(identity, strlen(identity), hash, err));
+    snprintf(out, 37, "%.8s-%.4s-%.4s-%.4s-%.12s", hash, hash + 8, hash + 12, hash + 16, hash + 20);
+    return SAE_OK;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */

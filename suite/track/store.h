@@ -8,6 +8,7 @@
 #ifndef SAE_TRACK_STORE_H
 #define SAE_TRACK_STORE_H
 
+#include <jansson.h>
 #include <sae/base.h>
 #include <sqlite3.h>
 
@@ -42,6 +43,12 @@ int sae_sql_int(sae_store *s, int64_t *out, sae_err *err, const char *sql, const
 
 const char *sae_sql_text(sqlite3_stmt *q, int column);  /* "" for null; until the next row */
 double sae_sql_real(sqlite3_stmt *q, int column);       /* NaN for null */
+
+/* The rows of a query as an array of objects, keys by column names; NULL: failed. */
+json_t *sae_sql_json(sae_store *s, sae_err *err, const char *sql, const char *types, ...);
+
+/* The key of a row that is what `identity` says, the same on every machine. */
+int sae_store_uuid(const char *identity, char out[37], sae_err *err);
 
 /* Integrity and foreign keys: SAE_EFORMAT with the first fault. */
 int sae_store_check(sae_store *s, sae_err *err);

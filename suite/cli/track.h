@@ -14,6 +14,9 @@ extern const cli_command cli_track_import, cli_track_commits, cli_track_analyse,
 
 /* Open --db; create: make it if absent. */
 int cli_open_store(const cli_args *a, int create, sae_store **s, sae_err *err);
+/* f(a, the store of --db, err), which must exist. */
+int cli_with_store(const cli_args *a, int (*f)(const cli_args *, sae_store *, sae_err *),
+                   sae_err *err);
 const char *cli_branch(const cli_args *a);
 /* --name must be one of a NULL-terminated list; *out stays when it is not given. */
 int cli_choice(const cli_args *a, const char *name, const char *const *list, const char **out,

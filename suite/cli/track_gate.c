@@ -47,6 +47,21 @@ static int give_verdict(const cli_args *a, json_t *j, sae_err *err)
     return rc;
 }
 
+/* A verdict there is in any case: an older one must not be taken for it. */
+static void give_failure(const cli_args *a, const char *gate, const sae_err *err)
+{
+    (void)give_verdict(a, json_pack("{s:s, s:i, s:s}", "gate", gate, "status", SAE_GATE_FAILED,
+                                    "note", err->msg), NULL);
+}
+
+static int alert_of(const cli_args *a, int64_t *alert, sae_err *err)
+{
+    SAE_TRY(cli_int(a, "alert", 0, 1, INT64_MAX, alert, err));
+    if (*alert && !cli_has(a, "db"))
+        SAE_FAIL(err, SAE_EINVAL, "--alert needs --db");
+    return SAE_OK;
+}
+
 static int conclude(const cli_args *a, int status)
 {
     if (!cli_has(a, "json"))
@@ -103,54 +118,57 @@ static void print_rows(const sae_gate_result *r)
     printf("%d pairs of processes, level %.4g, margins by policy\n", r->pairs, r->alpha);
 }
 
-/* Before hours are spent: does the alert that the answer is for wait for one? */
-static int check_alert(const cli_args *a, sae_store *s, sae_err *err)
+/* Before hours are spent: the alert's benchmarks, and whether it waits for an answer. */
+static int read_alert(const cli_args *a, sae_store *s, sae_gate_plan *p, char **filter,
+                      sae_err *err)
 {
     char state[16];
-    int64_t alert, items;
-    if (!cli_has(a, "alert"))
+    SAE_TRY(alert_of(a, &p->alert, err));
+    if (!p->alert)
         return SAE_OK;
-    SAE_TRY(cli_int(a, "alert", 0, 1, INT64_MAX, &alert, err));
-    if (!cli_has(a, "db"))
-        SAE_FAIL(err, SAE_EINVAL, "track gate: --alert needs --db");
-    SAE_TRY(sae_alert_state(s, alert, state, err));
-    SAE_TRY(sae_sql_int(s, &items, err, "SELECT count(*) FROM alert_item WHERE alert_id=?", "i",
-                        alert));
-    if (strcmp(state, "detected") || !items)
-        SAE_FAIL(err, SAE_EINVAL, "alert %lld is %s with %lld series: only a detected change of "
-                 "some waits for a comparison", (long long)alert, state, (long long)items);
+    SAE_TRY(sae_alert_filter(s, p->alert, filter, err));
+    SAE_TRY(sae_alert_state(s, p->alert, state, err));
+    if (strcmp(state, "detected") && !cli_has(a, "bisect"))
+        SAE_FAIL(err, SAE_EINVAL, "alert %lld is %s: only a detected one waits for an answer",
+                 (long long)p->alert, state);
+    p->filter = p->filter ? p->filter : *filter;
     return SAE_OK;
 }
 
-/* Both sides as runs of the store, and the answers into the alert that asked. */
-static int store_result(const cli_args *a, sae_store *s, const sae_gate_result *r, sae_err *err)
+static int note_answers(sae_store *s, int64_t alert, const sae_gate_result *r, sae_err *err)
 {
-    int64_t alert, run = 0, now = (int64_t)time(NULL);
+    static const int confirmed[] = {
+        [SAE_VERDICT_EQUIVALENT] = 0,    [SAE_VERDICT_IMPROVEMENT] = 1,
+        [SAE_VERDICT_INCONCLUSIVE] = -1, [SAE_VERDICT_REGRESSION] = 1,
+        [SAE_VERDICT_INSUFFICIENT] = -1, [SAE_VERDICT_MISSING] = -1};
+    for (int64_t i = 0; i < r->rows; i++) {
+        const sae_gate_row *row = &r->row[i];
+        const sae_interval *v = &row->c.log;
+        const sae_alert_answer answer = {row->bench,  row->metric, exp(v->centre),
+                                         exp(v->lo),  exp(v->hi),  confirmed[row->c.verdict]};
+        SAE_TRY(sae_alert_measured(s, alert, &answer, err));
+    }
+    return sae_alert_judge(s, alert, (int64_t)time(NULL), err);
+}
+
+/* Both sides as runs of the store, and the answers into the alert that asked. */
+static int store_result(const cli_args *a, sae_store *s, int64_t alert, const sae_gate_result *r,
+                        sae_err *err)
+{
     static const char *const names[] = {"base-git", "candidate-git"};
-    sae_import how = {.branch = cli_branch(a), .kind = "ab",
-                      .status = r->status == SAE_GATE_QUARANTINE ? "quarantined" : "ok"};
-    SAE_TRY(cli_int(a, "alert", 0, 1, INT64_MAX, &alert, err));
+    int quarantined = r->status == SAE_GATE_QUARANTINE, bisect = cli_has(a, "bisect");
+    int64_t run = 0;
+    sae_import how = {.branch = cli_branch(a), .kind = bisect ? "bisect" : "ab",
+                      .status = quarantined ? "quarantined" : "ok"};
     for (int i = 0; i < 2 && r->side[i].sample_count; i++) {
         how.git = cli_get(a, names[i]);
         how.peer = run;
         SAE_TRY(sae_import_readings(s, &r->side[i], &how, &run, err));
     }
-    if (!alert || r->status == SAE_GATE_QUARANTINE)
+    if (!alert || quarantined || bisect)
         return SAE_OK;
     SAE_TRY(sae_store_begin(s, err));
-    int rc = SAE_OK;
-    for (int64_t i = 0; rc >= 0 && i < r->rows; i++) {
-        const sae_gate_row *row = &r->row[i];
-        enum sae_verdict v = row->c.verdict;
-        int confirmed = v == SAE_VERDICT_REGRESSION || v == SAE_VERDICT_IMPROVEMENT ? 1
-                        : v == SAE_VERDICT_EQUIVALENT                               ? 0
-                                                                                    : -1;
-        rc = sae_alert_measured(s, alert, row->bench, exp(row->c.log.centre), exp(row->c.log.lo),
-                                exp(row->c.log.hi), confirmed, err);
-    }
-    if (rc >= 0)
-        rc = sae_alert_judge(s, alert, now, err);
-    return sae_store_end(s, rc, err);
+    return sae_store_end(s, note_answers(s, alert, r, err), err);
 }
 
 static int run_gate(const cli_args *a, sae_err *err)
@@ -159,11 +177,11 @@ static int run_gate(const cli_args *a, sae_err *err)
     sae_gate_result r = {.rows = 0};
     sae_store *s = NULL;
     const char *keep = cli_get(a, "keep");
-    char *dir = NULL;
+    char *dir = NULL, *filter = NULL;
     int rc;
     SAE_GOTO(read_plan(a, &plan, err));
     SAE_GOTO(open_policies(a, &s, err));
-    SAE_GOTO(check_alert(a, s, err));
+    SAE_GOTO(read_alert(a, s, &plan, &filter, err));
     dir = keep ? sae_strdup(keep) : sae_strfmt("saemark-gate.%lld", (long long)plan.seed);
     if (!dir)
         SAE_GOTO(SAE_SET(err, SAE_ENOMEM, "out of memory for a path"));
@@ -174,12 +192,15 @@ static int run_gate(const cli_args *a, sae_err *err)
         print_rows(&r);
     SAE_GOTO(give_verdict(a, sae_gate_json(&plan, &r), err));
     if (cli_has(a, "db"))
-        SAE_GOTO(store_result(a, s, &r, err));
+        SAE_GOTO(store_result(a, s, plan.alert, &r, err));
     if (!keep && !(r.status == SAE_GATE_MISSING && r.note[0])) /* the note names a log */
         SAE_GOTO(sae_dir_remove(dir, err));
     rc = conclude(a, r.status);
 fail:
+    if (rc < 0)
+        give_failure(a, "speed", err);
     sae_free(dir);
+    sae_free(filter);
     sae_gate_close(&r);
     sae_store_close(&s);
     return rc;
@@ -187,11 +208,11 @@ fail:
 
 static const cli_option gate_options[] = {
     {"args", "WORDS", "arguments for both programs, such as bench (default: none)"},
-    {"filter", "REGEX", "benchmarks to run (default: all)"},
+    {"filter", "REGEX", "benchmarks to run (default: all, or those of the alert)"},
     {"pairs", "N", "one look at N pairs (default: looks at 10, 14 and 20)"},
     {"alpha", "P", "error rate of that one look, for all benchmarks (default: 0.01)"},
     {"clock", "NAME", "real_time, or cpu_time where others use the machine (default: real_time)"},
-    {"margin", "X", "what is slower: 0.02 is 2 % (default: by policy)"},
+    {"margin", "X", "times that differ by less are equal: 0.02 is 2 % (default: by policy)"},
     {"max-load", "N", "processors that other programs may use (default: 0.5)"},
     {"drift", "X", "allowed change of the calibration, 0: none is done (default: 0.02)"},
     {"cpus", "LIST", "pin both programs to these processors (taskset)"},
@@ -202,7 +223,8 @@ static const cli_option gate_options[] = {
     CLI_BRANCH,
     {"base-git", "SHA", "commit of BASE, if its output does not name it"},
     {"candidate-git", "SHA", "commit of CANDIDATE, likewise"},
-    {"alert", "ID", "note the answer in this alert of the store"},
+    {"alert", "ID", "compare the series of this alert of the store, note the answer in it"},
+    {"bisect", NULL, "a step of a bisection: stored as such, no answer for the alert"},
     CLI_JSON,
     {NULL, NULL, NULL},
 };
@@ -246,14 +268,19 @@ static int run_quality(const cli_args *a, sae_err *err)
 {
     sae_quality_result r = {.rows = 0};
     sae_store *s = NULL;
+    int64_t alert;
     int rc;
+    SAE_GOTO(alert_of(a, &alert, err));
     SAE_GOTO(open_policies(a, &s, err));
-    SAE_GOTO(sae_quality_gate(a->word[0], a->word[1], !cli_has(a, "no-hash"), s, &r, err));
+    SAE_GOTO(
+        sae_quality_gate(a->word[0], a->word[1], !cli_has(a, "no-hash"), alert, s, &r, err));
     if (!cli_has(a, "json"))
         print_quality(&r);
     SAE_GOTO(give_verdict(a, sae_quality_json(&r), err));
     rc = conclude(a, r.status);
 fail:
+    if (rc < 0)
+        give_failure(a, "quality", err);
     sae_quality_close(&r);
     sae_store_close(&s);
     return rc;
@@ -263,6 +290,7 @@ static const cli_option quality_options[] = {
     {"no-hash", NULL, "trained SAEs may differ in their bits (another compiler, processor, BLAS)"},
     {"verdict", "FILE", "where the verdict goes as JSON (default: saemark-gate.json)"},
     {"db", "FILE", "policies from this store"},
+    {"alert", "ID", "compare the series of this alert of the store"},
     CLI_JSON,
     {NULL, NULL, NULL},
 };

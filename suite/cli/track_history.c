@@ -93,20 +93,20 @@ static int open_status(sae_store *s, const char *branch, int *status, sae_err *e
     return SAE_OK;
 }
 
-static int run_analyse(const cli_args *a, sae_err *err)
+static int analyse(const cli_args *a, sae_store *s, sae_err *err)
 {
-    sae_store *s;
     sae_analysis n;
-    int status = 0;
-    SAE_TRY(cli_open_store(a, 0, &s, err));
-    int rc = sae_analyse(s, cli_branch(a), (int64_t)time(NULL), &n, err);
-    if (rc >= 0)
-        rc = open_status(s, cli_branch(a), &status, err);
-    sae_store_close(&s);
-    SAE_TRY(rc);
+    int status;
+    SAE_TRY(sae_analyse(s, cli_branch(a), (int64_t)time(NULL), &n, err));
+    SAE_TRY(open_status(s, cli_branch(a), &status, err));
     printf("%lld series, %lld change points (%lld gone), %lld new alerts\n", (long long)n.series,
            (long long)n.found, (long long)n.retired, (long long)n.alerts);
     return CLI_EXIT + status;
+}
+
+static int run_analyse(const cli_args *a, sae_err *err)
+{
+    return cli_with_store(a, analyse, err);
 }
 
 const cli_command cli_track_analyse = {
@@ -124,70 +124,74 @@ const cli_command cli_track_analyse = {
 
 /* ---- alerts ---------------------------------------------------------------------------------- */
 
-static json_t *alert_json(sqlite3_stmt *q)
+/* Alert ?1, or when it is 0 those of branch ?2, open ones unless ?3. */
+static const char alerts_sql[] =
+    "SELECT a.id,a.state,a.kind,a.title,"
+    " ifnull((SELECT git_sha FROM commit_order WHERE branch=a.branch AND seq=a.seq_lo),'')"
+    " AS last_good,"
+    " ifnull((SELECT git_sha FROM commit_order WHERE branch=a.branch AND seq=a.seq_hi),'')"
+    " AS suspect,a.owner,(SELECT count(*) FROM alert_item WHERE alert_id=a.id) AS series"
+    " FROM alert a WHERE a.id=?1 OR (?1=0 AND a.branch=?2"
+    "  AND (?3 OR a.state IN('detected','confirmed','triaged','fixed'))) ORDER BY a.id";
+static const char items_sql[] =
+    "SELECT e.bench||':'||e.metric AS series,m.hostname AS machine,c.median_left AS was,"
+    "c.median_right AS became,c.rel_change AS change,c.p_value AS p,c.algo AS found_by,"
+    "c.retired_at IS NOT NULL AS gone,i.confirmed,i.ab_ratio,i.ab_lo,i.ab_hi"
+    " FROM alert_item i JOIN changepoint c ON c.id=i.changepoint_id"
+    " JOIN series e ON e.id=c.series_id JOIN machine m ON m.id=e.machine_id"
+    " WHERE i.alert_id=? ORDER BY 1,2";
+static const char events_sql[] =
+    "SELECT strftime('%Y-%m-%dT%H:%M:%SZ',at,'unixepoch') AS at,actor,to_state AS state,note"
+    " FROM alert_event WHERE alert_id=? ORDER BY id";
+
+static int alerts_json(const cli_args *a, sae_store *s, int64_t id, sae_err *err)
 {
-    return json_pack("{s:I, s:s, s:s, s:s, s:s, s:s, s:I}", "id",
-                     (json_int_t)sqlite3_column_int64(q, 0), "state", sae_sql_text(q, 1), "kind",
-                     sae_sql_text(q, 2), "title", sae_sql_text(q, 3), "last_good",
-                     sae_sql_text(q, 4), "suspect", sae_sql_text(q, 5), "series",
-                     (json_int_t)sqlite3_column_int64(q, 6));
+    json_t *all = sae_sql_json(s, err, alerts_sql, "iti", id, cli_branch(a),
+                               (int64_t)cli_has(a, "all"));
+    if (id && all) {
+        json_t *one = json_incref(json_array_get(all, 0));
+        json_object_set_new(one, "items", sae_sql_json(s, err, items_sql, "i", id));
+        json_object_set_new(one, "events", sae_sql_json(s, err, events_sql, "i", id));
+        json_decref(all);
+        all = one;
+    }
+    return cli_print_json(all, err);
 }
 
-static int list_alerts(const cli_args *a, sae_store *s, sae_err *err)
+static int list_alerts(const cli_args *a, sae_store *s, int64_t id, sae_err *err)
 {
-    static const char sql[] =
-        "SELECT a.id,a.state,a.kind,a.title,"
-        " ifnull((SELECT git_sha FROM commit_order WHERE branch=a.branch AND seq=a.seq_lo),''),"
-        " ifnull((SELECT git_sha FROM commit_order WHERE branch=a.branch AND seq=a.seq_hi),''),"
-        " (SELECT count(*) FROM alert_item WHERE alert_id=a.id) FROM alert a WHERE a.branch=?"
-        " AND (?2 OR a.state IN('detected','confirmed','triaged','fixed')) ORDER BY a.id";
     sqlite3_stmt *q;
-    json_t *all = json_array();
-    SAE_TRY(sae_sql(s, &q, err, sql, "ti", cli_branch(a), (int64_t)cli_has(a, "all")));
     int rc;
+    SAE_TRY(sae_sql(s, &q, err, alerts_sql, "iti", id, cli_branch(a), (int64_t)cli_has(a, "all")));
     while ((rc = sae_sql_next(s, q, err)) == SAE_OK) {
-        if (cli_has(a, "json"))
-            json_array_append_new(all, alert_json(q));
-        else
-            printf("%4lld  %-12s %-11s %s..%s  %s (%lld series)\n",
-                   (long long)sqlite3_column_int64(q, 0), sae_sql_text(q, 1), sae_sql_text(q, 2),
-                   sae_sql_text(q, 4), sae_sql_text(q, 5), sae_sql_text(q, 3),
-                   (long long)sqlite3_column_int64(q, 6));
+        const char *owner = sae_sql_text(q, 6);
+        printf("%4lld  %-12s %-11s %s..%s  %s (%lld series)%s%s\n",
+               (long long)sqlite3_column_int64(q, 0), sae_sql_text(q, 1), sae_sql_text(q, 2),
+               sae_sql_text(q, 4), sae_sql_text(q, 5), sae_sql_text(q, 3),
+               (long long)sqlite3_column_int64(q, 7), *owner ? " by " : "", owner);
     }
     sqlite3_finalize(q);
-    if (rc >= 0 && cli_has(a, "json"))
-        return cli_print_json(all, err);
-    json_decref(all);
     return rc < 0 ? rc : SAE_OK;
 }
 
 static int show_alert(sae_store *s, int64_t id, sae_err *err)
 {
     sqlite3_stmt *q;
-    char state[16];
-    SAE_TRY(sae_alert_state(s, id, state, err));
-    SAE_TRY(sae_sql(s, &q, err,
-                    "SELECT e.bench||':'||e.metric,m.hostname,c.median_left,c.median_right,"
-                    "c.rel_change,c.p_value,c.algo,c.retired_at,i.ab_ratio,i.ab_lo,i.ab_hi"
-                    " FROM alert_item i JOIN changepoint c ON c.id=i.changepoint_id"
-                    " JOIN series e ON e.id=c.series_id JOIN machine m ON m.id=e.machine_id"
-                    " WHERE i.alert_id=? ORDER BY 1,2", "i", id));
     int rc;
+    SAE_TRY(sae_sql(s, &q, err, items_sql, "i", id));
     while ((rc = sae_sql_next(s, q, err)) == SAE_OK) {
         printf("  %s on %s: %.6g -> %.6g (%+.2f %%), p %.2g, %s%s", sae_sql_text(q, 0),
                sae_sql_text(q, 1), sqlite3_column_double(q, 2), sqlite3_column_double(q, 3),
                100 * sqlite3_column_double(q, 4), sqlite3_column_double(q, 5), sae_sql_text(q, 6),
-               sqlite3_column_type(q, 7) == SQLITE_NULL ? "" : ", gone");
-        if (sqlite3_column_type(q, 8) != SQLITE_NULL)
-            printf("; A/B %.4f (%.4f to %.4f)", sqlite3_column_double(q, 8), sae_sql_real(q, 9),
-                   sae_sql_real(q, 10));
+               sqlite3_column_int(q, 7) ? ", gone" : "");
+        if (sqlite3_column_type(q, 9) != SQLITE_NULL)
+            printf("; A/B %.4f (%.4f to %.4f)", sqlite3_column_double(q, 9), sae_sql_real(q, 10),
+                   sae_sql_real(q, 11));
         printf("\n");
     }
     sqlite3_finalize(q);
     SAE_TRY(rc);
-    SAE_TRY(sae_sql(s, &q, err,
-                    "SELECT strftime('%Y-%m-%dT%H:%M:%SZ',at,'unixepoch'),actor,to_state,note"
-                    " FROM alert_event WHERE alert_id=? ORDER BY id", "i", id));
+    SAE_TRY(sae_sql(s, &q, err, events_sql, "i", id));
     while ((rc = sae_sql_next(s, q, err)) == SAE_OK)
         printf("  %s %s: %s %s\n", sae_sql_text(q, 0), sae_sql_text(q, 1), sae_sql_text(q, 2),
                sae_sql_text(q, 3));
@@ -202,31 +206,55 @@ static const char *author(const cli_args *a)
     return who && *who ? who : "unknown";
 }
 
-static int move_alert(const cli_args *a, sae_store *s, int64_t id, sae_err *err)
+/* --range GOOD..BAD */
+static int narrow(const cli_args *a, sae_store *s, int64_t id, sae_err *err)
+{
+    int64_t lo, hi;
+    const char *range = cli_get(a, "range"), *dots = strstr(range, "..");
+    char *good = dots ? sae_strfmt("%.*s", (int)(dots - range), range) : NULL;
+    if (!good)
+        SAE_FAIL(err, SAE_EINVAL, "--range %s: expected GOOD..BAD", range);
+    int rc = sae_commit_find(s, cli_branch(a), good, &lo, err);
+    sae_free(good);
+    SAE_TRY(rc);
+    SAE_TRY(sae_commit_find(s, cli_branch(a), dots + 2, &hi, err));
+    return sae_alert_narrow(s, id, lo, hi, cli_get(a, "owner"), author(a), (int64_t)time(NULL),
+                            err);
+}
+
+static int change_alert(const cli_args *a, sae_store *s, int64_t id, sae_err *err)
 {
     const char *to = NULL, *note = cli_get(a, "note");
     SAE_TRY(cli_choice(a, "to", sae_alert_states, &to, err));
     SAE_TRY(sae_store_begin(s, err));
-    return sae_store_end(s,
-                         sae_alert_move(s, id, to, author(a), note ? note : "",
-                                        (int64_t)time(NULL), err),
-                         err);
+    int rc = cli_has(a, "range") ? narrow(a, s, id, err) : SAE_OK;
+    if (rc >= 0 && to)
+        rc = sae_alert_move(s, id, to, author(a), note ? note : "", (int64_t)time(NULL), err);
+    return sae_store_end(s, rc, err);
+}
+
+static int alert(const cli_args *a, sae_store *s, sae_err *err)
+{
+    int64_t id = 0;
+    char state[16];
+    int change = cli_has(a, "to") || cli_has(a, "range");
+    if (a->count && (sae_int_parse(a->word[0], &id) || id < 1))
+        SAE_FAIL(err, SAE_EINVAL, "track alert %s: expected the number of an alert", a->word[0]);
+    if (change && !id)
+        SAE_FAIL(err, SAE_EINVAL, "track alert: --to and --range need the number of an alert");
+    if (change)
+        return change_alert(a, s, id, err);
+    if (id)
+        SAE_TRY(sae_alert_state(s, id, state, err)); /* is there one? */
+    if (cli_has(a, "json"))
+        return alerts_json(a, s, id, err);
+    SAE_TRY(list_alerts(a, s, id, err));
+    return id ? show_alert(s, id, err) : SAE_OK;
 }
 
 static int run_alert(const cli_args *a, sae_err *err)
 {
-    sae_store *s;
-    int64_t id = 0;
-    if (a->count && (sae_int_parse(a->word[0], &id) || id < 1))
-        SAE_FAIL(err, SAE_EINVAL, "track alert %s: expected the number of an alert", a->word[0]);
-    if (cli_has(a, "to") && !id)
-        SAE_FAIL(err, SAE_EINVAL, "track alert: --to needs the number of an alert");
-    SAE_TRY(cli_open_store(a, 0, &s, err));
-    int rc = cli_has(a, "to") ? move_alert(a, s, id, err)
-             : id             ? show_alert(s, id, err)
-                              : list_alerts(a, s, err);
-    sae_store_close(&s);
-    return rc;
+    return cli_with_store(a, alert, err);
 }
 
 #define CLI_AUTHOR {"author", "NAME", "who says so (default: $USER)"}
@@ -237,6 +265,8 @@ static const cli_option alert_options[] = {
     {"all", NULL, "closed alerts too"},
     {"to", "STATE", "move the alert: confirmed, triaged, acknowledged, fixed, wontfix, invalid"},
     {"note", "TEXT", "why; needed for acknowledged, fixed, wontfix and invalid"},
+    {"range", "GOOD..BAD", "narrow its commits: the change came after GOOD, at the latest in BAD"},
+    {"owner", "NAME", "with --range: who made the change"},
     CLI_AUTHOR,
     CLI_JSON,
     {NULL, NULL, NULL},
@@ -245,7 +275,7 @@ static const cli_option alert_options[] = {
 const cli_command cli_track_alert = {
     .name = "track alert",
     .usage = "[ID] [options]",
-    .summary = "List alerts, show one, or move it to another state",
+    .summary = "List alerts, show one, move it to another state or narrow its commits",
     .text = "An acknowledged change is the new baseline of its series.\n",
     .options = alert_options,
     .max_words = 1,
@@ -255,17 +285,14 @@ const cli_command cli_track_alert = {
 
 /* ---- annotations ----------------------------------------------------------------------------- */
 
-static int annotate(const cli_args *a, sae_store *s, const char *kind, sae_err *err)
+static int annotate(const cli_args *a, sae_store *s, sae_err *err)
 {
+    static const char *const kinds[] = {"new_baseline", "ignore", "machine_change",
+                                        "dataset_change", "note", NULL};
+    const char *kind = "note";
     int64_t seq;
-    char sha[13];
-    snprintf(sha, sizeof sha, "%.12s", a->word[0]);
-    int rc = sae_sql_int(s, &seq, err,
-                         "SELECT seq FROM commit_order WHERE branch=? AND git_sha LIKE ?||'%'",
-                         "tt", cli_branch(a), (const char *)sha);
-    if (rc == SAE_DONE)
-        SAE_FAIL(err, SAE_EINVAL, "%s: branch %s has no commit %s", s->path, cli_branch(a), sha);
-    SAE_TRY(rc);
+    SAE_TRY(cli_choice(a, "kind", kinds, &kind, err));
+    SAE_TRY(sae_commit_find(s, cli_branch(a), a->word[0], &seq, err));
     return sae_sql_run(s, err,
                        "INSERT INTO annotation(series_glob,branch,seq,kind,text,author,at)"
                        " VALUES(?,?,?,?,?,?,?)", "ttittti", a->word[1], cli_branch(a), seq,
@@ -274,15 +301,7 @@ static int annotate(const cli_args *a, sae_store *s, const char *kind, sae_err *
 
 static int run_annotate(const cli_args *a, sae_err *err)
 {
-    static const char *const kinds[] = {"new_baseline", "ignore", "machine_change",
-                                        "dataset_change", "note", NULL};
-    const char *kind = "note";
-    sae_store *s;
-    SAE_TRY(cli_choice(a, "kind", kinds, &kind, err));
-    SAE_TRY(cli_open_store(a, 0, &s, err));
-    int rc = annotate(a, s, kind, err);
-    sae_store_close(&s);
-    return rc;
+    return cli_with_store(a, annotate, err);
 }
 
 static const cli_option annotate_options[] = {
@@ -327,11 +346,7 @@ static int maintain(const cli_args *a, sae_store *s, sae_err *err)
 
 static int run_maintain(const cli_args *a, sae_err *err)
 {
-    sae_store *s;
-    SAE_TRY(cli_open_store(a, 0, &s, err));
-    int rc = maintain(a, s, err);
-    sae_store_close(&s);
-    return rc;
+    return cli_with_store(a, maintain, err);
 }
 
 static const cli_option maintain_options[] = {

@@ -13,6 +13,16 @@ int cli_open_store(const cli_args *a, int create, sae_store **s, sae_err *err)
     return sae_store_open(s, path ? path : "saemark.db", create, err);
 }
 
+int cli_with_store(const cli_args *a, int (*f)(const cli_args *, sae_store *, sae_err *),
+                   sae_err *err)
+{
+    sae_store *s;
+    SAE_TRY(cli_open_store(a, 0, &s, err));
+    int rc = f(a, s, err);
+    sae_store_close(&s);
+    return rc;
+}
+
 const char *cli_branch(const cli_args *a)
 {
     const char *name = cli_get(a, "branch");

@@ -32,11 +32,7 @@ static int report(const cli_args *a, sae_store *s, sae_err *err)
 
 static int run_report(const cli_args *a, sae_err *err)
 {
-    sae_store *s;
-    SAE_TRY(cli_open_store(a, 0, &s, err));
-    int rc = report(a, s, err);
-    sae_store_close(&s);
-    return rc;
+    return cli_with_store(a, report, err);
 }
 
 static const cli_option report_options[] = {

@@ -29,12 +29,28 @@ int sae_alert_state(sae_store *s, int64_t alert, char state[16], sae_err *err);
 int sae_alert_move(sae_store *s, int64_t alert, const char *state, const char *actor,
                    const char *note, int64_t now, sae_err *err);
 
-/* The answer of an A/B comparison for one benchmark of an alert: ratio and interval of candidate to
- * base; confirmed 1, refuted 0, undecided -1. Items of other benchmarks stay. */
-int sae_alert_measured(sae_store *s, int64_t alert, const char *bench, double ratio, double lo,
-                       double hi, int confirmed, sae_err *err);
+/* Its benchmarks as a regular expression; caller frees with sae_free. SAE_EINVAL: no such alert, or
+ * it is not about series (a benchmark is missing). */
+int sae_alert_filter(sae_store *s, int64_t alert, char **regex, sae_err *err);
+/* Is it about this series? Either clock stands for times. */
+int sae_alert_has(sae_store *s, int64_t alert, const char *bench, const char *metric, int *yes,
+                  sae_err *err);
+
+typedef struct sae_alert_answer { /* of an A/B comparison, for one series */
+    const char *bench, *metric;
+    double ratio, lo, hi; /* candidate to base, with its interval */
+    int confirmed;        /* 1 yes, 0 refuted, -1 undecided */
+} sae_alert_answer;
+
+/* Note an answer in its item of the alert; it may have none. */
+int sae_alert_measured(sae_store *s, int64_t alert, const sae_alert_answer *a, sae_err *err);
 /* Move a detected alert by the answers of its items: confirmed when any is, invalid when all are
  * refuted, expired after the third comparison that could not tell. */
 int sae_alert_judge(sae_store *s, int64_t alert, int64_t now, sae_err *err);
+
+/* The answer of a bisection: the change came after commit `lo` and up to `hi` (places of its
+ * branch); owner: who made it, NULL: not known. SAE_EINVAL: not inside of what was known. */
+int sae_alert_narrow(sae_store *s, int64_t alert, int64_t lo, int64_t hi, const char *owner,
+                     const char *actor, int64_t now, sae_err *err);
 
 #endif

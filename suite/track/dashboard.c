@@ -265,7 +265,7 @@ static void put_alerts(const void *arg)
         if (!n++)
             fputs(
                 "<div class=\"scroll\"><table><thead><tr><th>alert</th><th>kind</th><th>state</th>"
-                "<th>commits</th><th>series</th></tr></thead><tbody>\n",
+                "<th>commits</th><th>owner</th><th>series</th></tr></thead><tbody>\n",
                 p->f);
         fprintf(p->f, "<tr><td>%lld ", (long long)sqlite3_column_int64(p->alerts, 0));
         sae_html_text(p->f, sae_sql_text(p->alerts, 3));
@@ -277,8 +277,10 @@ static void put_alerts(const void *arg)
         sae_html_text(p->f, sae_sql_text(p->alerts, 4));
         fputs("..", p->f);
         sae_html_text(p->f, sae_sql_text(p->alerts, 5));
-        fprintf(p->f, "</code></td><td>%lld</td></tr>\n",
-                (long long)sqlite3_column_int64(p->alerts, 6));
+        fputs("</code></td><td>", p->f);
+        sae_html_text(p->f, sae_sql_text(p->alerts, 6));
+        fprintf(p->f, "</td><td>%lld</td></tr>\n",
+                (long long)sqlite3_column_int64(p->alerts, 7));
     }
     fputs(n ? "</tbody></table></div>\n" : "<p>None.</p>\n", p->f);
 }
@@ -418,7 +420,7 @@ int sae_track_page(const sae_standings *a, sae_store *s, const char *branch, con
                     "SELECT a.id,a.kind,a.state,a.title,"
                     " (SELECT git_sha FROM commit_order WHERE branch=a.branch AND seq=a.seq_lo),"
                     " (SELECT git_sha FROM commit_order WHERE branch=a.branch AND seq=a.seq_hi),"
-                    " (SELECT count(*) FROM alert_item WHERE alert_id=a.id) FROM alert a"
+                    " a.owner,(SELECT count(*) FROM alert_item WHERE alert_id=a.id) FROM alert a"
                     " WHERE a.branch=? AND a.state IN('detected','confirmed','triaged','fixed')"
                     " ORDER BY a.kind='improvement',a.id", "t", branch));
     char *path = sae_path_join(dir, "index.html");

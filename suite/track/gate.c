@@ -7,8 +7,10 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "track/alert.h"
 #include "track/child.h"
 #include "track/history.h"
 
@@ -132,17 +134,17 @@ static int make_rows(const sae_gate_plan *p, sae_store *policies, sae_gate_resul
                       : SAE_SET(err, SAE_ENOMEM, "out of memory for a name");
         sae_free(name);
         SAE_TRY(rc);
-        if (!policy.gate)
+        int asked = policy.gate;
+        if (asked && p->alert)
+            SAE_TRY(sae_alert_has(policies, p->alert, e->bench, e->metric, &asked, err));
+        if (!asked)
             continue;
-        sae_gate_row *row = &r->row[r->rows];
-        row->bench = sae_strdup(e->bench);
+        sae_gate_row *row = &r->row[r->rows++];
+        row->bench = e->bench;
         row->metric = e->metric;
         row->unit = e->unit;
         row->margin = p->margin >= 0 && time ? p->margin : policy.min_rel;
         row->paired = row->margin > 0;
-        if (!row->bench)
-            SAE_FAIL(err, SAE_ENOMEM, "out of memory for a name");
-        r->rows++;
     }
     if (!r->rows)
         SAE_FAIL(err, SAE_EINVAL, "base measured nothing that is compared%s%s",
@@ -318,8 +320,6 @@ int sae_gate(const sae_gate_plan *plan, sae_store *policies, sae_gate_result *ou
 
 void sae_gate_close(sae_gate_result *r)
 {
-    for (int64_t i = 0; i < r->rows; i++)
-        sae_free(r->row[i].bench);
     sae_free(r->row);
     sae_readings_free(&r->side[0]);
     sae_readings_free(&r->side[1]);
@@ -328,20 +328,16 @@ void sae_gate_close(sae_gate_result *r)
 
 /* ---- verdict --------------------------------------------------------------------------------- */
 
-static json_t *finite(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
 static json_t *row_json(const sae_gate_row *row)
 {
     const sae_compared *c = &row->c;
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:b}", "name",
                      row->bench, "metric", row->metric, "unit", row->unit, "verdict",
-                     sae_verdict_name[c->verdict], "base", finite(row->base), "candidate",
-                     finite(row->candidate), "ratio", finite(exp(c->log.centre)), "ratio_lo",
-                     isinf(c->log.lo) ? json_null() : finite(exp(c->log.lo)), "ratio_hi",
-                     finite(exp(c->log.hi)), "margin", row->margin, "p", c->p, "exact",
+                     sae_verdict_name[c->verdict], "base", sae_json_real(row->base), "candidate",
+                     sae_json_real(row->candidate), "ratio", sae_json_real(exp(c->log.centre)),
+                     "ratio_lo", isinf(c->log.lo) ? json_null() : sae_json_real(exp(c->log.lo)),
+                     "ratio_hi", sae_json_real(exp(c->log.hi)), "margin", row->margin, "p", c->p,
+                     "exact",
                      !row->paired);
 }
 

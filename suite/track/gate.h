@@ -16,15 +16,15 @@ typedef struct sae_gate_plan {
     const char *clock;       /* real_time or cpu_time: which one is compared */
     int pairs;               /* 0: three looks at 10, 14, 20; else one look at this many */
     double alpha;            /* of that one look */
-    double margin;           /* negative: each benchmark's policy */
+    double margin;           /* of times; negative: each benchmark's policy */
+    int64_t alert;           /* of `policies`: only its series; 0: all */
     uint64_t seed;           /* of the order of the pairs and of the environment's length */
     const char *dir;         /* where outputs are kept; exists */
     sae_quiet quiet;
 } sae_gate_plan;
 
 typedef struct sae_gate_row {
-    char *bench;
-    const char *metric, *unit; /* of the batch */
+    const char *bench, *metric, *unit; /* of the base's readings */
     double margin;
     int paired;                /* 0: compared exactly */
     int decided;               /* at an earlier look */
@@ -40,7 +40,7 @@ typedef struct sae_gate_result { /* close with sae_gate_close */
     double alpha;                /* of the last look */
     int status;                  /* SAE_GATE_* */
     char note[280];              /* why it stopped, "" when it came to the end */
-    sae_readings side[2];           /* all measurements */
+    sae_readings side[2];        /* all measurements */
 } sae_gate_result;
 
 /* policies: margins and what is gated, see sae_store (":memory:" has the defaults). Failures of the

@@ -4,6 +4,7 @@
 #include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/memory.h"
 #include "core/text.h"
 
@@ -14,12 +15,6 @@
 #include <zlib.h>
 
 enum { DIGITS = 12 }; /* of a commit: all the store keeps, so that short and long names agree */
-
-static const char *text_at(const json_t *j, const char *key)
-{
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
 
 static int fingerprint(const json_t *j, char out[65], sae_err *err)
 {
@@ -64,8 +59,9 @@ static int put_build(sae_store *s, const sae_readings *b, const sae_import *how,
                      sae_err *err)
 {
     char print[65];
-    const char *compiler = text_at(b->build, "compiler"), *flags = text_at(b->build, "flags");
-    const char *blas = text_at(b->build, "library"), *cuda = text_at(b->build, "cuda");
+    const char *compiler = sae_json_text(b->build, "compiler"),
+               *flags = sae_json_text(b->build, "flags");
+    const char *blas = sae_json_text(b->build, "library"), *cuda = sae_json_text(b->build, "cuda");
     const char *binary = how->binary ? how->binary : "";
     json_t *j = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s, s:s}", "git", t->git, "dirty", t->dirty,
                           "compiler", compiler, "cflags", flags, "blas", blas, "cuda", cuda,
@@ -117,11 +113,10 @@ static int run_uuid(const sae_readings *b, const char *kind, const target *t, ch
 {
     size_t n = json_array_size(b->source);
     const char **sha;
-    char hash[65];
     sae_text text = {0};
     SAE_TRY(sae_new(&sha, (int64_t)n, sizeof *sha, "track.sources", err));
     for (size_t i = 0; i < n; i++)
-        sha[i] = text_at(json_array_get(b->source, i), "sha256");
+        sha[i] = sae_json_text(json_array_get(b->source, i), "sha256");
     qsort(sha, n, sizeof *sha, by_text);
     const char *const more[] = {kind, t->branch, t->machine_print, t->git};
     for (size_t i = 0; i < n + 4; i++) {
@@ -130,12 +125,9 @@ static int run_uuid(const sae_readings *b, const char *kind, const target *t, ch
     }
     sae_free(sha);
     char *all = sae_text_take(&text);
-    int rc = all ? sae_sha256(all, strlen(all), hash, err)
+    int rc = all ? sae_store_uuid(all, out, err)
                  : SAE_SET(err, SAE_ENOMEM, "out of memory for a run");
     sae_free(all);
-    if (rc >= 0)
-        snprintf(out, 37, "%.8s-%.4s-%.4s-%.4s-%.12s", hash, hash + 8, hash + 12, hash + 16,
-                 hash + 20);
     return rc;
 }
 
@@ -215,9 +207,9 @@ fail:
 /* The files as they were, compressed: what the tables leave out can still be read. */
 static int put_blob(sae_store *s, const json_t *source, sae_err *err)
 {
-    const char *path = text_at(source, "path");
+    const char *path = sae_json_text(source, "path");
     sae_map m;
-    if (strcmp(text_at(source, "type"), "gbench"))
+    if (strcmp(sae_json_text(source, "type"), "gbench"))
         return SAE_OK;
     SAE_TRY(sae_map_open(&m, path, err));
     uLongf bytes = compressBound((uLong)m.bytes);
@@ -227,7 +219,7 @@ static int put_blob(sae_store *s, const json_t *source, sae_err *err)
         rc = SAE_SET(err, SAE_ENOMEM, "%s: out of memory", path);
     if (rc >= 0)
         rc = sae_sql_run(s, err, "INSERT OR IGNORE INTO blob VALUES(?,?,?)", "ttb",
-                         text_at(source, "sha256"), "application/json+zlib", (const void *)z,
+                         sae_json_text(source, "sha256"), "application/json+zlib", (const void *)z,
                          (int64_t)bytes);
     sae_free(z);
     sae_map_close(&m);
@@ -249,10 +241,10 @@ static void read_git(const char *git, target *t)
 
 static int find_target(const sae_readings *b, const sae_import *how, target *t, sae_err *err)
 {
-    read_git(how->git ? how->git : text_at(b->build, "git"), t);
+    read_git(how->git ? how->git : sae_json_text(b->build, "git"), t);
     t->branch = how->branch ? how->branch : "main";
-    t->host = how->host ? how->host : text_at(b->host, "host_name");
-    t->version = text_at(b->build, "saemark");
+    t->host = how->host ? how->host : sae_json_text(b->host, "host_name");
+    t->version = sae_json_text(b->build, "saemark");
     if (!*t->git || !strcmp(t->git, "unknown"))
         SAE_FAIL(err, SAE_EINVAL, "which commit was measured? The files name none: --git SHA");
     if (!*t->host)
@@ -289,6 +281,35 @@ int sae_import_readings(sae_store *s, const sae_readings *b, const sae_import *h
 }
 
 /* ---- commits --------------------------------------------------------------------------------- */
+
+int sae_commit_find(sae_store *s, const char *branch, const char *sha, int64_t *seq, sae_err *err)
+{
+    enum { NAMED = 5 };
+    char name[DIGITS + 1], found[NAMED * (DIGITS + 2) + 1] = "";
+    sqlite3_stmt *q;
+    int n = 0, rc;
+    snprintf(name, sizeof name, "%.*s", DIGITS, sha);
+    SAE_TRY(sae_sql(s, &q, err,
+                    "SELECT seq,git_sha FROM commit_order WHERE branch=? AND"
+                    " substr(git_sha,1,length(?2))=?2 ORDER BY git_sha<>?2,seq", "tt", branch,
+                    (const char *)name));
+    while ((rc = sae_sql_next(s, q, err)) == SAE_OK && n++ < NAMED) {
+        const char *git = sae_sql_text(q, 1);
+        size_t used = strlen(found);
+        if (n == 1)
+            *seq = sqlite3_column_int64(q, 0);
+        if (!strcmp(git, name))
+            break;
+        snprintf(found + used, sizeof found - used, "%s%s", n > 1 ? ", " : "", git);
+    }
+    sqlite3_finalize(q);
+    if (rc >= 0 && n == 0)
+        SAE_FAIL(err, SAE_EINVAL, "%s: branch %s has no commit %s", s->path, branch, name);
+    if (rc >= 0 && n > 1)
+        SAE_FAIL(err, SAE_EINVAL, "%s: branch %s has several commits %s...: %s%s", s->path, branch,
+                 name, found, n > NAMED ? ", ..." : "");
+    return rc < 0 ? rc : SAE_OK;
+}
 
 /* One line; words are cut off in place. *before: place of the line above. */
 static int take_commit(sae_store *s, const char *branch, char *line, int64_t *before,

@@ -16,10 +16,11 @@ typedef struct sae_import { /* what the files do not say; NULL or 0: take it fro
     int64_t peer;           /* run on the other side of an A/B pair; 0: none */
 } sae_import;
 
-/* Store a batch as one run; *run is its id. SAE_DONE: it was there already (same sources, kind,
- * branch and machine), nothing changed. SAE_EINVAL: no commit or no machine is named anywhere. */
+/* Store a batch as one run; *run is its id. SAE_DONE: it was there already (same sources,
+ * commit, kind, branch and machine), nothing changed. SAE_EINVAL: no commit or no machine is named
+ * anywhere. */
 int sae_import_readings(sae_store *s, const sae_readings *b, const sae_import *how, int64_t *run,
-                     sae_err *err);
+                        sae_err *err);
 
 /* Runs of another store that this one lacks; *runs: how many were added. */
 int sae_import_store(sae_store *s, const char *path, int64_t *runs, sae_err *err);
@@ -28,6 +29,10 @@ int sae_import_store(sae_store *s, const char *path, int64_t *runs, sae_err *err
  * Places of sae_import_commits are times too, so both mix. *seq: its place. */
 int sae_import_commit(sae_store *s, const char *branch, const char *sha, const char *parent,
                       int64_t at, int64_t *seq, sae_err *err);
+
+/* Place of the commit whose name begins so; a whole name comes first. SAE_EINVAL: the branch has
+ * none, or several. */
+int sae_commit_find(sae_store *s, const char *branch, const char *sha, int64_t *seq, sae_err *err);
 
 /* The order of the commits of a branch: lines "SHA [PARENT...] TIME", oldest first, as
  * `git log --reverse --first-parent --format='%H %P %ct'` prints them. Known commits keep their

@@ -2,7 +2,9 @@
 #include "track/quality_gate.h"
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/memory.h"
+#include "track/alert.h"
 #include "track/history.h"
 
 #include <math.h>
@@ -26,13 +28,6 @@ static const sae_readings_sample *find_seed(const sae_readings *b, int64_t serie
     return NULL;
 }
 
-static double change_of(double a, double b, int absolute)
-{
-    if (a == b)
-        return 0;
-    return absolute ? b - a : a == 0.0 ? copysign(INFINITY, b - a) : (b - a) / fabs(a);
-}
-
 /* Sums over the common seeds; a seed that the candidate lacks, or whose value is no number, makes
  * the row MISSING. */
 static void compare_seeds(const sae_quality_result *r, int64_t series, int64_t other,
@@ -51,7 +46,7 @@ static void compare_seeds(const sae_quality_result *r, int64_t series, int64_t o
         row->seeds++;
         row->base += a->value;
         row->candidate += b->value;
-        row->change += change_of(a->value, b->value, absolute);
+        row->change += absolute ? b->value - a->value : sae_relative(a->value, b->value);
         differ |= strcmp(a->text, b->text) != 0;
     }
     if (row->seeds) {
@@ -86,7 +81,7 @@ static int compare_row(sae_quality_result *r, int64_t series, sae_store *policie
     return SAE_OK;
 }
 
-static int compare(sae_quality_result *r, const char *const dir[2], int with_hash,
+static int compare(sae_quality_result *r, const char *const dir[2], int with_hash, int64_t alert,
                    sae_store *policies, sae_err *err)
 {
     for (int i = 0; i < 2; i++)
@@ -95,20 +90,25 @@ static int compare(sae_quality_result *r, const char *const dir[2], int with_has
         SAE_FAIL(err, SAE_EINVAL, "%s and %s measured different data: they cannot be compared",
                  dir[0], dir[1]);
     SAE_TRY(sae_new(&r->row, r->side[0].series_count, sizeof *r->row, "track.quality", err));
-    for (int64_t i = 0; i < r->side[0].series_count; i++)
-        if (with_hash || r->side[0].series[i].trait->class != SAE_CLASS_HASH)
+    for (int64_t i = 0; i < r->side[0].series_count; i++) {
+        const sae_readings_series *e = &r->side[0].series[i];
+        int asked = with_hash || e->trait->class != SAE_CLASS_HASH;
+        if (asked && alert)
+            SAE_TRY(sae_alert_has(policies, alert, e->bench, e->metric, &asked, err));
+        if (asked)
             SAE_TRY(compare_row(r, i, policies, err));
+    }
     if (!r->rows)
         SAE_FAIL(err, SAE_EINVAL, "%s: measured nothing that is compared", dir[0]);
     return SAE_OK;
 }
 
-int sae_quality_gate(const char *base, const char *candidate, int with_hash, sae_store *policies,
-                     sae_quality_result *out, sae_err *err)
+int sae_quality_gate(const char *base, const char *candidate, int with_hash, int64_t alert,
+                     sae_store *policies, sae_quality_result *out, sae_err *err)
 {
     const char *const dir[2] = {base, candidate};
     *out = (sae_quality_result){.rows = 0};
-    int rc = compare(out, dir, with_hash, policies, err);
+    int rc = compare(out, dir, with_hash, alert, policies, err);
     if (rc < 0)
         sae_quality_close(out);
     return rc;
@@ -130,7 +130,7 @@ json_t *sae_quality_json(const sae_quality_result *r)
         json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:o, s:f, s:b}", "name", q->bench,
                               "metric", q->metric, "verdict", sae_verdict_name[q->verdict], "seeds",
                               (json_int_t)q->seeds, "base", q->base, "candidate", q->candidate,
-                              "change", isinf(q->change) ? json_null() : json_real(q->change),
+                              "change", sae_json_real(q->change),
                               "margin", q->margin, "gates", q->gated);
         if (json_array_append_new(rows, j)) {
             json_decref(rows);

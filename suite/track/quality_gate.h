@@ -26,9 +26,9 @@ typedef struct sae_quality_result { /* close with sae_quality_close */
 } sae_quality_result;
 
 /* Compare two run directories. with_hash: a trained SAE that differs in any bit is a finding.
- * SAE_EINVAL: they measured different data. */
-int sae_quality_gate(const char *base, const char *candidate, int with_hash, sae_store *policies,
-                     sae_quality_result *out, sae_err *err);
+ * alert: only its series, 0: all. SAE_EINVAL: they measured different data. */
+int sae_quality_gate(const char *base, const char *candidate, int with_hash, int64_t alert,
+                     sae_store *policies, sae_quality_result *out, sae_err *err);
 void sae_quality_close(sae_quality_result *r);
 json_t *sae_quality_json(const sae_quality_result *r);
 

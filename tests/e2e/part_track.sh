@@ -75,10 +75,15 @@ failed "bad kind" "expected one of nightly" import --kind often --db "$db" "$tmp
 failed "bad commits" "expected lines" commits --db "$db" "$tmp/cut.json"
 failed "unknown alert" "no alert 99" alert 99 --to triaged --db "$db"
 failed "an alert that is not there" "no alert 99" alert 99 --db "$db"
-failed "an answer for no store" "--alert needs --db" gate a b --alert 1
-failed "an answer that nobody waits for" "alert 1 is acknowledged" gate a b --alert 1 --db "$db"
+failed "an answer for no store" "--alert needs --db" gate a b --alert 1 --verdict "$tmp/none.json"
+failed "an answer that nobody waits for" "alert 1 is acknowledged" gate a b --alert 1 --db "$db" --verdict "$tmp/none.json"
+grep -q '"status": 1' "$tmp/none.json" && grep -q 'alert 1 is acknowledged' "$tmp/none.json" ||
+    bad "a failure leaves no verdict: $(cat "$tmp/none.json")"
 failed "a backup over a file" "copy.db: exists already" maintain --db "$db" --backup "$tmp/copy.db"
 failed "unknown commit" "has no commit fff" annotate fff '*' text --db "$db"
+failed "several commits" "several commits 0abc13...: 0abc130, 0abc131, 0abc132, 0abc133, 0abc134, \.\.\.$" \
+    annotate 0abc13 '*' text --db "$db"
+failed "wildcards are none" "has no commit 0abc13_" annotate 0abc13_ '*' text --db "$db"
 expect 0 "the store is as it was" "$saemark" track maintain --db "$db"
 
 # ---- the speed gate: programs that say what they are told to ----

@@ -1,6 +1,7 @@
 /* tests/track/analyse.c - change points and alerts from night to night. */
 #include "track/analyse.h"
 
+#include "core/memory.h"
 #include "track/alert.h"
 #include "track/nights.h"
 
@@ -276,14 +277,56 @@ START_TEST(ab_answers)
         add_step(s, "h", "f", 0, 40, 30, 110);
         analyse(s, 5000);
         for (int k = 0; k < cases[i].tries; k++) {
-            ck_assert_ok(sae_alert_measured(s, 1, "f", 1.1, 1.08, INFINITY, cases[i].confirmed,
-                                            &err), err);
+            const sae_alert_answer a = {"f", "cpu_time", 1.1, 1.08, INFINITY, cases[i].confirmed};
+            const sae_alert_answer other = {"f", "total_allocated_bytes", 1, 1, 1, 0};
+            ck_assert_ok(sae_alert_measured(s, 1, &a, &err), err);
+            ck_assert_ok(sae_alert_measured(s, 1, &other, &err), err);
             ck_assert_ok(sae_alert_judge(s, 1, 7000 + k, &err), err);
         }
         ck_assert_str_eq(sql_text(s, "SELECT state FROM alert"), cases[i].state);
         ck_assert_double_eq(sql_real(s, "SELECT ab_ratio FROM alert_item"), 1.1);
         sae_store_close(&s);
     }
+}
+END_TEST
+
+/* What a bisection asks and answers. */
+START_TEST(narrowed)
+{
+    enum { LO = NIGHT_ONE + 29 * A_DAY, HI = LO + A_DAY };
+    static const struct {
+        const char *bench, *metric;
+        int yes;
+    } has[] = {{"f.x/(1)", "real_time", 1}, {"f.x/(1)", "cpu_time", 1}, {"f.x/(2)", "real_time", 1},
+               {"f.x/(1)", "allocs_per_iter", 0}, {"f.x/1", "real_time", 0}};
+    sae_store *s = store_in_memory();
+    sae_err err = {0};
+    char *regex = NULL;
+    int64_t seq;
+    int yes;
+    add_step(s, "h", "f.x/(1)", 0, 40, 30, 110);
+    add_step(s, "h", "f.x/(2)", 0, 40, 30, 110);
+    analyse(s, 5000);
+    ck_assert_ok(sae_alert_filter(s, 1, &regex, &err), err);
+    ck_assert_str_eq(regex, "^(f\\.x/\\(1\\)|f\\.x/\\(2\\))$");
+    sae_free(regex);
+    for (size_t i = 0; i < sizeof has / sizeof has[0]; i++) {
+        ck_assert_ok(sae_alert_has(s, 1, has[i].bench, has[i].metric, &yes, &err), err);
+        ck_assert_int_eq(yes, has[i].yes);
+    }
+    ck_assert_ok(sae_import_commit(s, "main", "feed1", NULL, LO + 100, &seq, &err), err);
+    ck_assert_ok(sae_import_commit(s, "main", "feed2", NULL, LO + 200, &seq, &err), err);
+    ck_assert_ok(sae_alert_narrow(s, 1, LO + 100, LO + 200, "Ann", "me", 6000, &err), err);
+    ck_assert_str_eq(sql_text(s, "SELECT actor||':'||note FROM alert_event WHERE to_state IS NULL"),
+                     "me:after feed1, up to feed2");
+    ck_assert_int_eq(sae_alert_narrow(s, 1, LO, HI, "Bob", "me", 6100, &err), SAE_EINVAL);
+    ck_assert_int_eq(sae_alert_narrow(s, 2, LO, HI, "Bob", "me", 6100, &err), SAE_EINVAL);
+    analyse(s, 6200); /* keeps it */
+    ck_assert_str_eq(sql_text(s, "SELECT (seq_hi-seq_lo)||owner FROM alert"), "100Ann");
+    err = (sae_err){0};
+    ck_assert_ok(sae_alert_move(s, 1, "acknowledged", "me", "needed", 6300, &err), err);
+    ck_assert_int_eq(sql_int(s, "SELECT max(seq) FROM annotation"), LO + 200); /* baseline */
+    sae_store_close(&s);
 }
 END_TEST
 
@@ -340,6 +383,7 @@ Suite *suite_analyse(void)
     tcase_add_test(c, steps_of_an_alert);
     tcase_add_test(c, acknowledged);
     tcase_add_test(c, ab_answers);
+    tcase_add_test(c, narrowed);
     tcase_add_test(c, two_years);
     suite_add_tcase(s, c);
     return s;

@@ -223,6 +223,44 @@ START_TEST(commits)
 }
 END_TEST
 
+START_TEST(names_of_commits)
+{
+    static const char log[] = "abc0 1\nabc1 2\nabc10 3\nabcdefabcdef 4\nabd 5\n";
+    static const struct {
+        const char *name;
+        int64_t seq; /* 0: refused */
+        const char *said;
+    } cases[] = {
+        {"abd", 5, ""},
+        {"abc10", 3, ""},
+        {"abc1", 2, ""}, /* a whole name, though another one begins so */
+        {"abcd", 4, ""},
+        {"abcdefabcdef0123456789", 4, ""},
+        {"abc", 0, "several commits abc...: abc0, abc1, abc10, abcdefabcdef"},
+        {"a", 0, "several commits a...: abc0, abc1, abc10, abcdefabcdef, abd"},
+        {"abx", 0, "has no commit abx"},
+        {"ab%", 0, "has no commit ab%"},
+        {"ABD", 0, "has no commit ABD"},
+    };
+    sae_store *s = store_in_memory();
+    sae_err err = {0};
+    int64_t n;
+    ck_assert_ok(sae_import_commits(s, "main", log, sizeof log - 1, &n, &err), err);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int64_t seq = 0;
+        err = (sae_err){0};
+        int rc = sae_commit_find(s, "main", cases[i].name, &seq, &err);
+        ck_assert_int_eq(rc, cases[i].seq ? SAE_OK : SAE_EINVAL);
+        ck_assert_msg(rc < 0 || seq == cases[i].seq, "%s: place %lld", cases[i].name,
+                      (long long)seq);
+        ck_assert_msg(strstr(err.msg, cases[i].said), "expected '%s' in: %s", cases[i].said,
+                      err.msg);
+    }
+    ck_assert_int_eq(sae_commit_find(s, "other", "abd", &n, &err), SAE_EINVAL);
+    sae_store_close(&s);
+}
+END_TEST
+
 /* Two machines' stores into one: the same as if all had been imported there. */
 START_TEST(merge)
 {
@@ -420,6 +458,7 @@ Suite *suite_store(void)
     tcase_add_test(c, points);
     tcase_add_test(c, nobody_knows_the_commit);
     tcase_add_test(c, commits);
+    tcase_add_test(c, names_of_commits);
     tcase_add_test(c, merge);
     tcase_add_test(c, foreign_files);
     tcase_add_test(c, damage_is_noticed);

@@ -82,7 +82,8 @@ static int write_json(const sae_standings *a, sae_store *s, const char *branch, 
     json_t *builds = sae_sql_json(
         s, err, "SELECT b.git_sha,b.git_dirty,b.compiler,b.cflags,b.blas,"
         "max(r.started_at) AS last_run FROM build b JOIN run r ON r.build_id=b.id"
-        " WHERE r.branch=? GROUP BY b.id ORDER BY last_run DESC,b.fingerprint LIMIT 5", "t", branch);
+        " WHERE r.branch=? GROUP BY b.id ORDER BY last_run DESC,b.fingerprint LIMIT 5", "t",
+        branch);
     json_t *j = json_pack("{s:s, s:o, s:o, s:o, s:o}", "branch", branch, "series", series,
                           "alerts", alerts, "machines", machines, "last_builds", builds);
     char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;

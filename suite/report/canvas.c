@@ -9,11 +9,31 @@
 #include "core/error.h"
 #include "core/memory.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <string.h>
 
 enum { TICS_MAX = 64 };
 enum { KEY_MAX = 12, KEY_LONG = 14, KEY_LINE = 66, STEPS = 7 };
+
+void sae_canvas_call(const sae_section_figure *f, const sae_config *config, int number,
+                     char name[48], char heading[96])
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+    size_t len = strlen(config->variant);
+    char who[40], file[16] = "", head[16] = "";
+    if (len > 0 && len < 32 && strspn(config->variant, plain) == len)
+        snprintf(who, sizeof who, "%s", config->variant);
+    else
+        snprintf(who, sizeof who, "%d", config->variant_no);
+    if (number > 0) {
+        snprintf(file, sizeof file, "_%d", number + 1);
+        snprintf(head, sizeof head, " (%d)", number + 1);
+    }
+    snprintf(name, 48, "%s_%.30s%s", f->name, who, file);
+    snprintf(heading, 96, "%s: %s%.30s%s", f->heading,
+             isdigit((unsigned char)*who) ? "variant " : "", who, head);
+}
 
 int sae_canvas_open(sae_canvas *c, const sae_canvas_name *n)
 {

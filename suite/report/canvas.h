@@ -34,6 +34,10 @@ typedef struct sae_canvas_name {
     const char *name, *heading, *repeats;
 } sae_canvas_name;
 
+/* File and heading of a variant's figure, of several of them the one with that number (from 0).
+ * Names that are not plain identifiers become numbers. */
+void sae_canvas_call(const sae_section_figure *f, const sae_config *config, int number,
+                     char name[48], char heading[96]);
 /* SAE_DONE when the page has no room for another figure. */
 int sae_canvas_open(sae_canvas *c, const sae_canvas_name *n);
 /* Start a line: color-th colour, dash-th style. 0 when there are too many already. */

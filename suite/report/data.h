@@ -75,6 +75,8 @@ int sae_report_map(const sae_report_data *d, const char *x, const char *y, sae_p
 /* The options in which a spec differs from the others of its variant, its label when in none; cut
  * to room - 1 bytes (room > 4). */
 void sae_short_label(const sae_report_data *d, int64_t config, char *out, size_t room);
+/* The same without the dictionary size; "" where recipes of the variant differ in nothing else. */
+void sae_recipe_label(const sae_report_data *d, int64_t config, char *out, size_t room);
 /* Name of a label of the measured dataset; NULL when run.json does not say. */
 const char *sae_report_label(const sae_report_data *d, int64_t label);
 /* The float32 [SAE_GROUPS] deviations of a row of metrics.csv, unaligned; NULL without. */

@@ -221,6 +221,21 @@ static void put_figures(const page *p, const sae_section *s)
     fputs("</div>\n", p->f);
 }
 
+/* What the section's figures do not show, since it says nothing. */
+static void put_blanks(const page *p, const sae_section *s)
+{
+    for (int i = 0; i < p->figs->blanks && !p->plots_note; i++) {
+        const sae_blank *b = &p->figs->blank[i];
+        if (b->section != s)
+            continue;
+        fputs("<p class=\"note\">", p->f);
+        sae_html_text(p->f, b->of->heading);
+        fputs(": not drawn for ", p->f);
+        sae_html_text(p->f, b->variants);
+        fprintf(p->f, ", where every value is %g.</p>\n", *b->of->blank);
+    }
+}
+
 /* What a section's columns mean. */
 static void put_meanings(const page *p, const columns *t)
 {
@@ -265,6 +280,7 @@ static void put_section(const page *p, const sae_section *s)
     sae_html_text(p->f, s->about);
     fputs("</p>\n", p->f);
     put_figures(p, s);
+    put_blanks(p, s);
     if (s->pairs)
         sae_put_pairs(p->f, p->d, s);
     else if (t.count > 0)

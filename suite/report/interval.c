@@ -71,6 +71,23 @@ sae_bounds sae_bounds_of(const sae_report_data *d, const sae_cell *c)
     return b;
 }
 
+void sae_bar_of(const sae_report_data *d, const sae_cell *c, double out[3])
+{
+    double half = c->seeds == 1 ? sae_bounds_of(d, c).half : 0;
+    half = isfinite(half) ? half : 0;
+    out[0] = c->mean;
+    out[1] = c->seeds > 1 ? c->low : c->mean - half;
+    out[2] = c->seeds > 1 ? c->high : c->mean + half;
+}
+
+const char *sae_bar_caption(const sae_report_data *d)
+{
+    return d->seeds > 1
+               ? "Bars: the range over seeds, or the 95 % interval over documents where there is "
+                 "one seed."
+               : "Bars: 95 % intervals over documents.";
+}
+
 sae_bounds sae_bounds_of_difference(const sae_report_data *d, const sae_cell *a, const sae_cell *b)
 {
     double sum[SAE_GROUPS] = {0};

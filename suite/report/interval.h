@@ -25,6 +25,10 @@ typedef struct sae_bounds {
 } sae_bounds;
 
 sae_bounds sae_bounds_of(const sae_report_data *d, const sae_cell *c);
+/* Value, low and high as figures draw them: the range over seeds; the interval where there is one.
+ */
+void sae_bar_of(const sae_report_data *d, const sae_cell *c, double out[3]);
+const char *sae_bar_caption(const sae_report_data *d); /* for what is drawn so */
 /* a - b; both not NULL. */
 sae_bounds sae_bounds_of_difference(const sae_report_data *d, const sae_cell *a, const sae_cell *b);
 /* The difference that would be told from 0 with 95 % confidence in 80 % of repetitions. */

@@ -36,6 +36,11 @@ static int has_option(const char *spec, const char *option, size_t len)
     return 0;
 }
 
+static int is_size(const char *option, size_t len)
+{
+    return len > 2 && memcmp(option, "n=", 2) == 0;
+}
+
 static int is_common(const sae_report_data *d, const char *variant, const char *option, size_t len)
 {
     for (int64_t i = 0; i < d->configs; i++)
@@ -45,17 +50,36 @@ static int is_common(const sae_report_data *d, const char *variant, const char *
     return 1;
 }
 
+/* Joined options that are not common; how long all of them are. */
+static size_t put_options(const sae_report_data *d, const sae_config *c, int sizes, char *out,
+                          size_t room)
+{
+    const char *s = options_of(c->spec), *option;
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t len; used < room && (len = next_option(&s, &option)) > 0;)
+        if (!is_common(d, c->variant, option, len) && (sizes || !is_size(option, len)))
+            used += (size_t)snprintf(out + used, room - used, "%s%.*s", used ? ", " : "", (int)len,
+                                     option);
+    return used;
+}
+
+static void mark_cut(size_t used, char *out, size_t room)
+{
+    if (used >= room)
+        memcpy(out + room - 4, "...", 4);
+}
+
 void sae_short_label(const sae_report_data *d, int64_t config, char *out, size_t room)
 {
     const sae_config *c = &d->config[config];
-    const char *s = options_of(c->spec), *option;
-    size_t used = 0;
-    for (size_t len; used < room && (len = next_option(&s, &option)) > 0;)
-        if (!is_common(d, c->variant, option, len))
-            used += (size_t)snprintf(out + used, room - used, "%s%.*s", used ? ", " : "", (int)len,
-                                     option);
+    size_t used = put_options(d, c, 1, out, room);
     if (used == 0)
         used = (size_t)snprintf(out, room, "%s", c->label);
-    if (used >= room)
-        memcpy(out + room - 4, "...", 4);
+    mark_cut(used, out, room);
+}
+
+void sae_recipe_label(const sae_report_data *d, int64_t config, char *out, size_t room)
+{
+    mark_cut(put_options(d, &d->config[config], 0, out, room), out, room);
 }

@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 #include "core/memory.h"
-#include "report/canvas.h"
+#include "report/breakdown.h"
 #include "report/interval.h"
 #include "report/series.h"
 
@@ -16,23 +16,10 @@ enum { LABEL_MAX = 40 };
 
 /* ---- a metric against L0 --------------------------------------------------------------------- */
 
-static const char *const bars[] = {
-    "Bars: the range over seeds, or the 95 % interval over documents where there is one seed.",
-    "Bars: 95 % intervals over documents."};
-
 typedef struct spot { /* where a spec lies */
     int64_t config;
     double x[3], y[3]; /* value, low, high */
 } spot;
-
-static void bounds(const sae_report_data *d, const sae_cell *c, double out[3])
-{
-    double half = c->seeds == 1 ? sae_bounds_of(d, c).half : 0;
-    half = isfinite(half) ? half : 0;
-    out[0] = c->mean;
-    out[1] = c->seeds > 1 ? c->low : c->mean - half;
-    out[2] = c->seeds > 1 ? c->high : c->mean + half;
-}
 
 static int64_t find_spots(const sae_report_data *d, const char *value, const char *across,
                           spot *out)
@@ -44,8 +31,8 @@ static int64_t find_spots(const sae_report_data *d, const char *value, const cha
             continue;
         spot *s = &out[count++];
         s->config = i;
-        bounds(d, x, s->x);
-        bounds(d, y, s->y);
+        sae_bar_of(d, x, s->x);
+        sae_bar_of(d, y, s->y);
     }
     return count;
 }
@@ -150,7 +137,7 @@ static int draw_tradeoff(sae_canvas *c, const sae_section_figure *t)
     spot *s = NULL;
     int64_t *counts = NULL, own, beside;
     const char *across = t->across ? t->across : "sparsity.l0";
-    sae_canvas_name name = {t, t->name, t->heading, bars[c->d->seeds <= 1]};
+    sae_canvas_name name = {t, t->name, t->heading, sae_bar_caption(c->d)};
     int rc;
     SAE_GOTO(sae_new(&s, most_spots(c->d), sizeof *s, "report.spots", c->err));
     SAE_GOTO(sae_new(&counts, c->d->besides, sizeof *counts, "report.spots", c->err));
@@ -196,7 +183,9 @@ int sae_figures_write(const sae_report_data *d, const sae_sections *sections, co
         for (unsigned k = 0; k < sections->s[i]->figures_count; k++) {
             const sae_section_figure *f = &sections->s[i]->figures[k];
             c.section = sections->s[i];
-            rc = f->kind == SAE_FIGURE_TRADEOFF ? draw_tradeoff(&c, f) : sae_series_draw(&c, f);
+            rc = f->kind == SAE_FIGURE_TRADEOFF    ? draw_tradeoff(&c, f)
+                 : f->kind == SAE_FIGURE_BREAKDOWN ? sae_breakdown_draw(&c, f)
+                                                   : sae_series_draw(&c, f);
             SAE_TRY(rc);
         }
     c.section = NULL;

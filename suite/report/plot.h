@@ -5,7 +5,7 @@
 #include "report/data.h"
 #include "report/section.h"
 
-enum { SAE_FIGURES_MAX = 1024 };
+enum { SAE_FIGURES_MAX = 1024, SAE_BLANKS_MAX = 64 };
 
 typedef struct sae_figure {
     char name[48]; /* plots/NAME.svg, plots/NAME.png, plots/data/NAME.dat, NAME.gp */
@@ -18,9 +18,16 @@ typedef struct sae_figure {
     int beside;                   /* SAEs drawn from other folders */
 } sae_figure;
 
+typedef struct sae_blank { /* lines left out of figures, since they say nothing */
+    const sae_section *section;
+    const sae_section_figure *of;
+    char variants[200]; /* whose they are */
+} sae_blank;
+
 typedef struct sae_figures {
     sae_figure f[SAE_FIGURES_MAX];
-    int count;
+    sae_blank blank[SAE_BLANKS_MAX];
+    int count, blanks;
     int left_out; /* figures beyond the maximum */
 } sae_figures;
 

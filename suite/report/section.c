@@ -37,7 +37,8 @@ static const cyaml_strval_t kind_words[] = {{"tradeoff", SAE_FIGURE_TRADEOFF},
                                             {"quantiles", SAE_FIGURE_QUANTILES},
                                             {"map", SAE_FIGURE_MAP},
                                             {"path", SAE_FIGURE_PATH},
-                                            {"labels", SAE_FIGURE_LABELS}};
+                                            {"labels", SAE_FIGURE_LABELS},
+                                            {"breakdown", SAE_FIGURE_BREAKDOWN}};
 static const cyaml_schema_value_t slope_value = {CYAML_VALUE_FLOAT(CYAML_FLAG_DEFAULT, double)};
 static const cyaml_schema_field_t figure_fields[] = {
     TEXT(sae_section_figure, name, 0),
@@ -50,6 +51,7 @@ static const cyaml_schema_field_t figure_fields[] = {
     CYAML_FIELD_BOOL("beside", OPTIONAL, sae_section_figure, beside),
     CYAML_FIELD_BOOL("together", OPTIONAL, sae_section_figure, together),
     TEXT(sae_section_figure, reference, OPTIONAL),
+    CYAML_FIELD_FLOAT_PTR("blank", CYAML_FLAG_POINTER | OPTIONAL, sae_section_figure, blank),
     CYAML_FIELD_SEQUENCE_COUNT("slopes", CYAML_FLAG_POINTER | OPTIONAL, sae_section_figure, slopes,
                                slopes_count, &slope_value, 0, CYAML_UNLIMITED),
     TEXT(sae_section_figure, heading, 0),

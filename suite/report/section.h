@@ -30,7 +30,8 @@ enum sae_section_kind {
     SAE_FIGURE_QUANTILES, /* the values of series `value` in ascending order */
     SAE_FIGURE_MAP,       /* series `value` against series `across`: points, equal axes */
     SAE_FIGURE_PATH,      /* the same, joined in the order of the index; axes of their own */
-    SAE_FIGURE_LABELS     /* series `value` by number of a label of the dataset */
+    SAE_FIGURE_LABELS,    /* series `value` by number of a label of the dataset */
+    SAE_FIGURE_BREAKDOWN  /* areas of what metric `value` is made of, over widths (breakdown.h) */
 };
 
 typedef struct sae_section_figure {
@@ -41,6 +42,7 @@ typedef struct sae_section_figure {
     int beside;                         /* 1: drawn only with results beside the run's */
     int together;    /* 1: series of all SAEs in one figure if they are few, else one per variant */
     char *reference; /* a second series, drawn thin beside `value`; or NULL */
+    double *blank;   /* of series: a line all of whose values are this says nothing */
     double *slopes;  /* lines through the origin of a map */
     unsigned slopes_count;
     char *heading, *xlabel, *ylabel, *note;

@@ -103,6 +103,32 @@ static int make_places(series *s, sae_err *err)
     return SAE_OK;
 }
 
+/* Leave out the lines whose values are all the blank one; the page names their variants. */
+static void drop_blank(series *s, sae_canvas *c)
+{
+    sae_blank out = {.section = c->section, .of = s->f};
+    int64_t kept = 0;
+    int last = -1;
+    size_t used = 0;
+    for (int64_t from = 0, to; from < s->p.count; from = to) {
+        const sae_config *config = &c->d->config[s->p.p[from].config];
+        int blank = 1;
+        to = end_of_config(&s->p, from);
+        for (int64_t i = from; i < to; i++)
+            blank &= s->p.p[i].y == *s->f->blank;
+        for (int64_t i = from; i < to && !blank; i++)
+            s->p.p[kept++] = s->p.p[i];
+        if (!blank || config->variant_no == last || used >= sizeof out.variants)
+            continue;
+        used += (size_t)snprintf(out.variants + used, sizeof out.variants - used, "%s%s",
+                                 used ? ", " : "", config->variant);
+        last = config->variant_no;
+    }
+    s->p.count = kept;
+    if (used > 0 && c->figs->blanks < SAE_BLANKS_MAX)
+        c->figs->blank[c->figs->blanks++] = out;
+}
+
 static int read_series(series *s, const sae_report_data *d, sae_err *err)
 {
     const sae_section_figure *f = s->f;
@@ -250,21 +276,6 @@ static int draw(sae_canvas *c, const series *s, int variant, const char *name, c
     return sae_canvas_close(c);
 }
 
-/* File and heading of a variant's figure: names that are not plain identifiers become numbers. */
-static void name_figure(const sae_section_figure *f, const char *variant, int number, char name[48],
-                        char heading[96])
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
-    size_t len = strlen(variant);
-    if (len > 0 && len < 32 && strspn(variant, plain) == len) {
-        snprintf(name, 48, "%s_%s", f->name, variant);
-        snprintf(heading, 96, "%s: %s", f->heading, variant);
-    } else {
-        snprintf(name, 48, "%s_%d", f->name, number);
-        snprintf(heading, 96, "%s: variant %d", f->heading, number);
-    }
-}
-
 static int draw_all(sae_canvas *c, const series *s)
 {
     char name[48], heading[96];
@@ -274,7 +285,7 @@ static int draw_all(sae_canvas *c, const series *s)
         const sae_config *first = &c->d->config[i];
         if (s->p.count == 0 || number_of(c->d, i) > 0)
             continue;
-        name_figure(s->f, first->variant, first->variant_no, name, heading);
+        sae_canvas_call(s->f, first, 0, name, heading);
         SAE_TRY(draw(c, s, first->variant_no, name, heading));
     }
     return SAE_OK;
@@ -284,6 +295,8 @@ int sae_series_draw(sae_canvas *c, const sae_section_figure *f)
 {
     series s = {.f = f};
     int rc = read_series(&s, c->d, c->err);
+    if (rc >= 0 && f->blank)
+        drop_blank(&s, c);
     if (rc >= 0)
         rc = draw_all(c, &s);
     sae_free(s.p.p);

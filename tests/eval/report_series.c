@@ -79,6 +79,79 @@ START_TEST(kinds)
 }
 END_TEST
 
+/* A line that is 0 throughout says nothing of signs: it is left out, and the page says whose. */
+START_TEST(left_out)
+{
+    if (!have_gnuplot())
+        return;
+    static const double features[] = {0, 1, 2}, value[] = {0.5, 0, 0.25}, zeros[] = {0, 0, 0};
+    static const char *const variants[] = {"one", "two", "three"};
+    sae_err err = {0};
+    for (int two_sided = 0; two_sided < 2; two_sided++) {
+        begin_run();
+        sae_csv *m = table("metrics.csv", METRICS), *f = table("features.csv", FEATURES);
+        for (int i = 0; i < 3; i++) {
+            char spec[32];
+            snprintf(spec, sizeof spec, "%s:n=8", variants[i]);
+            put_pair(m, spec, variants[i], 0, 4 + i, 0.5);
+            put_metric(m, spec, variants[i], 0, "bidirectionality.balance", 0);
+            put_series(f, variants[i], "bidirectionality", "balance", features,
+                       two_sided && i == 1 ? value : zeros, 3);
+            put_series(f, variants[i], "dictionary", "max_decoder_cosine", features, zeros, 3);
+        }
+        close_table(m);
+        close_table(f);
+        ck_assert_ok(sae_report_write(dir, NULL, &err), err);
+        check_figure("balance", two_sided);
+        check_figure("nearest_atom", 1); /* zeros say something there */
+        char *html = read_page();
+        ck_assert_int_eq(occurrences(html, "not drawn for one, three, where every value is 0."),
+                         two_sided);
+        ck_assert_int_eq(
+            occurrences(html, "not drawn for one, two, three, where every value is 0."),
+            !two_sided);
+        free(html);
+    }
+    check_data("balance", "\"two\"\n0.166666667\t0\t0\t0\n0.5\t0.25\t0.25\t0.25\n"
+                          "0.833333333\t0.5\t0.5\t0.5\n\n\n");
+}
+END_TEST
+
+/* Recipes with enough widths: areas and points of each. */
+START_TEST(breakdown)
+{
+    if (!have_gnuplot())
+        return;
+    static const int widths[] = {256, 512, 1024, 2048};
+    sae_err err = {0};
+    begin_run();
+    sae_csv *m = table("metrics.csv", METRICS);
+    for (int k = 1; k <= 3; k++)
+        for (int i = 0; i < (k == 3 ? 3 : 4); i++) {
+            char spec[32];
+            snprintf(spec, sizeof spec, "toy:k=%d,n=%d", k, widths[i]);
+            put_metric(m, spec, "toy", 0, "darkmatter.fvu", 0.125 * k + 2 / sqrt(widths[i]));
+            put_metric(m, spec, "toy", 0, "darkmatter.fvu_nonlinear", 0.0625);
+        }
+    close_table(m);
+    ck_assert_ok(sae_report_write(dir, NULL, &err), err);
+    check_figure("breakdown_toy", 1);
+    check_figure("breakdown_toy_2", 1);
+    check_figure("breakdown_toy_3", 0);
+    char *dat = read_text("plots/data/breakdown_toy_2.dat"), *html = read_page();
+    ck_assert_ptr_nonnull(strstr(dat, "\"nonlinear error\"\n256\t0\t0.0625\n"));
+    ck_assert_ptr_nonnull(strstr(dat, "\n2048\t0\t0.0625\n\n\n"));
+    /* 0.25 + 2 / 16; 1.9693 errors of 0.01 on either side */
+    ck_assert_ptr_nonnull(strstr(dat, "\"FVU, k=2\"\n256\t0.375\t0.355306894\t0.394693106\n"));
+    ck_assert_ptr_nonnull(strstr(dat, "\"nonlinear FVU\"\n256\t0.0625\t"));
+    ck_assert_int_eq(occurrences(dat, "\n\n\n"), 5);
+    ck_assert_int_eq(occurrences(html, "<figure class=\"wide\">"), 2);
+    ck_assert_ptr_nonnull(strstr(html, "alt=\"What larger dictionaries leave over: toy (2)\""));
+    free(dat);
+    free(html);
+}
+END_TEST
+
 /* Many figures of one kind are folded away; with as many variants no figure shows all. */
 START_TEST(folded)
 {
@@ -116,6 +189,8 @@ Suite *suite_report_series(void)
     TCase *c = tcase_create("report_series");
     tcase_set_timeout(c, 60);
     tcase_add_test(c, kinds);
+    tcase_add_test(c, left_out);
+    tcase_add_test(c, breakdown);
     tcase_add_test(c, folded);
     suite_add_tcase(s, c);
     return s;

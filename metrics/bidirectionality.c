@@ -4,8 +4,9 @@
  * are there, a uniform sample of labelled rows (sae/labelled.h) says whether a feature tells the
  * poles apart by sign: latents are chosen on training documents, figures are of test documents.
  */
+#include <sae/concept_task.h>
 #include <sae/cosine.h>
-#include <sae/labelled.h>
+#include <sae/fail.h>
 
 typedef struct options {
     double balance;
@@ -135,6 +136,14 @@ static int emit_features(const sae_measure *r, const double *of)
 /* ---- poles ----------------------------------------------------------------------------------- */
 
 enum { FLIP, FLIP_SAME, LATENT, LATENT_STOCK, DIM, OPPOSED, COSINE, FIGURES };
+enum { SCORES = OPPOSED - LATENT }; /* of a test row: those whose AUCs are figures */
+static const struct {
+    const char *key;
+    enum sae_better better;
+} figures[FIGURES] = {{"sign_flips", SAE_INFO},   {"sign_flips_same_pole", SAE_INFO},
+                      {"latent_auc", SAE_HIGHER}, {"latent_auc_stock", SAE_INFO},
+                      {"dim_auc", SAE_INFO},      {"opposed", SAE_INFO},
+                      {"dim_cosine", SAE_INFO}};
 
 /* What end() works with: the sample in random order and room for one label. */
 typedef struct poles {
@@ -146,9 +155,11 @@ typedef struct poles {
     double *sum;               /* of training rows: [2 x n] values of either pole, then [n]
                                   absolute ones, [n] numbers of active ones */
     double *mean;              /* [2 x d] of the poles, then [d] their difference */
-    double *score;             /* [3 x count] test rows: latent, clipped latent, direction */
+    sae_scored *scored;        /* [SCORES x count] test rows: latent, clipped, direction */
     int64_t *row[2];           /* [count] test rows of either pole, in random order */
     int64_t train[2], test[2];
+    sae_figure figure[FIGURES];      /* sums over labels */
+    unsigned char group[SAE_GROUPS]; /* 1: holds test rows of a pole */
 } poles;
 
 /* 0 or 1: the pole of a row; -1: neither. */
@@ -249,24 +260,6 @@ static int flips(const poles *q, int64_t a, int64_t b, double *scratch)
     return 0;
 }
 
-/* Share of (pole 0, pole 1) pairs in which pole 0 has the higher score, a tie counts half. Scores:
- * those of pole 0, then those of pole 1; sorted in place. */
-static double auc(double *score, int64_t n0, int64_t n1)
-{
-    double *a = score, *b = score + n0, won = 0;
-    int64_t below = 0, upto = 0;
-    qsort(a, (size_t)n0, sizeof *a, by_value);
-    qsort(b, (size_t)n1, sizeof *b, by_value);
-    for (int64_t i = 0; i < n0; i++) {
-        while (below < n1 && b[below] < a[i])
-            below++;
-        while (upto < n1 && b[upto] <= a[i])
-            upto++;
-        won += (double)(below + upto) / 2;
-    }
-    return won / ((double)n0 * (double)n1);
-}
-
 /* |cos| of the difference of means with the latent's atom. */
 static int direction_cosine(const poles *q, int64_t feature, double *out)
 {
@@ -288,72 +281,96 @@ static int direction_cosine(const poles *q, int64_t feature, double *out)
     return rc;
 }
 
-/* The figures of one label, from rows of test documents. */
-static int measure_label(poles *q, double *figure, double *scratch)
+static int group_of(const poles *q, int64_t row)
 {
-    int64_t n0 = q->test[0], n1 = q->test[1], all = n0 + n1;
-    int64_t pairs = n0 < n1 ? n0 : n1, same = n0 / 2;
-    double sign = 1, opposed = 0;
-    int64_t latent = best_latent(q, &sign);
-    for (int pole = 0, i = 0; pole < 2; pole++)
+    return (int)sae_group_of(q->a.doc[row]);
+}
+
+/* Scores of the test rows by the latent, by the clipped latent and along the difference of means;
+ * pole 0 is on. Rows of either pole on which the latent has the pole's sign. */
+static void score_rows(poles *q, int64_t latent, double sign, sae_tally opposed[2])
+{
+    int64_t all = q->test[0] + q->test[1], i = 0;
+    memset(opposed, 0, 2 * sizeof *opposed);
+    for (int pole = 0; pole < 2; pole++)
         for (int64_t k = 0; k < q->test[pole]; k++, i++) {
             int64_t row = q->row[pole][k];
+            int group = group_of(q, row);
             double z = sign * value_of(q, row, latent), x = 0;
             for (int64_t c = 0; c < q->d; c++)
                 x += (double)q->a.x[row * q->d + c] * q->mean[2 * q->d + c];
-            q->score[i] = z;
-            q->score[all + i] = sign * fmax(sign * z, 0);
-            q->score[2 * all + i] = x;
-            opposed += (pole ? z < 0.0 : z > 0.0) / (double)q->test[pole] / 2;
+            const double score[SCORES] = {z, sign * fmax(sign * z, 0), x};
+            for (int s = 0; s < SCORES; s++)
+                q->scored[s * all + i] =
+                    (sae_scored){score[s], (unsigned char)!pole, (unsigned char)group};
+            q->group[group] = 1;
+            sae_tally_add(&opposed[pole], group, pole ? z < 0.0 : z > 0.0);
         }
-    memset(figure, 0, FIGURES * sizeof *figure);
+}
+
+/* A pair is of the documents of both its rows. */
+static void tally_pair(const poles *q, sae_tally *t, int64_t a, int64_t b, double *scratch)
+{
+    int first = group_of(q, a), second = group_of(q, b), told = flips(q, a, b, scratch);
+    sae_tally_add(t, first, told);
+    if (second != first) {
+        t->rows[second] += 1;
+        t->told[second] += told;
+    }
+}
+
+static void count_flips(const poles *q, sae_tally *across, sae_tally *within, double *scratch)
+{
+    int64_t pairs = q->test[0] < q->test[1] ? q->test[0] : q->test[1];
+    memset(across, 0, sizeof *across);
+    memset(within, 0, sizeof *within);
     for (int64_t k = 0; k < pairs; k++)
-        figure[FLIP] += (double)flips(q, q->row[0][k], q->row[1][k], scratch) / (double)pairs;
-    for (int64_t k = 0; k < same; k++)
-        figure[FLIP_SAME] +=
-            (double)flips(q, q->row[0][2 * k], q->row[0][2 * k + 1], scratch) / (double)same;
-    figure[OPPOSED] = opposed;
-    figure[LATENT] = auc(q->score, n0, n1);
-    figure[LATENT_STOCK] = auc(q->score + all, n0, n1);
-    figure[DIM] = auc(q->score + 2 * all, n0, n1);
-    return direction_cosine(q, latent, &figure[COSINE]);
+        tally_pair(q, across, q->row[0][k], q->row[1][k], scratch);
+    for (int64_t k = 0; k < q->test[0] / 2; k++)
+        tally_pair(q, within, q->row[0][2 * k], q->row[0][2 * k + 1], scratch);
+}
+
+/* Add the figures of one label, from rows of test documents; latent and direction stay as they are
+ * when documents are left out. */
+static int measure_label(poles *q, double *scratch)
+{
+    sae_tally opposed[2], across, within;
+    sae_pairs pairs[SCORES];
+    int64_t all = q->test[0] + q->test[1];
+    double sign = 1, cosine, v[FIGURES];
+    int64_t latent = best_latent(q, &sign);
+    score_rows(q, latent, sign, opposed);
+    count_flips(q, &across, &within, scratch);
+    for (int s = 0; s < SCORES; s++)
+        sae_count_pairs(q->scored + s * all, all, &pairs[s]);
+    SAE_TRY(direction_cosine(q, latent, &cosine));
+    for (int g = 0; g <= SAE_ALL_GROUPS; g++) {
+        v[FLIP] = sae_tally_share(&across, g);
+        v[FLIP_SAME] = sae_tally_share(&within, g);
+        v[OPPOSED] = (sae_tally_share(&opposed[0], g) + sae_tally_share(&opposed[1], g)) / 2;
+        v[COSINE] = cosine;
+        for (int s = 0; s < SCORES; s++)
+            v[LATENT + s] = sae_auc(&pairs[s], g);
+        for (int k = 0; k < FIGURES; k++)
+            *sae_figure_at(&q->figure[k], g) += v[k];
+    }
+    for (int k = 0; k < FIGURES; k++) { /* v: of all rows */
+        sae_series p = {figures[k].key, q->label, v[k]};
+        SAE_TRY(q->r->point(q->r->sink, &p));
+    }
+    return SAE_OK;
 }
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-/* The mean over labels, and a point per label, of every figure. */
-static int emit_figures(const sae_measure *r, const double *figure, const int64_t *of,
-                        int64_t count)
-{
-    static const struct {
-        const char *key;
-        enum sae_better better;
-    } key[FIGURES] = {{"sign_flips", SAE_INFO},   {"sign_flips_same_pole", SAE_INFO},
-                      {"latent_auc", SAE_HIGHER}, {"latent_auc_stock", SAE_INFO},
-                      {"dim_auc", SAE_INFO},      {"opposed", SAE_INFO},
-                      {"dim_cosine", SAE_INFO}};
-    int rc = SAE_OK;
-    for (int k = 0; rc >= 0 && k < FIGURES; k++) {
-        double sum = 0;
-        for (int64_t i = 0; rc >= 0 && i < count; i++) {
-            sae_series p = {key[k].key, of[i], figure[i * FIGURES + k]};
-            sum += p.value;
-            rc = r->point(r->sink, &p);
-        }
-        if (rc >= 0)
-            rc = emit_mean(r, key[k].key, sum, count, key[k].better);
-    }
-    return rc;
-}
-
 enum { FEWEST = 8 }; /* rows of either pole, in training and in test */
 
-static int measure_labels(poles *q, double *figure, int64_t *of, double *scratch)
+/* Means over labels; the cosine is of an atom, not of documents. */
+static int measure_labels(poles *q, double *scratch)
 {
     const sae_measure *r = q->r;
     int64_t count = 0;
-    int rc = SAE_OK;
-    for (int64_t l = 0; rc >= 0 && l < r->labels; l++) {
+    for (int64_t l = 0; l < r->labels; l++) {
         q->label = l;
         q->last = r->label[l].classes - 1;
         if (!r->label[l].bidirectional)
@@ -362,35 +379,37 @@ static int measure_labels(poles *q, double *figure, int64_t *of, double *scratch
         if (q->train[0] < FEWEST || q->train[1] < FEWEST || q->test[0] < FEWEST ||
             q->test[1] < FEWEST)
             continue;
-        rc = measure_label(q, figure + count * FIGURES, scratch);
-        of[count++] = l;
+        SAE_TRY(measure_label(q, scratch));
+        count++;
     }
-    return rc < 0 ? rc : emit_figures(r, figure, of, count);
+    for (int k = 0; k < COSINE; k++)
+        SAE_TRY(sae_figure_emit(r, figures[k].key, &q->figure[k], (double)count, q->group, count,
+                                figures[k].better));
+    return emit_mean(r, figures[COSINE].key, q->figure[COSINE].all, count, figures[COSINE].better);
 }
 
 static int emit_poles(const sae_measure *r, const sae_labelled *sample)
 {
     size_t n = (size_t)r->m->dim.n, d = (size_t)sample->d, rows = (size_t)sample->count;
-    size_t labels = (size_t)r->labels;
-    double *memory = malloc((5 * n + 3 * d + 3 * rows + FIGURES * labels + 1) * sizeof *memory);
-    int64_t *index = malloc((2 * rows + labels + 1) * sizeof *index);
+    double *memory = malloc((5 * n + 3 * d + 1) * sizeof *memory);
+    int64_t *index = malloc((2 * rows + 1) * sizeof *index);
     poles q = {.r = r,
                .a = sae_labelled_at(sample),
                .sample = sample,
                .ref = sae_labelled_sort(sample),
+               .scored = malloc((SCORES * rows + 1) * sizeof *q.scored),
                .n = (int64_t)n,
                .d = (int64_t)d};
-    int rc = memory && index && q.ref ? SAE_OK : SAE_ENOMEM;
+    int rc = memory && index && q.ref && q.scored ? SAE_OK : SAE_ENOMEM;
     if (rc >= 0) {
         q.sum = memory;
         q.mean = q.sum + 4 * n;
-        q.score = q.mean + 3 * d;
-        double *figure = q.score + 3 * rows;
         q.row[0] = index;
         q.row[1] = index + rows;
-        rc = measure_labels(&q, figure, index + 2 * rows, figure + FIGURES * labels);
+        rc = measure_labels(&q, q.mean + 3 * d);
     }
     free(q.ref);
+    free(q.scored);
     free(index);
     free(memory);
     return rc;

@@ -4,7 +4,7 @@ import math
 import random
 import statistics
 
-from metric import entries, mix, number, world, write
+from metric import entries, group, jackknife, mix, number, world, write
 
 D, N, B = 3, 5, 160
 
@@ -73,21 +73,32 @@ def pole_rows(case, label):
     _, f, sign = best
     r = [mean(train[0], lambda i: case["x"][i][k]) - mean(train[1], lambda i: case["x"][i][k])
          for k in range(D)]
-    a, b = test
-    pairs, same = min(len(a), len(b)), len(a) // 2
+    flip = [(i, j, flips(rows[i], rows[j])) for i, j in zip(*test)]
+    same = [(i, j, flips(rows[i], rows[j])) for i, j in zip(test[0][::2], test[0][1::2])]
     clip = lambda i: sign * max(z(i, f), 0)
     line = lambda i: sum(u * v for u, v in zip(case["x"][i], r))
     atom = case["W_dec"][f]
     dot = lambda u, v: sum(p * q for p, q in zip(u, v))
-    return {"sign_flips": sum(flips(rows[a[k]], rows[b[k]]) for k in range(pairs)) / pairs,
-            "sign_flips_same_pole":
-                sum(flips(rows[a[2 * k]], rows[a[2 * k + 1]]) for k in range(same)) / same,
-            "latent_auc": auc([sign * z(i, f) for i in a], [sign * z(i, f) for i in b]),
-            "latent_auc_stock": auc([clip(i) for i in a], [clip(i) for i in b]),
-            "dim_auc": auc([line(i) for i in a], [line(i) for i in b]),
-            "opposed": (mean(a, lambda i: sign * z(i, f) > 0) +
-                        mean(b, lambda i: sign * z(i, f) < 0)) / 2,
-            "dim_cosine": abs(dot(atom, r)) / math.sqrt(dot(atom, atom) * dot(r, r))}
+    group_of = lambda i: group(case["tok"][i][0])
+
+    def figures(groups):
+        """Of the test rows of these groups; pairs of which both rows are."""
+        a, b = ([i for i in side if group_of(i) in groups] for side in test)
+        share = lambda pairs: mean([told for i, j, told in pairs
+                                    if group_of(i) in groups and group_of(j) in groups], float)
+        return {"sign_flips": share(flip), "sign_flips_same_pole": share(same),
+                "latent_auc": auc([sign * z(i, f) for i in a], [sign * z(i, f) for i in b]),
+                "latent_auc_stock": auc([clip(i) for i in a], [clip(i) for i in b]),
+                "dim_auc": auc([line(i) for i in a], [line(i) for i in b]),
+                "opposed": (mean(a, lambda i: sign * z(i, f) > 0) +
+                            mean(b, lambda i: sign * z(i, f) < 0)) / 2}
+
+    names = sorted({group_of(i) for side in test for i in side})
+    of = figures(names)
+    se = {k: jackknife([(g,) for g in names], lambda kept: figures({g for g, in kept})[k])
+          for k in of}
+    of["dim_cosine"] = abs(dot(atom, r)) / math.sqrt(dot(atom, atom) * dot(r, r))
+    return of, se
 
 
 def case(seed, events, **more):
@@ -99,8 +110,10 @@ def case(seed, events, **more):
     c["labels"] = [{"name": "other", "bidirectional": False, "classes": ["p", "q"], "of": of},
                    {"name": "mood", "bidirectional": True, "classes": ["a", "b"], "of": of}]
     rows = feature_rows(c, 0.1, events)
-    rows.update(pole_rows(c, c["labels"][1]))
+    poles, se = pole_rows(c, c["labels"][1])
+    rows.update(poles)
     c["rows"] = {k: number(v, 64) for k, v in rows.items()}
+    c["se"] = {k: number(se.get(k), 64) for k in rows}
     c["series"] = {"latent_auc": [[1, number(rows["latent_auc"], 1)]]}
     return c
 

@@ -3,8 +3,10 @@
 #include "core/csv_table.h"
 #include "core/error.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "eval/runner.h"
+#include "models/lm_file.h"
 #include "run/host.h"
 #include "train/sae_file.h"
 
@@ -111,6 +113,54 @@ static int open_dataset(bench *b, const cli_args *a, sae_err *err)
     return SAE_OK;
 }
 
+/* ---- whose activations ----------------------------------------------------------------------- */
+
+enum { PLACE_MAX = 240 };
+
+static void add_fact(char out[PLACE_MAX], const char *key, const char *value)
+{
+    size_t used = strlen(out);
+    snprintf(out + used, PLACE_MAX - used, "%s%s=%s", used ? ", " : "", key, value);
+}
+
+/* Options by which sources name the place of their rows, where both have one and they differ.
+ * trained: of the dataset in the SAE's file, NULL when another tool wrote it. */
+static void warn_of_place(const bench *b, int64_t i, const sae_opts *trained)
+{
+    static const char *const keys[] = {"model", "hook"};
+    char then[PLACE_MAX] = "", now[PLACE_MAX] = "";
+    for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
+        int hook = strcmp(keys[k], "hook") == 0;
+        char *own =
+            trained ? sae_opts_get(trained, keys[k]) : sae_strdup(hook ? b->sae[i].hook : "");
+        char *here = sae_opts_get(b->dataset.opts, keys[k]);
+        if (own && here && *own && strcmp(own, here) && !(hook && sae_lm_same_hook(own, here))) {
+            add_fact(then, keys[k], own);
+            add_fact(now, keys[k], here);
+        }
+        sae_free(own);
+        sae_free(here);
+    }
+    if (*then)
+        sae_log(SAE_LOG_WARN, "eval", "%s was trained on %s, but is measured on %s", b->path[i],
+                then, now);
+}
+
+static void check_places(const bench *b)
+{
+    for (int64_t i = 0; i < b->saes; i++) {
+        sae_spec spec = {0};
+        const char *text = b->sae[i].dataset;
+        if (!strcmp(b->sae[i].dataset_hash, b->stream.hash))
+            continue;
+        if (!text)
+            warn_of_place(b, i, NULL);
+        else if (sae_spec_parse(&spec, b->reg, SAE_KIND_DATASET, text, NULL) >= 0)
+            warn_of_place(b, i, spec.opts);
+        sae_spec_free(&spec);
+    }
+}
+
 static int measure(bench *b, const cli_args *a, sae_err *err)
 {
     int64_t rows;
@@ -120,6 +170,7 @@ static int measure(bench *b, const cli_args *a, sae_err *err)
     SAE_TRY(open_saes(b, a, err));
     SAE_TRY(open_metrics(b, a, err));
     SAE_TRY(open_dataset(b, a, err));
+    check_places(b);
     sae_evaluation ev = {.stream = &b->stream,
                          .e = &b->e,
                          .reg = b->reg,

@@ -22,6 +22,8 @@ int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, const sae_
 int sae_lm_open_new(sae_lm **lm, const char *config, const char *tokenizer,
                     const sae_lm_source *src, const sae_kernels *k, sae_device *dev, sae_err *err);
 void sae_lm_close(sae_lm **lm);
+/* 1: two names of one place; resid_post.L is resid_pre.(L + 1). */
+int sae_lm_same_hook(const char *a, const char *b);
 const sae_tokenizer *sae_lm_tokenizer(const sae_lm *lm); /* NULL: it has none */
 
 #endif

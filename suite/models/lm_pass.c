@@ -1,6 +1,7 @@
 /* suite/models/lm_pass.c - passes that halt at a hook and go on from it. */
 #include "core/error.h"
 #include "core/memory.h"
+#include "models/lm_file.h"
 #include "models/lm_math.h"
 #include "models/lm_tape.h"
 
@@ -87,6 +88,19 @@ static int find_hook(const sae_lm_model *m, const char *name, hook *out, sae_err
              "hook \"%.80s\" does not exist: expected resid_pre.L, %sresid_post.L, attn_z.L, "
              "attn_out.L, mlp_act.L or mlp_out.L with L from 0 to %lld",
              name, parallel ? "" : "resid_mid.L, ", (long long)m->cfg.layers - 1);
+}
+
+int sae_lm_same_hook(const char *a, const char *b)
+{
+    enum { KINDS = sizeof hook_kinds / sizeof hook_kinds[0] };
+    for (size_t i = 0; i < KINDS; i++)
+        for (size_t j = 0; j < KINDS; j++) {
+            int64_t at = layer_of(a, i), to = layer_of(b, j);
+            if (at >= 0 && to >= 0 && hook_kinds[i].kind == hook_kinds[j].kind &&
+                2 * at + hook_kinds[i].p == 2 * to + hook_kinds[j].p)
+                return 1;
+        }
+    return 0;
 }
 
 static int64_t hook_width(const sae_lm_model *m, hook h)

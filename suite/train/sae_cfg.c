@@ -51,6 +51,13 @@ static const char *get_text(const json_t *root, const char *key, const char *old
     return text ? text : json_string_value(json_object_get(root, old_key));
 }
 
+static void read_hook(const json_t *root, sae_cfg *c)
+{
+    const char *old = get_text(root, "hook_name", "hook_point");
+    const char *name = get_text(json_object_get(root, "metadata"), "hook_name", "hook_point");
+    snprintf(c->hook, sizeof c->hook, "%s", name ? name : old ? old : "");
+}
+
 static int read_norm(const json_t *root, sae_cfg *c, sae_err *err)
 {
     const json_t *v = json_object_get(root, "normalize_activations");
@@ -128,6 +135,7 @@ static int read_cfg(const json_t *root, const sae_variant *const *variants, sae_
     SAE_TRY(get_count(root, "d_sae", &c->d_sae, err));
     SAE_TRY(read_architecture(root, variants, c, err));
     SAE_TRY(read_norm(root, c, err));
+    read_hook(root, c);
     SAE_TRY(get_flag(root, "apply_b_dec_to_input", 1, &c->subtract_b_dec, err));
     SAE_TRY(get_flag(root, "rescale_acts_by_decoder_norm", 0, &c->rank_by_norm, err));
     SAE_TRY(get_flag(root, "finetuning_scaling_factor", 0, &scaled, err));

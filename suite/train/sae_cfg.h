@@ -12,6 +12,7 @@ typedef struct sae_cfg {
     int rank_by_norm;      /* rescale_acts_by_decoder_norm: codes are scaled by |decoder row| */
     enum sae_norm norm;    /* NONE, UNIT_ROW for constant_norm_rescale (rows of norm sqrt(d)),
                               ROW_STD for layer_norm */
+    char hook[64];         /* where its activations come from, "" when not stated */
 } sae_cfg;
 
 /* What the options of a SAE say about its file in this layout. */

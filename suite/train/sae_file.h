@@ -33,7 +33,9 @@ typedef struct sae_loaded {
     sae_norm_const target; /* of the target; mean NULL when the variant has none */
     uint64_t seed;
     char *canonical;
+    char *dataset;         /* canonical spec of what it was trained on, NULL when unknown */
     char dataset_hash[36]; /* "" when unknown */
+    char hook[64];         /* that another tool's cfg.json names, or "" */
 } sae_loaded;
 
 /* variant: spec string to interpret files of other tools with, NULL to take it from

@@ -43,6 +43,7 @@ void sae_loaded_close(sae_loaded *s, const sae_engine *e)
     sae_free(s->norm.mean);
     sae_free(s->target.mean);
     sae_free(s->canonical);
+    sae_free(s->dataset);
     memset(s, 0, sizeof *s);
 }
 
@@ -110,8 +111,9 @@ static int import_exact(sae_loaded *s, const sae_st *st, const sae_registry *reg
     sae_part parts[SAE_MAX_PART];
     int64_t steps = 0, tokens = 0;
     int count = 0;
-    const char *spec = sae_st_meta(st, "spec");
+    const char *spec = sae_st_meta(st, "spec"), *dataset = sae_st_meta(st, "dataset");
     SAE_TRY(read_meta(s, st, &dim, &steps, err));
+    s->dataset = dataset ? sae_strdup(dataset) : NULL;
     SAE_TRY(sae_part_count(st, "tokens", &tokens, err));
     if (!spec)
         SAE_FAIL(err, SAE_EFORMAT, "%s: metadata \"spec\" is missing", sae_st_path(st));
@@ -390,6 +392,8 @@ static int import_foreign(sae_loaded *s, const sae_st *st, const sae_cfg *cfg, c
     s->spec.n_per_d = 0;
     s->norm.kind = cfg ? cfg->norm : SAE_NORM_NONE;
     s->norm.scale = 1;
+    if (cfg)
+        memcpy(s->hook, cfg->hook, sizeof s->hook);
     SAE_GOTO(open_model(s, &(sae_dims){w.d, w.d, w.n, w.n}, 1, e, err));
     SAE_GOTO(sae_cfg_form_of(s->spec.variant->saelens, s->spec.opts, &form, err));
     if (cfg)

@@ -38,3 +38,8 @@ one_error() {
 same() { # NAME FILE FILE
     if cmp -s "$2" "$3"; then ok; else bad "$1: $2 and $3 differ"; fi
 }
+holds() { # NAME EXPRESSION-OF-AWK VALUE...: true of the values as $1, $2, ...
+    name=$1 expression=$2
+    shift 2
+    echo "$@" | awk "{ exit !($expression) }" && ok || bad "$name: $expression fails for $*"
+}

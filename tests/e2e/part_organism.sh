@@ -2,11 +2,6 @@
 number() { # KEY: its value in the last output
     sed -n "s/.*\"$1\": \(-*[0-9.e-]*\).*/\1/p" "$tmp/out" | head -n 1
 }
-holds() { # NAME EXPRESSION-OF-AWK VALUE...
-    name=$1 expression=$2
-    shift 2
-    echo "$@" | awk "{ exit !($expression) }" && ok || bad "$name: $expression fails for $*"
-}
 
 expect 0 "score" "$saemark" lm eval @organism --data organism --docs 256 --json
 # Measured: 0.022 on 512 documents; a bound on regressions of the pass, the weights, the surprisal.
@@ -42,4 +37,13 @@ expect 0 "a base" "$saemark" run quickstart --set steps=200 --set batch=256 --se
 expect 0 "its map" "$saemark" run quickstart --set steps=20 --set batch=256 --set eval_rows=1024 --set "dataset=$target" \
     --set "saes=layer_map:n=128,base=\"$(echo "$tmp"/base/saes/*)\"" --out "$tmp/map" --no-report
 holds "a linear map predicts" '$1 > 0 && $1 < 0.5' "$(fvu "$tmp/map")"
+# What its files say it was trained on; resid_pre.3 is resid_post.2 under another name.
+measure() { "$saemark" eval "$tmp"/base/saes/* --dataset "organism:$1" --metric sparsity --rows 64; }
+expect 0 "another hook" measure hook=resid_post.3
+[ "$(grep -c 'warning: .* was trained on hook=resid_post.2, but is measured on hook=resid_post.3$' "$tmp/err")" -eq 1 ] && ok ||
+    bad "another hook is not told: $(cat "$tmp/err")"
+for same in hook=resid_post.2 hook=resid_pre.3 hook=blocks.2.hook_resid_post,eval=20; do
+    expect 0 "the hook it was trained on" measure $same
+    grep -q 'warning' "$tmp/err" && bad "a warning of $same: $(cat "$tmp/err")" || ok
+done
 one_error "no target" "needs a separate target" "$saemark" eval "$tmp"/map/saes/* --dataset organism --rows 64

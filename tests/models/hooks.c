@@ -10,6 +10,7 @@
 #include "eval/splice.h"
 #include "models/capture.h"
 #include "models/lm_eval.h"
+#include "models/lm_file.h"
 #include "support/stand_in.h"
 
 #include <math.h>
@@ -415,11 +416,31 @@ START_TEST(ablations)
 }
 END_TEST
 
+START_TEST(names_of_one_place)
+{
+    static const char *const same[][2] = {{"resid_post.2", "resid_pre.3"},
+                                          {"blocks.0.hook_resid_post", "resid_post.0"},
+                                          {"blocks.1.attn.hook_z", "attn_z.1"}};
+    static const char *const other[][2] = {{"resid_post.2", "resid_post.3"},
+                                           {"resid_pre.2", "resid_mid.2"},
+                                           {"attn_out.1", "attn_z.1"},
+                                           {"mlp_act.0", "resid_mid.0"},
+                                           {"mlp.1", "mlp.1"}}; /* no hook */
+    for (int i = 0; i < 3; i++) {
+        ck_assert_msg(sae_lm_same_hook(same[i][0], same[i][1]), "%s", same[i][0]);
+        ck_assert_msg(sae_lm_same_hook(same[i][1], same[i][0]), "%s", same[i][1]);
+    }
+    for (int i = 0; i < 5; i++)
+        ck_assert_msg(!sae_lm_same_hook(other[i][0], other[i][1]), "%s", other[i][0]);
+}
+END_TEST
+
 Suite *suite_hooks(void)
 {
     Suite *s = suite_create("hooks");
     TCase *tc = tcase_create("hooks");
     tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, names_of_one_place);
     tcase_add_loop_test(tc, captured_rows, 0, CASES);
     tcase_add_loop_test(tc, disk_and_live, 0, CASES);
     tcase_add_loop_test(tc, splices, 0, CASES);

@@ -494,6 +494,22 @@ START_TEST(cfg_versions_and_hazards)
 }
 END_TEST
 
+/* Both places where a file says what it was trained on. */
+START_TEST(cfg_hook)
+{
+    static const char *const texts[] = {
+        "{\"d_in\":4,\"d_sae\":8,\"metadata\":{\"hook_name\":\"blocks.3.hook_mlp_out\"}}",
+        "{\"d_in\":4,\"d_sae\":8,\"hook_name\":\"blocks.3.hook_mlp_out\"}",
+        "{\"d_in\":4,\"d_sae\":8,\"metadata\":{},\"hook_name\":7}"};
+    for (int i = 0; i < 3; i++) {
+        sae_cfg c;
+        sae_err err = {0};
+        ck_assert_ok(sae_cfg_parse(texts[i], strlen(texts[i]), sae_list_variants, &c, &err), err);
+        ck_assert_str_eq(c.hook, i < 2 ? "blocks.3.hook_mlp_out" : "");
+    }
+}
+END_TEST
+
 /* apply_b_dec_to_input = false and rescale_acts_by_decoder_norm = true are rewritten into our
  * convention: d = 1, two features, by hand. */
 START_TEST(conventions_are_rewritten)
@@ -552,6 +568,7 @@ Suite *suite_sae_file(void)
     tcase_add_test(t, broken_weights_are_one_clear_line);
     tcase_add_test(t, truncated_file);
     tcase_add_test(t, cfg_versions_and_hazards);
+    tcase_add_test(t, cfg_hook);
     tcase_add_test(t, conventions_are_rewritten);
     suite_add_tcase(s, t);
     return s;

@@ -5,9 +5,9 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "eval/similarity.h"
+#include "eval/transfer.h"
 #include "report/plot.h"
 #include "run/host.h"
-#include "train/sae_file.h"
 
 #include <math.h>
 #include <sae/dataset.h>
@@ -15,20 +15,19 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ANCHOR_SEED = 42 };
+enum { ANCHOR_SEED = 42, TRANSFER_BATCH = 2048 };
 
 typedef struct place {
     char *name, *spec; /* MODEL/LAYER; of the dataset */
     sae_place p;
-    sae_token *origin; /* of the dictionary's atoms; NULL: none given */
-    int64_t atoms;
-    double seen; /* rows its training saw, 0: unknown */
+    sae_loaded sae; /* its dictionary, if one is given */
 } place;
 
 typedef struct comparison {
     sae_registry *reg;
     sae_engine e;
     place *at;
+    sae_origins *origin; /* [places] of the dictionaries' atoms; NULL: none given */
     int64_t places, models, rows, anchors;
     int64_t *model, *layer; /* [places] */
     sae_token *tok;         /* [rows] of the first place */
@@ -36,6 +35,21 @@ typedef struct comparison {
     double *value;          /* [SAE_LIKENESSES x places x places] */
     const char *out;
 } comparison;
+
+static double *value_at(const comparison *q, int k, int64_t i, int64_t j)
+{
+    return &q->value[(k * q->places + i) * q->places + j];
+}
+
+/* Values of all pairs, none yet. */
+static int open_values(comparison *q, sae_err *err)
+{
+    int64_t count = SAE_LIKENESSES * q->places * q->places;
+    SAE_TRY(sae_new(&q->value, count, sizeof *q->value, "similarity", err));
+    for (int64_t i = 0; i < count; i++)
+        q->value[i] = (double)NAN;
+    return SAE_OK;
+}
 
 /* ---- places ---------------------------------------------------------------------------------- */
 
@@ -170,25 +184,23 @@ static int open_place(comparison *q, place *p, sae_err *err)
 
 /* ---- dictionaries ---------------------------------------------------------------------------- */
 
-static int read_origins(comparison *q, place *p, const char *dir, sae_err *err)
+static int open_dictionary(comparison *q, int64_t i, const char *dir, sae_err *err)
 {
-    sae_loaded s = {0};
-    SAE_TRY(sae_file_import(&s, dir, NULL, q->reg, &q->e, err));
-    const sae_tensor *t = sae_model_tensor(&s.model, "atom");
-    int rc = SAE_OK;
+    sae_loaded *s = &q->at[i].sae;
+    sae_origins *o = &q->origin[i];
+    SAE_TRY(sae_file_import(s, dir, NULL, q->reg, &q->e, err));
+    const sae_tensor *t = sae_model_tensor(&s->model, "atom");
     if (!t || t->spec->dtype != SAE_U64 || t->cols != 3)
-        rc = SAE_SET(err, SAE_EINVAL, "%s: its atoms have no origins (tensor atom [n x 3])", dir);
-    p->atoms = rc < 0 ? 0 : t->rows;
-    p->seen = s.stats.view.tokens ? (double)s.stats.view.tokens : 0;
-    if (rc >= 0)
-        rc = sae_new(&p->origin, p->atoms, sizeof *p->origin, "similarity.origins", err);
+        SAE_FAIL(err, SAE_EINVAL, "%s: its atoms have no origins (tensor atom [n x 3])", dir);
+    o->seen = (int64_t)s->stats.view.tokens;
+    SAE_TRY(sae_new(&o->at, t->rows, sizeof *o->at, "similarity.origins", err));
     uint64_t one[3];
-    for (int64_t i = 0; rc >= 0 && i < p->atoms; i++) {
-        rc = q->e.be->copy(q->e.dev, one, (const uint64_t *)t->w + 3 * i, sizeof one, SAE_COPY_D2H);
-        p->origin[i] = (sae_token){one[0], (uint32_t)one[1], (uint32_t)one[2]};
+    for (; o->count < t->rows; o->count++) {
+        SAE_TRY(q->e.be->copy(q->e.dev, one, (const uint64_t *)t->w + 3 * o->count, sizeof one,
+                              SAE_COPY_D2H));
+        o->at[o->count] = (sae_token){one[0], (uint32_t)one[1], (uint32_t)one[2]};
     }
-    sae_loaded_close(&s, &q->e);
-    return rc;
+    return SAE_OK;
 }
 
 static int open_dictionaries(comparison *q, const cli_args *a, sae_err *err)
@@ -201,34 +213,77 @@ static int open_dictionaries(comparison *q, const cli_args *a, sae_err *err)
     if (rc >= 0 && count > 0 && count != q->places)
         rc = SAE_SET(err, SAE_EINVAL, "%lld dictionaries for %lld places, expected one for each",
                      (long long)count, (long long)q->places);
+    if (rc >= 0 && count == 0 && cli_has(a, "transfer"))
+        rc = SAE_SET(err, SAE_EINVAL, "--transfer: expected --atoms with it");
+    if (rc >= 0 && count > 0)
+        rc = sae_new(&q->origin, count, sizeof *q->origin, "similarity.origins", err);
     for (int64_t i = 0; rc >= 0 && i < count; i++)
-        rc = read_origins(q, &q->at[i], dir[i], err);
+        rc = open_dictionary(q, i, dir[i], err);
     sae_free(dir);
+    return rc;
+}
+
+/* What the dictionary of place i errs when its atoms are taken where the others took theirs. */
+static int transfer_to(comparison *q, int64_t i, double *error, sae_err *err)
+{
+    sae_host host = sae_host_make(&q->e, 0);
+    sae_spec spec = {0};
+    sae_stream s = {0};
+    sae_transfer t = {.stream = &s,
+                      .e = &q->e,
+                      .reg = q->reg,
+                      .sae = &q->at[i].sae,
+                      .origins = q->origin,
+                      .count = q->places,
+                      .rows = q->rows};
+    SAE_TRY(sae_spec_parse(&spec, q->reg, SAE_KIND_DATASET, q->at[i].spec, err));
+    int rc = sae_stream_open(&s, &spec, &host, &q->e, SAE_NORM_NONE, TRANSFER_BATCH, err);
+    if (rc >= 0)
+        rc = sae_transfer_measure(&t, error, err);
+    sae_stream_close(&s);
+    sae_spec_free(&spec);
+    return rc < 0 ? sae_fail_prefix(err, rc, "%s", q->at[i].name) : rc;
+}
+
+static int transfer(comparison *q, sae_err *err)
+{
+    int64_t n = q->places;
+    double *error = NULL;
+    int rc = sae_new(&error, n + 1, sizeof *error, "similarity.transfer", err);
+    for (int64_t i = 0; rc >= 0 && i < n; i++) {
+        rc = transfer_to(q, i, error, err);
+        for (int64_t j = 0; j < n; j++)
+            *value_at(q, SAE_LIKE_TRANSFER, i, j) =
+                error[0] > 0 ? error[1 + j] / error[0] : (double)NAN;
+    }
+    sae_free(error);
     return rc;
 }
 
 /* ---- comparing ------------------------------------------------------------------------------- */
 
+/* out[0]: the share beyond chance, NaN when it is not known how many rows there were; out[1]: the
+ * share. The lists are sorted. */
+static void compare_origins(const sae_origins *a, const sae_origins *b, double out[2])
+{
+    int64_t seen = a->seen > b->seen ? a->seen : b->seen;
+    out[1] = sae_jaccard(a->at, a->count, b->at, b->count);
+    out[0] = (double)NAN;
+    if (seen > 0)
+        out[0] = out[1] - sae_jaccard_chance((double)a->count, (double)b->count, (double)seen);
+}
+
 static int compare(comparison *q, sae_err *err)
 {
     int64_t n = q->places;
-    SAE_TRY(sae_new(&q->value, SAE_LIKENESSES * n * n, sizeof *q->value, "similarity", err));
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < n; j++) {
-            place *a = &q->at[i], *b = &q->at[j];
-            double out[SAE_LIKENESSES];
-            SAE_TRY(sae_place_compare(&q->e, &a->p, &b->p, out, err));
-            out[SAE_LIKE_JACCARD] = out[SAE_LIKE_JACCARD_RELEASED] = (double)NAN;
-            if (a->origin) {
-                double raw = sae_jaccard(a->origin, a->atoms, b->origin, b->atoms);
-                out[SAE_LIKE_JACCARD_RELEASED] = raw;
-                double from = fmax(a->seen, b->seen);
-                if (from > 0)
-                    out[SAE_LIKE_JACCARD] = raw - sae_jaccard_chance((double)a->atoms,
-                                                                     (double)b->atoms, from);
-            }
-            for (int k = 0; k < SAE_LIKENESSES; k++)
-                q->value[(k * n + i) * n + j] = out[k];
+            double out[SAE_LIKE_ORDERED] = {0};
+            SAE_TRY(sae_place_compare(&q->e, &q->at[i].p, &q->at[j].p, out, err));
+            if (q->origin)
+                compare_origins(&q->origin[i], &q->origin[j], out + SAE_LIKE_JACCARD);
+            for (int k = 0; k < (q->origin ? SAE_LIKE_ORDERED : SAE_LIKE_ACTIVATIONS); k++)
+                *value_at(q, k, i, j) = out[k];
         }
     return SAE_OK;
 }
@@ -238,7 +293,68 @@ static int compare(comparison *q, sae_err *err)
 /* A measure that has no value anywhere is left out of files and figures. */
 static int present(const comparison *q, int k)
 {
-    return isfinite(q->value[k * q->places * q->places]);
+    return isfinite(*value_at(q, k, 0, 0));
+}
+
+/* The origins of all layers of each model, each once. */
+static int unite_layers(const comparison *q, sae_origins *out, sae_err *err)
+{
+    for (int64_t i = 0; i < q->places; i++)
+        out[q->model[i]].count += q->origin[i].count;
+    for (int64_t m = 0; m < q->models; m++) {
+        SAE_TRY(sae_new(&out[m].at, out[m].count, sizeof *out->at, "similarity.unions", err));
+        out[m].count = 0;
+    }
+    for (int64_t i = 0; i < q->places; i++) {
+        sae_origins *o = &out[q->model[i]];
+        for (int64_t k = 0; k < q->origin[i].count; k++)
+            o->at[o->count++] = q->origin[i].at[k];
+        o->seen = o->seen > q->origin[i].seen ? o->seen : q->origin[i].seen;
+    }
+    for (int64_t m = 0; m < q->models; m++)
+        out[m].count = sae_origins_unique(out[m].at, out[m].count);
+    return SAE_OK;
+}
+
+static void put_model(const comparison *q, sae_csv *c, int64_t model)
+{
+    char name[64];
+    int64_t i = 0;
+    while (q->model[i] != model)
+        i++;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(q->at[i].name, "/"), q->at[i].name);
+    sae_csv_text(c, name);
+}
+
+static void put_union(const comparison *q, sae_csv *c, const sae_origins *o, int64_t i, int64_t j)
+{
+    double shared[2];
+    compare_origins(&o[i], &o[j], shared);
+    for (int form = 0; form < 2; form++) {
+        sae_csv_text(c, "jaccard_union");
+        sae_csv_text(c, sae_likeness_names[SAE_LIKE_JACCARD + form].form);
+        put_model(q, c, i);
+        put_model(q, c, j);
+        sae_csv_int(c, o[i].count);
+        sae_csv_real(c, shared[form]);
+        sae_csv_end_row(c);
+    }
+}
+
+/* Models by the origins of all their layers. */
+static int write_unions(const comparison *q, sae_csv *c, sae_err *err)
+{
+    sae_origins *o = NULL;
+    int rc = sae_new(&o, q->models, sizeof *o, "similarity.unions", err);
+    if (rc >= 0)
+        rc = unite_layers(q, o, err);
+    for (int64_t i = 0; rc >= 0 && i < q->models; i++)
+        for (int64_t j = 0; j < q->models; j++)
+            put_union(q, c, o, i, j);
+    for (int64_t m = 0; o && m < q->models; m++)
+        sae_free(o[m].at);
+    sae_free(o);
+    return rc;
 }
 
 static int write_values(const comparison *q, sae_err *err)
@@ -254,11 +370,17 @@ static int write_values(const comparison *q, sae_err *err)
                 sae_csv_text(c, sae_likeness_names[k].form);
                 sae_csv_text(c, q->at[i].name);
                 sae_csv_text(c, q->at[j].name);
-                sae_csv_int(c, k < SAE_LIKE_ACTIVATIONS ? q->rows : q->at[i].atoms);
-                sae_csv_real(c, q->value[(k * q->places + i) * q->places + j]);
+                int of_atoms = k >= SAE_LIKE_ACTIVATIONS && k < SAE_LIKE_ORDERED;
+                sae_csv_int(c, of_atoms ? q->origin[i].count : q->rows);
+                sae_csv_real(c, *value_at(q, k, i, j));
                 sae_csv_end_row(c);
             }
-    return rc < 0 ? rc : sae_csv_close(&c, err);
+    if (rc >= 0 && q->origin)
+        rc = write_unions(q, c, err);
+    if (rc >= 0)
+        rc = sae_csv_close(&c, err);
+    sae_csv_abandon(&c);
+    return rc;
 }
 
 static int write_matching(const comparison *q, sae_err *err)
@@ -268,11 +390,11 @@ static int write_matching(const comparison *q, sae_err *err)
     int rc = path ? sae_csv_open(&c, path, "measure,form,pairs,layers,accuracy", err) : SAE_ENOMEM;
     sae_free(path);
     printf("%-12s %-10s %-6s %7s %9s\n", "measure", "form", "pairs", "layers", "accuracy");
-    for (int k = 0; rc >= 0 && k < SAE_LIKENESSES; k++)
+    for (int k = 0; rc >= 0 && k < SAE_LIKE_ORDERED; k++)
         for (int cross = 0; present(q, k) && cross < 2; cross++) {
             const sae_likeness_name *name = &sae_likeness_names[k];
-            sae_layer_match m = sae_match_layers(q->value + k * q->places * q->places, q->places,
-                                                 q->model, q->layer, cross);
+            sae_layer_match m = sae_match_layers(value_at(q, k, 0, 0), q->places, q->model,
+                                                 q->layer, cross);
             if (m.layers == 0)
                 continue;
             double accuracy = (double)m.hits / (double)m.layers;
@@ -302,7 +424,7 @@ static int write_figure(const comparison *q, int k, const char *name, sae_err *e
         for (int64_t i = 0; i < q->places; i++) {
             fprintf(o.f, "\n%s", q->at[i].name);
             for (int64_t j = 0; j < q->places; j++)
-                fprintf(o.f, "\t%.6g", q->value[(k * q->places + i) * q->places + j]);
+                fprintf(o.f, "\t%.6g", *value_at(q, k, i, j));
         }
         fprintf(o.f, "\n");
         rc = sae_out_commit(&o, err);
@@ -365,6 +487,9 @@ static int measure(comparison *q, const cli_args *a, sae_err *err)
     for (int64_t i = 0; i < q->places; i++)
         SAE_TRY(open_place(q, &q->at[i], err));
     SAE_TRY(open_dictionaries(q, a, err));
+    SAE_TRY(open_values(q, err));
+    if (cli_has(a, "transfer")) /* before lists of origins are sorted */
+        SAE_TRY(transfer(q, err));
     SAE_TRY(compare(q, err));
     plots = sae_path_join(q->out, "plots/data");
     int rc = plots ? sae_dir_make(plots, err) : SAE_ENOMEM;
@@ -382,9 +507,12 @@ static int run(const cli_args *a, sae_err *err)
     for (int64_t i = 0; i < q.places; i++) {
         sae_free(q.at[i].name);
         sae_free(q.at[i].spec);
-        sae_free(q.at[i].origin);
+        if (q.origin)
+            sae_free(q.origin[i].at);
+        sae_loaded_close(&q.at[i].sae, &q.e);
         sae_place_close(&q.at[i].p, &q.e);
     }
+    sae_free(q.origin);
     sae_free(q.at);
     sae_free(q.model);
     sae_free(q.layer);
@@ -401,6 +529,7 @@ static const cli_option options[] = {
     {"rows", "N", "evaluation rows to compare (default: 16384)"},
     {"anchors", "N", "rows that relative representations refer to (default: 300)"},
     {"atoms", "SAE", "dictionary of a place, with origins of its atoms; once per place, in order"},
+    {"transfer", NULL, "rebuild every dictionary where every other took its atoms, and measure it"},
     CLI_THREADS,
     CLI_PLUGIN,
     {NULL, NULL, NULL},

@@ -12,6 +12,7 @@ const sae_likeness_name sae_likeness_names[SAE_LIKENESSES] = {
     {"cka", "corrected"},        {"cka", "released"},       {"svcca", "corrected"},
     {"svcca", "released"},       {"regression", "corrected"}, {"regression", "released"},
     {"relative", "corrected"},   {"jaccard", "corrected"},  {"jaccard", "released"},
+    {"transfer", "ratio"},
 };
 
 /* ---- calls on the backend -------------------------------------------------------------------- */
@@ -312,7 +313,7 @@ int sae_place_compare(const sae_engine *e, const sae_place *x, const sae_place *
 
 /* ---- origins of atoms ------------------------------------------------------------------------ */
 
-static int origin_order(const void *a, const void *b)
+int sae_origin_order(const void *a, const void *b)
 {
     const sae_token *p = a, *q = b;
     if (p->doc != q->doc)
@@ -320,22 +321,21 @@ static int origin_order(const void *a, const void *b)
     return (p->pos > q->pos) - (p->pos < q->pos);
 }
 
-/* Sorted, each origin once; answers how many. */
-static int64_t as_set(sae_token *t, int64_t count)
+int64_t sae_origins_unique(sae_token *t, int64_t count)
 {
     int64_t kept = 0;
-    qsort(t, (size_t)count, sizeof *t, origin_order);
+    qsort(t, (size_t)count, sizeof *t, sae_origin_order);
     for (int64_t i = 0; i < count; i++)
-        if (kept == 0 || origin_order(&t[kept - 1], &t[i]))
+        if (kept == 0 || sae_origin_order(&t[kept - 1], &t[i]))
             t[kept++] = t[i];
     return kept;
 }
 
 double sae_jaccard(sae_token *a, int64_t count_a, sae_token *b, int64_t count_b)
 {
-    int64_t n = as_set(a, count_a), m = as_set(b, count_b), both = 0;
+    int64_t n = sae_origins_unique(a, count_a), m = sae_origins_unique(b, count_b), both = 0;
     for (int64_t i = 0, j = 0; i < n && j < m;) {
-        int order = origin_order(&a[i], &b[j]);
+        int order = sae_origin_order(&a[i], &b[j]);
         both += order == 0;
         i += order <= 0;
         j += order >= 0;

@@ -17,6 +17,8 @@ enum sae_likeness { /* corrected, and as the ITDA paper's code has it */
     SAE_LIKE_ACTIVATIONS, /* those above read activations, those below the origins of atoms */
     SAE_LIKE_JACCARD = SAE_LIKE_ACTIVATIONS,
     SAE_LIKE_JACCARD_RELEASED,
+    SAE_LIKE_ORDERED,                     /* of those above the larger says more alike */
+    SAE_LIKE_TRANSFER = SAE_LIKE_ORDERED, /* transfer.h */
     SAE_LIKENESSES
 };
 
@@ -46,7 +48,11 @@ void sae_place_close(sae_place *p, const sae_engine *e);
 int sae_place_compare(const sae_engine *e, const sae_place *x, const sae_place *y, double *out,
                       sae_err *err);
 
-/* Shared origins (document and position) over all of both; the lists are sorted in place. NaN when
+/* Order of origins by document and position, for qsort and bsearch. */
+int sae_origin_order(const void *a, const void *b);
+/* Sorts the list and brings each origin to its front once; answers how many. */
+int64_t sae_origins_unique(sae_token *t, int64_t count);
+/* Shared origins over all of both; the lists are sorted in place. NaN when
  * both are empty. */
 double sae_jaccard(sae_token *a, int64_t count_a, sae_token *b, int64_t count_b);
 /* What two independent uniform sets of these sizes share, out of `from` tokens. */

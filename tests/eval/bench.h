@@ -65,6 +65,29 @@ static inline double se_of(const results *o, const char *key)
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
+/* What a family needs to emit everything on the world, its name where that is nothing. */
+static inline const char *spec_of(const char *family)
+{
+    static const char *const specs[] = {
+        "absorption:labels=\"gender sentiment\",min_rows=2,min_f1=0",
+        "attribution:rows=200",
+        "darkmatter:min_rows=2",
+        "error_scaling:min_rows=2",
+        "mdl:fvu=0.5",
+        "meta:steps=20,batch=4,k=2,width=0.5",
+        "probing:min_rows=4",
+        "ravel:first=gender,second=sentiment,stride=1,sources=32",
+        "scr:min_rows=2,target=gender,spurious=sentiment",
+        "steering:label=gender,purity=0.5,seen=1",
+        "tpp:min_rows=2",
+        "unlearning:label=gender,class=1,features=3,retain_density=1"};
+    size_t len = strlen(family);
+    for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++)
+        if (!strncmp(specs[i], family, len) && specs[i][len] == ':')
+            return specs[i];
+    return family;
+}
+
 typedef struct bench {
     sae_registry *reg;
     sae_engine e;

@@ -3,26 +3,18 @@
 
 static world w;
 
-/* Families that measure nothing unless asked to. */
-static const char *spec_of(const char *name)
-{
-    static const char *const asked[] = {
-        "attribution:rows=200", "meta:steps=20,batch=4,k=2,width=0.5",
-        "ravel:first=gender,second=sentiment,stride=1,sources=32",
-        "steering:label=sentiment,purity=0.5,seen=1",
-        "unlearning:label=gender,class=1,retain_density=0.6", NULL};
-    for (const char *const *a = asked; *a; a++)
-        if (!strncmp(*a, name, strlen(name)) && (*a)[strlen(name)] == ':')
-            return *a;
-    return name;
-}
-
-/* Options for which the world is large enough. */
-static const char *const also[] = {"absorption:labels=gender sentiment,min_rows=2,min_f1=0",
-                                   "probing:min_rows=2", "tpp:min_rows=2", "scr:min_rows=2",
-                                   "error_scaling:min_rows=2", "darkmatter:min_rows=2,insert=1",
-                                   "darkmatter:min_rows=2,bias=0,"
-                                   "skip_first=1,rows=200",
+/* Other options, and defaults for which the world is too small. */
+static const char *const also[] = {"absorption",
+                                   "probing",
+                                   "scr:min_rows=2",
+                                   "tpp",
+                                   "error_scaling",
+                                   "mdl",
+                                   "darkmatter",
+                                   "darkmatter:min_rows=2,insert=1",
+                                   "darkmatter:min_rows=2,bias=0,skip_first=1,rows=200",
+                                   "steering:label=sentiment,purity=0.5,seen=1",
+                                   "unlearning:label=gender,class=1,retain_density=0.6",
                                    NULL};
 
 /* Run a check for every registered metric. */

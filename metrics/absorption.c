@@ -346,33 +346,36 @@ static int visit_label(run *q)
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-static int emit_plain(const run *q, const char *key, double value, const char *unit)
+/* Sample standard deviation over classes, of a sum of values and one of their squares. */
+static double spread_of(double sum, double square, double N)
 {
-    sae_row row = {key, value, (double)NAN, q->classes, unit, SAE_INFO};
-    return q->c.r->emit(q->c.r->sink, &row);
+    double left = square - sum * sum / N;
+    return sqrt((left < 0 ? 0 : left) / (N - 1));
 }
 
 static int emit_results(const run *q)
 {
     static const char *const name[FIGURES] = {"fraction", "full", "splits"};
-    double N = (double)q->classes;
-    SAE_TRY(emit_plain(q, "classes", N, "classes"));
-    if (q->classes == 0)
+    const sae_measure *r = q->c.r;
+    int64_t count = q->classes;
+    double N = (double)count;
+    SAE_TRY(sae_emit_value(r, "classes", N, count, "classes", SAE_INFO));
+    if (count == 0)
         return SAE_OK;
-    SAE_TRY(emit_plain(q, "probe_f1", q->f1 / N, "1"));
+    SAE_TRY(sae_emit_value(r, "probe_f1", q->f1 / N, count, "1", SAE_INFO));
     for (int mode = 0; mode < MODES; mode++)
         for (int f = 0; f < FIGURES; f++) {
             char key[64];
             const char *suffix = mode == STOCK ? "_stock" : "";
-            double mean = q->sum[mode][f] / N, spread = q->square[mode][f] - N * mean * mean;
+            const char *unit = f < SPLIT ? "1" : "features";
+            double sum = q->sum[mode][f], spread = spread_of(sum, q->square[mode][f], N);
             snprintf(key, sizeof key, "%s%s", name[f], suffix);
-            SAE_TRY(f < SPLIT ? sae_figure_emit(q->c.r, key, &q->figure[mode][f], N, q->group,
-                                                q->classes, SAE_LOWER)
-                              : emit_plain(q, key, mean, "features"));
+            SAE_TRY(f < SPLIT ? sae_figure_emit(r, key, &q->figure[mode][f], N, q->group, count,
+                                                SAE_LOWER)
+                              : sae_emit_value(r, key, sum / N, count, unit, SAE_INFO));
             snprintf(key, sizeof key, "%s_sd%s", name[f], suffix);
-            spread = q->classes > 1 ? sqrt(fmax(spread, 0) / (N - 1)) : (double)NAN;
-            if (q->classes > 1)
-                SAE_TRY(emit_plain(q, key, spread, f < SPLIT ? "1" : "features"));
+            if (count > 1)
+                SAE_TRY(sae_emit_value(r, key, spread, count, unit, SAE_INFO));
         }
     return SAE_OK;
 }
@@ -421,19 +424,7 @@ static int end(const sae_measure *r, void *state)
     return rc;
 }
 
-static size_t state_size(const sae_measure *r)
-{
-    const options *o = r->opt;
-    sae_labelled s = sae_labelled_shape(r, o->rows, o->entries, 0);
-    return sae_labelled_bytes(&s);
-}
-
-static int begin(const sae_measure *r, void *state)
-{
-    const options *o = r->opt;
-    *(sae_labelled *)state = sae_labelled_shape(r, o->rows, o->entries, 0);
-    return SAE_OK;
-}
+SAE_LABELLED_STATE(options, rows, entries, 0)
 
 const sae_metric sae_metric_absorption = {
     .abi = SAE_METRIC_ABI,

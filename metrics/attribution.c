@@ -1,5 +1,6 @@
 /* metrics/attribution.c - does gradient times activation tell what removing a latent does? */
 #include <sae/cosine.h>
+#include <sae/fail.h>
 #include <sae/groups.h>
 #include <string.h>
 
@@ -155,7 +156,7 @@ static int batch(const sae_measure *r, void *state, const sae_eval *e)
     int64_t left = o->rows - (int64_t)e->row0;
     scratch s = {.rows = left < e->B ? left : e->B};
     if (left <= 0 || !sae_tensor_matrix(r->m, "W_dec").p)
-        return SAE_OK;
+        return SAE_DONE;
     s.x = malloc((size_t)(2 * e->B * e->d) * sizeof *s.x + 1);
     s.clean = malloc((size_t)(2 * e->splice->T) * sizeof *s.clean + 1);
     int rc = s.x && s.clean ? SAE_OK : SAE_ENOMEM;
@@ -261,20 +262,17 @@ static int end(const sae_measure *r, void *state)
     double *sums = sums_of(r, state);
     if (o->rows == 0 || !sae_tensor_matrix(r->m, "W_dec").p)
         return SAE_OK;
-    int rc = sae_groups_emit(r, sums, stats(K), table);
+    SAE_TRY(sae_groups_emit(r, sums, stats(K), table));
     sae_row pairs = {"pair_correlation", 0, (double)NAN, 0, "1", SAE_HIGHER};
     pairs.value = pearson(sums, stats(K), SAE_GROUPS, &pairs.count);
-    if (rc >= 0)
-        rc = r->emit(r->sink, &pairs);
+    SAE_TRY(r->emit(r->sink, &pairs));
     const double *total = sae_groups_total(sums, stats(K));
-    for (int64_t k = 0; rc >= 0 && k < K && total[0] > 0.0; k++) {
-        sae_series a = {"attributed", (int64_t)chosen[k], total[1 + k] / total[0]};
-        sae_series e = {"removed", (int64_t)chosen[k], total[1 + K + k] / total[0]};
-        rc = r->point(r->sink, &a);
-        if (rc >= 0)
-            rc = r->point(r->sink, &e);
+    for (int64_t k = 0; k < K && total[0] > 0.0; k++) {
+        int64_t feature = (int64_t)chosen[k];
+        SAE_TRY(sae_emit_point(r, "attributed", feature, total[1 + k] / total[0]));
+        SAE_TRY(sae_emit_point(r, "removed", feature, total[1 + K + k] / total[0]));
     }
-    return rc;
+    return SAE_OK;
 }
 
 const sae_metric sae_metric_attribution = {

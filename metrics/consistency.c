@@ -9,7 +9,7 @@
 #include <sae/oracle.h>
 #include <string.h>
 
-enum { BINS = 40, ENTRIES = 256 }; /* of matched cosines, from -1 to 1; room for codes, per row */
+enum { BINS = 40 }; /* of matched cosines, from -1 to 1 */
 
 typedef struct options {
     double threshold;
@@ -19,10 +19,8 @@ typedef struct options {
 static const sae_option option_table[] = {
     {"threshold", SAE_OPT_REAL, 0, offsetof(options, threshold), 0.7, 0, 1, NULL, NULL, "1",
      "a feature is shared when the cosine with its match is above this"},
-    {"exact", SAE_OPT_INT, 0, offsetof(options, exact), 4096, 0, 1 << 16, NULL, NULL, "features",
-     "up to this many features the matching is optimal, beyond it greedy"},
-    {"oracle_rows", SAE_OPT_INT, 0, offsetof(options, oracle_rows), 64, 0, 1 << 20, NULL, NULL,
-     "rows", "uniform sample coded by orthogonal matching pursuit over both SAEs' atoms, 0: none"},
+    SAE_MATCH_OPTION(options),
+    SAE_ORACLE_OPTION(options),
     {0}};
 
 /* Agreement of codes, once for the SAEs' and once for the pursuits'. */
@@ -66,12 +64,7 @@ static parts parts_of(const sae_measure *r, state *s)
 
 static sae_labelled sample_shape(const sae_measure *r)
 {
-    const options *o = r->opt;
-    int64_t room = o->oracle_rows * ENTRIES, n = r->m->dim.n;
-    return (sae_labelled){.cap = o->oracle_rows,
-                          .room = room > n ? room : n,
-                          .d = r->m->dim.d_out,
-                          .limit = UINT64_MAX};
+    return sae_oracle_sample(r, ((const options *)r->opt)->oracle_rows, r->m->dim.n);
 }
 
 static size_t state_size(const sae_measure *r)
@@ -113,8 +106,7 @@ static int begin(const sae_measure *r, void *state_)
         s->matched += counted;
         s->magnitude += fabs(c);
         s->shared += counted > o->threshold;
-        int64_t bin = (int64_t)floor((counted + 1) * (BINS / 2));
-        s->bin[bin < BINS ? bin : BINS - 1] += 1;
+        s->bin[sae_cosine_bin(counted, BINS)] += 1;
     }
     for (int64_t j = 0; rc >= 0 && j < m.b.n; j++) {
         s->best_peer += m.b.best[j];
@@ -268,13 +260,10 @@ static int emit_cosines(const sae_measure *r, state *s)
                {"max_cosine_reverse", s->best_peer, m}};
     for (size_t i = 0; i < sizeof out / sizeof out[0]; i++) {
         double value = out[i].count ? out[i].sum / (double)out[i].count : (double)NAN;
-        sae_row o = {out[i].key, value, (double)NAN, out[i].count, "1", SAE_HIGHER};
-        SAE_TRY(r->emit(r->sink, &o));
+        SAE_TRY(sae_emit_value(r, out[i].key, value, out[i].count, "1", SAE_HIGHER));
     }
-    for (int64_t b = 0; b < BINS; b++) {
-        sae_series o = {"matched_cosine_bin", b, s->bin[b]};
-        SAE_TRY(r->point(r->sink, &o));
-    }
+    for (int64_t b = 0; b < BINS; b++)
+        SAE_TRY(sae_emit_point(r, "matched_cosine_bin", b, s->bin[b]));
     return SAE_OK;
 }
 

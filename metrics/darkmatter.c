@@ -121,12 +121,6 @@ static size_t state_size(const sae_measure *r)
     return sizeof(state) + (size_t)doubles * sizeof(double);
 }
 
-static int begin(const sae_measure *r, void *state_)
-{
-    (void)r, (void)state_;
-    return SAE_OK;
-}
-
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 static int place_of(const view *v, const state *s, const sae_eval *e, int64_t i)
@@ -354,13 +348,6 @@ static int merge(const sae_measure *r, void *into_, const void *from_)
 
 /* ---- end of the first pass ------------------------------------------------------------------- */
 
-static int emit_one(const sae_measure *r, const char *key, double value, int64_t count,
-                    const char *unit)
-{
-    sae_row row = {key, value, (double)NAN, count, unit, SAE_INFO};
-    return r->emit(r->sink, &row);
-}
-
 /* Settle skip_first; sums of the rows that count end up in the first set. */
 static void settle(const view *v, state *s)
 {
@@ -477,8 +464,8 @@ static int emit_coordinates(const sae_measure *r, const view *v)
     if (count > 0)
         median = (r2[(count - 1) / 2] + r2[count / 2]) / 2;
     free(r2);
-    SAE_TRY(emit_one(r, "error_r2_median", median, count, "1"));
-    return emit_one(r, "excluded", (double)(v->d - count), v->d, "dimensions");
+    SAE_TRY(sae_emit_value(r, "error_r2_median", median, count, "1", SAE_INFO));
+    return sae_emit_value(r, "excluded", (double)(v->d - count), v->d, "dimensions", SAE_INFO);
 }
 
 /* Predict |linear error|^2 and |nonlinear error|^2 from x. */
@@ -486,14 +473,15 @@ static int emit_parts(const sae_measure *r, const view *v)
 {
     static const char *const key[SAE_ES_PARTS] = {"norm_r2_linear", "norm_r2_nonlinear"};
     sae_fit train = part_at(v, SAE_ES_TRAIN), test = part_at(v, SAE_ES_TEST);
-    double *w = malloc((size_t)(2 * v->d * SAE_ES_PARTS) * sizeof *w),
-           *row = w + v->d * SAE_ES_PARTS;
+    double *w = malloc((size_t)(v->d * (SAE_ES_PARTS + 1)) * sizeof *w);
     int rc = w ? sae_fit_solve(r->c, &train, (int)v->o->bias, w) : SAE_ENOMEM;
     for (int t = 0; rc >= 0 && t < SAE_ES_PARTS; t++) {
+        double *row = w + v->d * SAE_ES_PARTS;
         for (int64_t i = 0; i < v->d; i++)
             row[i] = w[i * SAE_ES_PARTS + t];
         double q = v->o->bias ? train.q[t] / *train.n : 0;
-        rc = emit_one(r, key[t], sae_fit_r2(&test, t, row, v->at, q), (int64_t)*test.n, "1");
+        rc = sae_emit_value(r, key[t], sae_fit_r2(&test, t, row, v->at, q), (int64_t)*test.n, "1",
+                            SAE_INFO);
     }
     free(w);
     return rc;
@@ -503,12 +491,13 @@ static int emit_sizes(const sae_measure *r, const view *v, const state *s)
 {
     set all = set_at(v, 0);
     int64_t train = (int64_t)*all.fit[SAE_ES_TRAIN].n, test = (int64_t)*all.fit[SAE_ES_TEST].n;
-    SAE_TRY(emit_one(r, "rows_train", (double)train, train, "rows"));
-    SAE_TRY(emit_one(r, "rows_test", (double)test, test, "rows"));
-    SAE_TRY(emit_one(r, "dims_per_row", sae_es_share((double)v->d, (double)train), train, "1"));
-    SAE_TRY(emit_one(r, "skip_first", (double)s->skip, train + test, "positions"));
-    return emit_one(r, "participation_ratio", participation(&all.fit[SAE_ES_TRAIN]), train,
-                    "dimensions");
+    SAE_TRY(sae_emit_value(r, "rows_train", (double)train, train, "rows", SAE_INFO));
+    SAE_TRY(sae_emit_value(r, "rows_test", (double)test, test, "rows", SAE_INFO));
+    SAE_TRY(sae_emit_value(r, "dims_per_row", sae_es_share((double)v->d, (double)train), train,
+                           "1", SAE_INFO));
+    SAE_TRY(sae_emit_value(r, "skip_first", (double)s->skip, train + test, "positions", SAE_INFO));
+    return sae_emit_value(r, "participation_ratio", participation(&all.fit[SAE_ES_TRAIN]), train,
+                          "dimensions", SAE_INFO);
 }
 
 static int end(const sae_measure *r, void *state_)
@@ -552,7 +541,7 @@ const sae_metric sae_metric_darkmatter = {
     .opt_size = sizeof(options),
     .options = option_table,
     .state_size = state_size,
-    .begin = begin,
+    .begin = sae_begin_zero,
     .batch = batch,
     .merge = merge,
     .end = end,

@@ -1,4 +1,5 @@
 /* metrics/downstream.c - what the language model loses when it reads decoded activations. */
+#include <sae/fail.h>
 #include <sae/groups.h>
 
 typedef struct options {
@@ -27,12 +28,6 @@ static size_t state_size(const sae_measure *r)
 {
     const options *o = r->opt;
     return sizeof(state) + (size_t)o->positions * sizeof(position);
-}
-
-static int begin(const sae_measure *r, void *state_)
-{
-    (void)r, (void)state_;
-    return SAE_OK;
 }
 
 static void add_seen(double *s, const sae_splice *p, int64_t t)
@@ -173,16 +168,14 @@ static int end(const sae_measure *r, void *state_)
 {
     const options *o = r->opt;
     state *s = state_;
-    int rc = sae_groups_emit(r, s->sums, STATS, table);
-    for (int64_t i = 0; rc >= 0 && i < o->positions; i++) {
+    SAE_TRY(sae_groups_emit(r, s->sums, STATS, table));
+    for (int64_t i = 0; i < o->positions; i++) {
         const position *at = &s->at[i];
-        if (at->tokens > 0.0) {
-            sae_series p = {"ce_increase_by_position", i,
-                            (at->ce_spliced - at->ce_clean) / at->tokens};
-            rc = r->point(r->sink, &p);
-        }
+        if (at->tokens > 0.0)
+            SAE_TRY(sae_emit_point(r, "ce_increase_by_position", i,
+                                   (at->ce_spliced - at->ce_clean) / at->tokens));
     }
-    return rc;
+    return SAE_OK;
 }
 
 const sae_metric sae_metric_downstream = {
@@ -195,7 +188,7 @@ const sae_metric sae_metric_downstream = {
     .opt_size = sizeof(options),
     .options = option_table,
     .state_size = state_size,
-    .begin = begin,
+    .begin = sae_begin_zero,
     .batch = batch,
     .merge = merge,
     .end = end,

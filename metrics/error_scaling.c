@@ -17,7 +17,9 @@ static const sae_option option_table[] = {SAE_ES_ROW_OPTIONS(options), {0}};
 /* Sums of a half of the documents: rows, lengths of the larger SAE's error (t), of the smaller's
  * (u), of its nonlinear error (v), and products. */
 enum { N, T, U, V, TT, UU, VV, TU, TV, UV, HALF };
-enum { STATS = 1 + SAE_ES_HALVES * HALF }; /* statistic 0: rows of both */
+/* Where those of a half are; statistic 0: rows of both. */
+enum { TRAIN = 1 + SAE_ES_TRAIN * HALF, TEST = 1 + SAE_ES_TEST * HALF };
+enum { STATS = 1 + SAE_ES_HALVES * HALF };
 
 typedef struct state {
     int64_t pass, skip;
@@ -57,12 +59,6 @@ static size_t state_size(const sae_measure *r)
     return sizeof(state) + (size_t)doubles * sizeof(double);
 }
 
-static int begin(const sae_measure *r, void *state_)
-{
-    (void)r, (void)state_;
-    return SAE_OK;
-}
-
 /* ---- pairs ----------------------------------------------------------------------------------- */
 
 static int pair(const sae_measure *r)
@@ -77,8 +73,8 @@ static int gather(const sae_measure *r, const view *v, const sae_eval *e)
 {
     int64_t d = v->d;
     size_t wide = (size_t)(e->B * d) * sizeof(sae_real);
-    sae_real *x = malloc(2 * wide + 1), *y = x + e->B * d;
-    int rc = x ? SAE_OK : SAE_ENOMEM;
+    sae_real *x = malloc(wide + 1), *y = malloc(wide + 1);
+    int rc = x && y ? SAE_OK : SAE_ENOMEM;
     for (int64_t set = 0; rc >= 0 && set < v->sets; set++) {
         sae_fit f = sae_fit_at(v->first + set * v->set_size, d, d, 0);
         int64_t rows = 0;
@@ -96,6 +92,7 @@ static int gather(const sae_measure *r, const view *v, const sae_eval *e)
         rc = sae_fit_add(r->c, &f, x, y, rows);
     }
     free(x);
+    free(y);
     return rc;
 }
 
@@ -127,7 +124,7 @@ static int judge(const sae_measure *r, state *st, const view *v, const sae_eval 
         }
         double *s = sae_groups_row(st->sums, STATS, e->tok[i].doc);
         s[0] += 1;
-        add_lengths(s + 1 + half * HALF, sqrt(tt), sqrt(uu), sqrt(vv));
+        add_lengths(s + (half == SAE_ES_TEST ? TEST : TRAIN), sqrt(tt), sqrt(uu), sqrt(vv));
     }
     free(y);
     return rc;
@@ -165,7 +162,7 @@ static double about(const double *s, int ab, int a, int b)
 /* Share of the variance of t on test rows that a line in u, and in v unless `basic`, explains. */
 static double explained(const double *sum, int basic)
 {
-    const double *s = sum + 1 + SAE_ES_TRAIN * HALF, *q = sum + 1 + SAE_ES_TEST * HALF;
+    const double *s = sum + TRAIN, *q = sum + TEST;
     double uu = about(s, UU, U, U), vv = about(s, VV, V, V), uv = about(s, UV, U, V);
     double tu = about(s, TU, T, U), tv = about(s, TV, T, V), det = uu * vv - uv * uv;
     double b = uu > s[UU] * 0x1p-40 ? tu / uu : 0, c = 0;
@@ -196,13 +193,13 @@ static double remaining_explained(const double *sum, int64_t K)
     double left = 1 - r2(sum, K);
     return left > 0x1p-40 ? (r2_with_nonlinear(sum, K) - r2(sum, K)) / left : (double)NAN;
 }
-SAE_RATIO(norm_ratio, 1 + SAE_ES_TEST * HALF + T, 1 + SAE_ES_TEST * HALF + U)
+SAE_RATIO(norm_ratio, TEST + T, TEST + U)
 
 static const sae_estimate table[] = {
-    {"r2", r2, 1 + SAE_ES_TEST *HALF, "1", SAE_INFO},
-    {"r2_with_nonlinear", r2_with_nonlinear, 1 + SAE_ES_TEST *HALF, "1", SAE_INFO},
-    {"remaining_explained", remaining_explained, 1 + SAE_ES_TEST *HALF, "1", SAE_INFO},
-    {"norm_ratio", norm_ratio, 1 + SAE_ES_TEST *HALF, "1", SAE_INFO},
+    {"r2", r2, TEST + N, "1", SAE_INFO},
+    {"r2_with_nonlinear", r2_with_nonlinear, TEST + N, "1", SAE_INFO},
+    {"remaining_explained", remaining_explained, TEST + N, "1", SAE_INFO},
+    {"norm_ratio", norm_ratio, TEST + N, "1", SAE_INFO},
     {0}};
 
 static int fit(const sae_measure *r, const view *v)
@@ -233,8 +230,7 @@ static int end(const sae_measure *r, void *state_)
     for (int64_t i = 0; v.sets == 2 && s->skip == 0 && i < v.set_size; i++)
         v.first[i] += v.first[v.set_size + i];
     double tested = v.tested[0] + (s->skip == 0 ? v.tested[v.sets - 1] : 0);
-    sae_row rows = {"rows_train", *n, (double)NAN, (int64_t)*n, "rows", SAE_INFO};
-    SAE_TRY(r->emit(r->sink, &rows));
+    SAE_TRY(sae_emit_value(r, "rows_train", *n, (int64_t)*n, "rows", SAE_INFO));
     if (*n < (double)(v.o->min_rows * v.d) || tested == 0.0)
         return SAE_OK;
     SAE_TRY(fit(r, &v));
@@ -252,7 +248,7 @@ const sae_metric sae_metric_error_scaling = {
     .opt_size = sizeof(options),
     .options = option_table,
     .state_size = state_size,
-    .begin = begin,
+    .begin = sae_begin_zero,
     .batch = batch,
     .merge = merge,
     .end = end,

@@ -1,5 +1,6 @@
 /* metrics/geometry.c - maps of the atoms that fire, their frequencies, how independent they are. */
 #include <sae/cosine.h>
+#include <sae/fail.h>
 #include <sae/stock_zipf.h>
 #include <sae/tsne.h>
 #include <string.h>
@@ -32,12 +33,6 @@ static size_t state_size(const sae_measure *r)
 {
     int64_t c = correlated(r);
     return (size_t)(1 + r->m->dim.n + c + c * c) * sizeof(double);
-}
-
-static int begin(const sae_measure *r, void *state)
-{
-    (void)r, (void)state;
-    return SAE_OK;
 }
 
 /* Feature number k of the correlated ones. */
@@ -87,19 +82,6 @@ static int merge(const sae_measure *r, void *into_, const void *from_)
     return SAE_OK;
 }
 
-static int emit(const sae_measure *r, const char *key, double value, int64_t count,
-                const char *unit, enum sae_better better)
-{
-    sae_row row = {key, value, (double)NAN, count, unit, better};
-    return r->emit(r->sink, &row);
-}
-
-static int point(const sae_measure *r, const char *key, int64_t index, double value)
-{
-    sae_series p = {key, index, value};
-    return r->point(r->sink, &p);
-}
-
 /* ---- frequencies ----------------------------------------------------------------------------- */
 
 static int descending(const void *a_, const void *b_)
@@ -114,17 +96,16 @@ static int plot_zipf(const sae_measure *r, const double *density, int64_t alive,
                      const stock_curve *f)
 {
     int64_t last = 0;
-    int rc = SAE_OK;
-    for (int i = 0; rc >= 0 && i < CURVE && alive > 0; i++) {
+    for (int i = 0; i < CURVE && alive > 0; i++) {
         int64_t rank = (int64_t)floor(pow((double)alive, (double)i / (CURVE - 1)) + 0.5);
         if (rank == last)
             continue;
         last = rank;
-        rc = point(r, "zipf_density", rank, density[rank - 1]);
-        if (rc >= 0 && isfinite(f->c))
-            rc = point(r, "zipf_fit", rank, stock_curve_at(f, rank));
+        SAE_TRY(sae_emit_point(r, "zipf_density", rank, density[rank - 1]));
+        if (isfinite(f->c))
+            SAE_TRY(sae_emit_point(r, "zipf_fit", rank, stock_curve_at(f, rank)));
     }
-    return rc;
+    return SAE_OK;
 }
 
 /* The last rank whose density is at least half of the curve's. A nearly flat curve has an exponent
@@ -136,10 +117,21 @@ static double drop_off(const double *density, int64_t alive, const stock_curve *
     return isfinite(f->c) ? (double)alive : (double)NAN;
 }
 
+static int emit_curve(const sae_measure *r, const double *density, int64_t alive)
+{
+    stock_curve f = {(double)NAN, (double)NAN, (double)NAN, (double)NAN};
+    stock_curve_fit(density, r->m->dim.n, &f);
+    SAE_TRY(sae_emit_value(r, "zipf_alpha", f.alpha, alive, "1", SAE_INFO));
+    SAE_TRY(sae_emit_value(r, "zipf_beta", f.beta, alive, "ranks", SAE_INFO));
+    SAE_TRY(sae_emit_value(r, "zipf_r2", f.r2, alive, "1", SAE_INFO));
+    SAE_TRY(sae_emit_value(r, "zipf_drop_off", drop_off(density, alive, &f), alive, "ranks",
+                           SAE_INFO));
+    return plot_zipf(r, density, alive, &f);
+}
+
 static int emit_zipf(const sae_measure *r, const double *state)
 {
     int64_t n = r->m->dim.n, alive = 0;
-    stock_curve f = {(double)NAN, (double)NAN, (double)NAN, (double)NAN};
     double *density = malloc((size_t)n * sizeof *density + 1);
     if (!density)
         return SAE_ENOMEM;
@@ -148,16 +140,7 @@ static int emit_zipf(const sae_measure *r, const double *state)
         density[j] = state[0] > 0.0 ? state[1 + j] / state[0] : 0.0;
     }
     qsort(density, (size_t)n, sizeof *density, descending);
-    stock_curve_fit(density, n, &f);
-    int rc = emit(r, "zipf_alpha", f.alpha, alive, "1", SAE_INFO);
-    if (rc >= 0)
-        rc = emit(r, "zipf_beta", f.beta, alive, "ranks", SAE_INFO);
-    if (rc >= 0)
-        rc = emit(r, "zipf_r2", f.r2, alive, "1", SAE_INFO);
-    if (rc >= 0)
-        rc = emit(r, "zipf_drop_off", drop_off(density, alive, &f), alive, "ranks", SAE_INFO);
-    if (rc >= 0)
-        rc = plot_zipf(r, density, alive, &f);
+    int rc = emit_curve(r, density, alive);
     free(density);
     return rc;
 }
@@ -181,8 +164,8 @@ static int emit_correlation(const sae_measure *r, const double *state)
             pairs++;
         }
     }
-    return emit(r, "code_correlation", pairs ? total / (double)pairs : (double)NAN, pairs, "1",
-                SAE_LOWER);
+    double mean = pairs ? total / (double)pairs : (double)NAN;
+    return sae_emit_value(r, "code_correlation", mean, pairs, "1", SAE_LOWER);
 }
 
 /* ---- maps ------------------------------------------------------------------------------------ */
@@ -217,16 +200,15 @@ static int64_t choose_atoms(const options *o, const double *fired, int64_t n, in
 static int load_atoms(map *q)
 {
     sae_cmat dec = sae_tensor_matrix(q->r->m, "W_dec");
-    int rc = SAE_OK;
-    for (int64_t i = 0; rc >= 0 && i < q->m; i++) {
+    for (int64_t i = 0; i < q->m; i++) {
         double norm = 0, *atom = q->atom + i * q->d;
-        rc = sae_host_row(q->r, dec, q->feature[i], atom);
-        for (int64_t k = 0; rc >= 0 && k < q->d; k++)
+        SAE_TRY(sae_host_row(q->r, dec, q->feature[i], atom));
+        for (int64_t k = 0; k < q->d; k++)
             norm += atom[k] * atom[k];
-        for (int64_t k = 0; rc >= 0 && k < q->d; k++)
+        for (int64_t k = 0; k < q->d; k++)
             atom[k] = norm > 0.0 ? atom[k] / sqrt(norm) : 0.0;
     }
-    return rc;
+    return SAE_OK;
 }
 
 static void fill_gram(map *q)
@@ -253,8 +235,8 @@ static int decompose(map *q, const double *table)
         rc = c->be->copy(c->dev, q->vector, a, square, SAE_COPY_D2H);
     if (rc >= 0)
         rc = c->be->copy(c->dev, q->lambda, w, line, SAE_COPY_D2H);
-    sae_backend_release(q->r, a);
-    sae_backend_release(q->r, w);
+    sae_device_release(q->r->c, a);
+    sae_device_release(q->r->c, w);
     return rc;
 }
 
@@ -264,12 +246,12 @@ static int orient(map *q)
 {
     if (!sae_model_signed(q->r->m))
         return SAE_OK;
-    int rc = decompose(q, q->gram);
-    for (int64_t i = 0; rc >= 0 && i < q->m; i++)
+    SAE_TRY(decompose(q, q->gram));
+    for (int64_t i = 0; i < q->m; i++)
         for (int64_t j = 0; j < q->m; j++)
             if ((q->vector[i] < 0.0) != (q->vector[j] < 0.0))
                 q->gram[i * q->m + j] = -q->gram[i * q->m + j];
-    return rc;
+    return SAE_OK;
 }
 
 /* Coordinates along the two directions of largest variance, and their share of it. */
@@ -291,24 +273,22 @@ static int pca(map *q, double *share, double *dimension)
             square += g * g;
             trace += i == j ? g : 0.0;
         }
-    int rc = decompose(q, q->centred);
+    SAE_TRY(decompose(q, q->centred));
     *share = trace > 0.0 ? (q->lambda[0] + q->lambda[1]) / trace : (double)NAN;
     *dimension = square > 0.0 ? trace * trace / square : (double)NAN;
-    for (int64_t i = 0; rc >= 0 && i < m; i++)
+    for (int64_t i = 0; i < m; i++)
         for (int64_t k = 0; k < 2; k++)
             q->y[2 * i + k] = q->vector[k * m + i] * sqrt(fmax(q->lambda[k], 0));
-    return rc;
+    return SAE_OK;
 }
 
 static int plot_map(const map *q, const char *x, const char *y)
 {
-    int rc = SAE_OK;
-    for (int64_t i = 0; rc >= 0 && i < q->m; i++) {
-        rc = point(q->r, x, q->feature[i], q->y[2 * i]);
-        if (rc >= 0)
-            rc = point(q->r, y, q->feature[i], q->y[2 * i + 1]);
+    for (int64_t i = 0; i < q->m; i++) {
+        SAE_TRY(sae_emit_point(q->r, x, q->feature[i], q->y[2 * i]));
+        SAE_TRY(sae_emit_point(q->r, y, q->feature[i], q->y[2 * i + 1]));
     }
-    return rc;
+    return SAE_OK;
 }
 
 /* t-SNE of squared distances 2 - 2 cos, from the PCA map made small. */
@@ -331,22 +311,16 @@ static int tsne(map *q, double *cost)
 
 static int make_maps(map *q)
 {
-    double share, dimension, cost = (double)NAN;
+    double share, dimension, cost;
     fill_gram(q);
-    int rc = orient(q);
-    if (rc >= 0)
-        rc = pca(q, &share, &dimension);
-    if (rc >= 0)
-        rc = emit(q->r, "pca2_share", share, q->m, "1", SAE_INFO);
-    if (rc >= 0)
-        rc = emit(q->r, "effective_dimension", dimension, q->m, "dimensions", SAE_HIGHER);
-    if (rc >= 0)
-        rc = plot_map(q, "pca_x", "pca_y");
-    if (rc >= 0)
-        rc = tsne(q, &cost);
-    if (rc >= 0)
-        rc = emit(q->r, "tsne_cost", cost, q->m, "nats", SAE_INFO);
-    return rc < 0 ? rc : plot_map(q, "tsne_x", "tsne_y");
+    SAE_TRY(orient(q));
+    SAE_TRY(pca(q, &share, &dimension));
+    SAE_TRY(sae_emit_value(q->r, "pca2_share", share, q->m, "1", SAE_INFO));
+    SAE_TRY(sae_emit_value(q->r, "effective_dimension", dimension, q->m, "dimensions", SAE_HIGHER));
+    SAE_TRY(plot_map(q, "pca_x", "pca_y"));
+    SAE_TRY(tsne(q, &cost));
+    SAE_TRY(sae_emit_value(q->r, "tsne_cost", cost, q->m, "nats", SAE_INFO));
+    return plot_map(q, "tsne_x", "tsne_y");
 }
 
 enum { FEWEST = 3 }; /* features of a map */
@@ -384,10 +358,9 @@ static int emit_maps(const sae_measure *r, const double *fired)
 static int end(const sae_measure *r, void *state_)
 {
     const double *state = state_;
-    int rc = emit_zipf(r, state);
-    if (rc >= 0)
-        rc = emit_correlation(r, state);
-    return rc < 0 ? rc : emit_maps(r, state + 1);
+    SAE_TRY(emit_zipf(r, state));
+    SAE_TRY(emit_correlation(r, state));
+    return emit_maps(r, state + 1);
 }
 
 const sae_metric sae_metric_geometry = {
@@ -400,7 +373,7 @@ const sae_metric sae_metric_geometry = {
     .opt_size = sizeof(options),
     .options = option_table,
     .state_size = state_size,
-    .begin = begin,
+    .begin = sae_begin_zero,
     .batch = batch,
     .merge = merge,
     .end = end,

@@ -5,6 +5,7 @@
  * ends in `level` zero bits, the smallest level that fits.
  */
 #include <sae/cosine.h>
+#include <sae/fail.h>
 #include <sae/quantile.h>
 
 typedef struct options {
@@ -69,18 +70,9 @@ static size_t state_size(const sae_measure *r)
 static int begin(const sae_measure *r, void *state_)
 {
     state *s = state_;
-    double *norm = norms_of(r, s);
     sae_cmat dec = sae_tensor_matrix(r->m, "W_dec");
     s->cap = capacity(r);
-    if (!dec.p)
-        return SAE_OK;
-    double *inverse = sae_inverse_norms(r, dec);
-    if (!inverse)
-        return SAE_ENOMEM;
-    for (int64_t j = 0; j < dec.rows; j++)
-        norm[j] = inverse[j] > 0.0 ? 1.0 / inverse[j] : 0.0;
-    free(inverse);
-    return SAE_OK;
+    return dec.p ? sae_atom_lengths(r, dec, norms_of(r, s)) : SAE_OK;
 }
 
 /* ---- the sample of rows ---------------------------------------------------------------------- */
@@ -208,7 +200,7 @@ static void decoder_close(decoder *q)
 {
     void *dev[] = {q->val, q->sum, q->dot, q->rowptr, q->idx};
     for (size_t i = 0; i < sizeof dev / sizeof dev[0]; i++)
-        sae_backend_release(q->r, dev[i]);
+        sae_device_release(q->r->c, dev[i]);
     free(q->host);
     free(q->host_dot);
 }
@@ -341,16 +333,6 @@ static int by_feature(const void *a_, const void *b_)
     return (a->key > b->key) - (a->key < b->key);
 }
 
-/* Summed squared distance of the rows from their mean; what rounding leaves of it counts as 0. */
-static double deviation(const double *totals, int64_t d)
-{
-    double mm = 0;
-    for (int64_t k = 0; k < d; k++)
-        mm += totals[SUM_X + k] * totals[SUM_X + k];
-    double dev = totals[SQUARE] - mm / totals[ROWS]; /* NaN without rows, which is not > */
-    return dev > totals[SQUARE] * 0x1p-40 ? dev : 0.0;
-}
-
 static double plogp(double p)
 {
     return p > 0.0 ? -p * log2(p) : 0.0;
@@ -480,31 +462,22 @@ static int find_steps(const sae_measure *r, state *s, double dev, steps *out)
     return rc;
 }
 
-static int emit(const sae_measure *r, const char *key, double value, double se, double count,
-                const char *unit, enum sae_better better)
-{
-    sae_row row = {key, value, se, (int64_t)count, unit, better};
-    return r->emit(r->sink, &row);
-}
-
 static int plot_curve(const book *k, const state *s, double dev, const steps *at)
 {
-    int rc = SAE_OK;
-    for (int64_t i = 0; rc >= 0 && i < CURVE && at->chosen > 0.0; i++) {
+    for (int64_t i = 0; i < CURVE && at->chosen > 0.0; i++) {
         bits b = length_at(k, at->curve[i]);
         double fvu = (s->totals[ERROR] + s->totals[ROWS] * at->curve_added[i]) / dev;
-        sae_series x = {"curve_fvu", i, fvu}, y = {"curve_bits", i, b.support + b.magnitude};
-        rc = k->r->point(k->r->sink, &x);
-        if (rc >= 0)
-            rc = k->r->point(k->r->sink, &y);
+        SAE_TRY(sae_emit_point(k->r, "curve_fvu", i, fvu));
+        SAE_TRY(sae_emit_point(k->r, "curve_bits", i, b.support + b.magnitude));
     }
-    return rc;
+    return SAE_OK;
 }
 
 static int report(const book *k, state *s, double dev, const steps *at)
 {
     const options *o = k->r->opt;
     double none = (double)NAN, l0 = s->totals[L0] / k->all_rows, se = none, all, matched = none;
+    int64_t rows = (int64_t)k->all_rows;
     bits b = {none, none, none};
     if (at->chosen > 0.0) {
         b = length_at(k, at->chosen);
@@ -517,35 +490,27 @@ static int report(const book *k, state *s, double dev, const steps *at)
         matched = m.support + m.magnitude;
     }
     all = b.support + b.magnitude;
-    const struct {
-        const char *key;
-        double value, se, count;
-        const char *unit;
-        enum sae_better better;
-    } out[] = {
-        {"bits", all, se, k->all_rows, "bits", SAE_LOWER},
-        {"support_bits", b.support, none, k->all_rows, "bits", SAE_LOWER},
-        {"magnitude_bits", b.magnitude, none, (double)k->rows, "bits", SAE_LOWER},
-        {"active", b.active, none, k->all_rows, "features", SAE_INFO},
-        {"bits_per_active", b.active > 0.0 ? all / b.active : none, none, k->all_rows, "bits",
-         SAE_INFO},
-        {"step", at->chosen, none, (double)k->count, "x", SAE_INFO},
-        {"added_fvu", at->added * k->all_rows / dev, none, (double)k->rows, "1", SAE_INFO},
-        {"bits_topafa", l0 * (7 + log2((double)k->r->m->dim.n)), none, k->all_rows, "bits",
-         SAE_INFO},
-        {"bits_at_fvu", matched, none, k->all_rows, "bits", SAE_LOWER}};
-    int rc = SAE_OK;
-    for (size_t i = 0; rc >= 0 && i < sizeof out / sizeof out[0] - (o->fvu == 0.0); i++)
-        rc = emit(k->r, out[i].key, out[i].value, out[i].se, out[i].count, out[i].unit,
-                  out[i].better);
-    return rc;
+    const sae_row out[] = {
+        {"bits", all, se, rows, "bits", SAE_LOWER},
+        {"support_bits", b.support, none, rows, "bits", SAE_LOWER},
+        {"magnitude_bits", b.magnitude, none, k->rows, "bits", SAE_LOWER},
+        {"active", b.active, none, rows, "features", SAE_INFO},
+        {"bits_per_active", b.active > 0.0 ? all / b.active : none, none, rows, "bits", SAE_INFO},
+        {"step", at->chosen, none, k->count, "x", SAE_INFO},
+        {"added_fvu", at->added * k->all_rows / dev, none, k->rows, "1", SAE_INFO},
+        {"bits_topafa", l0 * (7 + log2((double)k->r->m->dim.n)), none, rows, "bits", SAE_INFO},
+        {"bits_at_fvu", matched, none, rows, "bits", SAE_LOWER}};
+    for (size_t i = 0; i < sizeof out / sizeof out[0] - (o->fvu == 0.0); i++)
+        SAE_TRY(k->r->emit(k->r->sink, &out[i]));
+    return SAE_OK;
 }
 
 static int end(const sae_measure *r, void *state_)
 {
     state *s = state_;
     entry *e = entries_of(r, s);
-    double dev = deviation(s->totals, r->m->dim.d_out);
+    const double *sum = s->totals;
+    double dev = sae_about_mean(sum[SQUARE], sum + SUM_X, NULL, r->m->dim.d_out, sum[ROWS]);
     int64_t rows = 0;
     steps at;
     if (!sae_tensor_matrix(r->m, "W_dec").p)

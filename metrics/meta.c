@@ -25,30 +25,6 @@ static const sae_option option_table[] = {
      "of the first directions and of the order of atoms"},
     {0}};
 
-static size_t state_size(const sae_measure *r)
-{
-    (void)r;
-    return 1;
-}
-
-static int begin(const sae_measure *r, void *state)
-{
-    (void)r, (void)state;
-    return SAE_OK;
-}
-
-static int batch(const sae_measure *r, void *state, const sae_eval *e)
-{
-    (void)r, (void)state, (void)e;
-    return SAE_DONE;
-}
-
-static int merge(const sae_measure *r, void *into, const void *from)
-{
-    (void)r, (void)into, (void)from;
-    return SAE_OK;
-}
-
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 enum { ENC, DEC, ENC_BIAS, DEC_BIAS, TENSORS };
@@ -79,14 +55,7 @@ static int64_t cols_of(const trainer *q, int t)
 /* Zeroed backend memory; NULL without. */
 static void *device_new(const trainer *q, int64_t count, size_t size)
 {
-    size_t bytes = (size_t)count * size;
-    void *host = calloc(bytes + 1, 1), *p = host ? q->r->c->be->alloc(q->r->c->dev, bytes) : NULL;
-    if (p && q->r->c->be->copy(q->r->c->dev, p, host, bytes, SAE_COPY_H2D) < 0) {
-        q->r->c->be->release(q->r->c->dev, p);
-        p = NULL;
-    }
-    free(host);
-    return p;
+    return q->r->c->be->alloc(q->r->c->dev, (size_t)count * size);
 }
 
 static void trainer_close(trainer *q)
@@ -103,12 +72,12 @@ static void trainer_close(trainer *q)
                       q->by_latent.row,
                       q->by_latent.pos};
     for (size_t i = 0; i < sizeof device / sizeof device[0]; i++)
-        sae_backend_release(q->r, device[i]);
+        sae_device_release(q->r->c, device[i]);
     for (int t = 0; t < TENSORS; t++) {
-        sae_backend_release(q->r, q->w[t]);
-        sae_backend_release(q->r, q->grad[t]);
-        sae_backend_release(q->r, q->first[t]);
-        sae_backend_release(q->r, q->second[t]);
+        sae_device_release(q->r->c, q->w[t]);
+        sae_device_release(q->r->c, q->grad[t]);
+        sae_device_release(q->r->c, q->first[t]);
+        sae_device_release(q->r->c, q->second[t]);
     }
     free(q->atoms);
     free(q->shuffled);
@@ -333,9 +302,9 @@ const sae_metric sae_metric_meta = {
     .needs = 0,
     .opt_size = sizeof(options),
     .options = option_table,
-    .state_size = state_size,
-    .begin = begin,
-    .batch = batch,
-    .merge = merge,
+    .state_size = sae_no_rows_size,
+    .begin = sae_begin_zero,
+    .batch = sae_no_rows_batch,
+    .merge = sae_no_rows_merge,
     .end = end,
 };

@@ -1,5 +1,6 @@
 /* metrics/quasi_orthogonality.c - is the code as long as the row it stands for? */
 #include <sae/cosine.h>
+#include <sae/fail.h>
 #include <sae/quantile.h>
 
 typedef struct options {
@@ -60,12 +61,9 @@ static int begin(const sae_measure *r, void *state_)
         sample_of(r, s, i)->cap = capacity(r, i);
     if (!dec.p)
         return SAE_OK;
-    double *inverse = sae_inverse_norms(r, dec);
-    if (!inverse)
-        return SAE_ENOMEM;
+    SAE_TRY(sae_atom_lengths(r, dec, s->norms));
     for (int64_t j = 0; j < dec.rows; j++)
-        s->norms[j] = inverse[j] > 0.0 ? 1.0 / (inverse[j] * inverse[j]) : 0.0;
-    free(inverse);
+        s->norms[j] *= s->norms[j];
     return o->bias ? sae_decoder_bias(r, r->m, s->norms + r->m->dim.n) : SAE_OK;
 }
 
@@ -162,26 +160,22 @@ static int emit_medians(const sae_measure *r, state *s)
                   [EPSILON_ACTIVE] = {"epsilon_lbo_active", SAE_LOWER},
                   [EPSILON_CENTRED] = {"epsilon_lbo_centred", SAE_LOWER},
                   [RATIO] = {"norm_ratio", SAE_TARGET_ONE}};
-    int rc = SAE_OK;
-    for (int i = 0; rc >= 0 && i <= RATIO; i++) {
+    for (int i = 0; i <= RATIO; i++) {
         sae_sample *q = sample_of(r, s, i);
         sae_row row = {median[i].key, 0, 0, q->count, "1", median[i].better};
         sae_sample_quantile(q, 0.5, s->quantile_scratch, &row.value, &row.se);
-        rc = r->emit(r->sink, &row);
+        SAE_TRY(r->emit(r->sink, &row));
     }
-    return rc;
+    return SAE_OK;
 }
 
 /* Sorted by emit_medians. */
 static int plot_percentiles(const sae_measure *r, state *s)
 {
     const sae_sample *q = sample_of(r, s, EPSILON);
-    int rc = SAE_OK;
-    for (int64_t i = 1; rc >= 0 && i < 100 && q->count > 0; i++) {
-        sae_series p = {"epsilon_lbo_percentile", i, sae_sample_at(q, (double)i / 100)};
-        rc = r->point(r->sink, &p);
-    }
-    return rc;
+    for (int64_t i = 1; i < 100 && q->count > 0; i++)
+        SAE_TRY(sae_emit_point(r, "epsilon_lbo_percentile", i, sae_sample_at(q, (double)i / 100)));
+    return SAE_OK;
 }
 
 static int by_key(const void *a_, const void *b_)
@@ -194,17 +188,14 @@ static int by_key(const void *a_, const void *b_)
 static int plot_zf(const sae_measure *r, state *s)
 {
     static const char *const key[2] = {"zf_x", "zf_f"};
-    int rc = SAE_OK;
     for (int axis = 0; axis < 2; axis++) {
         sae_sample *q = sample_of(r, s, PLOT_X + axis);
         sae_sampled *row = sae_sample_rows(q);
         qsort(row, (size_t)q->count, sizeof *row, by_key);
-        for (int64_t i = 0; rc >= 0 && i < q->count; i++) {
-            sae_series p = {key[axis], i, row[i].value};
-            rc = r->point(r->sink, &p);
-        }
+        for (int64_t i = 0; i < q->count; i++)
+            SAE_TRY(sae_emit_point(r, key[axis], i, row[i].value));
     }
-    return rc;
+    return SAE_OK;
 }
 
 static int end(const sae_measure *r, void *state_)
@@ -212,12 +203,10 @@ static int end(const sae_measure *r, void *state_)
     state *s = state_;
     if (!sae_tensor_matrix(r->m, "W_dec").p)
         return SAE_OK;
-    int rc = emit_medians(r, s);
-    if (rc >= 0)
-        rc = sae_groups_emit(r, s->sums, STATS, table);
-    if (rc >= 0)
-        rc = plot_percentiles(r, s);
-    return rc < 0 ? rc : plot_zf(r, s);
+    SAE_TRY(emit_medians(r, s));
+    SAE_TRY(sae_groups_emit(r, s->sums, STATS, table));
+    SAE_TRY(plot_percentiles(r, s));
+    return plot_zf(r, s);
 }
 
 const sae_metric sae_metric_quasi_orthogonality = {

@@ -112,20 +112,9 @@ static int merge(const sae_measure *r, void *into_, const void *from_)
     return SAE_OK;
 }
 
-/* Summed squared distance of the rows from their mean row. What is left of sum |x|^2 after the
- * subtraction is rounding when the rows are constant; it then counts as 0. */
-static double deviation(const double *s, int64_t K)
-{
-    double mm = 0;
-    for (int64_t i = SUM_X; i < K; i++)
-        mm += s[i] * s[i];
-    double dev = s[SUM_XX] - mm / s[ROWS]; /* NaN without rows, which is not > */
-    return dev > s[SUM_XX] * 0x1p-40 ? dev : 0.0;
-}
-
 static double fvu(const double *s, int64_t K)
 {
-    double dev = deviation(s, K);
+    double dev = sae_about_mean(s[SUM_XX], s + SUM_X, NULL, K - SUM_X, s[ROWS]);
     if (dev > 0.0)
         return s[SSE] / dev;
     return s[ROWS] > 0.0 && s[SSE] == 0.0 ? 0.0 : (double)NAN;

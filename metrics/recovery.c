@@ -10,7 +10,7 @@
 #include <sae/oracle.h>
 #include <string.h>
 
-enum { LOWEST = 50, CURVE = 50, ENTRIES = 256 }; /* curve: percent; room for true codes, per row */
+enum { LOWEST = 50, CURVE = 50 }; /* percent */
 
 typedef struct options {
     double threshold;
@@ -20,10 +20,8 @@ typedef struct options {
 static const sae_option option_table[] = {
     {"threshold", SAE_OPT_REAL, 0, offsetof(options, threshold), 0.9, 0, 1, NULL, NULL, "1",
      "an atom counts as recovered when its best cosine is above this"},
-    {"exact", SAE_OPT_INT, 0, offsetof(options, exact), 4096, 0, 1 << 16, NULL, NULL, "features",
-     "up to this many features or atoms the matching is optimal, beyond it greedy"},
-    {"oracle_rows", SAE_OPT_INT, 0, offsetof(options, oracle_rows), 64, 0, 1 << 20, NULL, NULL,
-     "rows", "uniform sample coded by orthogonal matching pursuit over the atoms, 0: none"},
+    SAE_MATCH_OPTION(options),
+    SAE_ORACLE_OPTION(options),
     {0}};
 
 /* Agreement of codes, once for the SAE's and once for the pursuit's. */
@@ -88,12 +86,7 @@ static parts parts_of(const sae_measure *r, state *s)
 
 static sae_labelled sample_shape(const sae_measure *r)
 {
-    const options *o = r->opt;
-    int64_t room = o->oracle_rows * ENTRIES, atoms = r->truth->n;
-    return (sae_labelled){.cap = o->oracle_rows,
-                          .room = room > atoms ? room : atoms,
-                          .d = r->m->dim.d_out,
-                          .limit = UINT64_MAX};
+    return sae_oracle_sample(r, ((const options *)r->opt)->oracle_rows, r->truth->n);
 }
 
 static size_t state_size(const sae_measure *r)
@@ -218,7 +211,7 @@ static int begin(const sae_measure *r, void *state_)
     int rc = r->c->be->copy(r->c->dev, copy, r->truth->dict, bytes, SAE_COPY_H2D);
     if (rc >= 0)
         rc = compare(r, s, w, dict);
-    sae_backend_release(r, copy);
+    sae_device_release(r->c, copy);
     return rc;
 }
 
@@ -428,8 +421,7 @@ static int emit_means(const sae_measure *r, const mean *m, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         double value = m[i].count ? m[i].sum / (double)m[i].count : (double)NAN;
-        sae_row out = {m[i].key, value, (double)NAN, m[i].count, "1", m[i].better};
-        SAE_TRY(r->emit(r->sink, &out));
+        SAE_TRY(sae_emit_value(r, m[i].key, value, m[i].count, "1", m[i].better));
     }
     return SAE_OK;
 }
@@ -466,10 +458,9 @@ static int emit_dictionary(const sae_measure *r, const state *s)
         {"share_recovered_reverse", (double)s->features_true, n, SAE_HIGHER},
         {"uniqueness", (double)s->distinct, n, SAE_HIGHER},
         {"splitting", (double)s->features_true, s->distinct_true, SAE_TARGET_ONE}};
-    for (int64_t i = 0; atoms > 0 && i < CURVE; i++) {
-        sae_series o = {"share_recovered_at", LOWEST + i, (double)s->above[i] / (double)atoms};
-        SAE_TRY(r->point(r->sink, &o));
-    }
+    for (int64_t i = 0; atoms > 0 && i < CURVE; i++)
+        SAE_TRY(sae_emit_point(r, "share_recovered_at", LOWEST + i,
+                               (double)s->above[i] / (double)atoms));
     return emit_means(r, out, sizeof out / sizeof out[0]);
 }
 

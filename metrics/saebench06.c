@@ -7,6 +7,7 @@
  * part of: at its beginning (head) and at its end (tail). Merging joins neighbours.
  */
 #include <sae/cosine.h>
+#include <sae/fail.h>
 #include <sae/groups.h>
 #include <string.h>
 
@@ -81,12 +82,6 @@ static size_t state_size(const sae_measure *r)
     size_t d = (size_t)r->m->dim.d_out, rows = 2 * (size_t)batch_rows(r);
     return sizeof(state) + (size_t)r->m->dim.n * sizeof(feature) + d * sizeof(double) +
            rows * (sizeof(slot) + d * sizeof(sae_real));
-}
-
-static int begin(const sae_measure *r, void *state_)
-{
-    (void)r, (void)state_;
-    return SAE_OK;
 }
 
 /* ---- batches --------------------------------------------------------------------------------- */
@@ -367,14 +362,6 @@ static const sae_estimate model_fields[] = {
     {"ce_loss_without_sae", ce_clean, TOKENS, "nats", SAE_INFO},
     {0}};
 
-/* A value that is no average over documents: no standard error. */
-static int emit(const sae_measure *r, const char *key, double value, int64_t count,
-                const char *unit, enum sae_better better)
-{
-    sae_row row = {key, value, (double)NAN, count, unit, better};
-    return r->emit(r->sink, &row);
-}
-
 static int emit_frequencies(const sae_measure *r, const state *s)
 {
     int64_t n = r->m->dim.n;
@@ -398,12 +385,23 @@ static int emit_frequencies(const sae_measure *r, const state *s)
                {"normalized_freq_over_1_percent", total > 0.0 ? sum[0] / total : 0.0, SAE_INFO},
                {"normalized_freq_over_10_percent", total > 0.0 ? sum[1] / total : 0.0, SAE_INFO},
                {"frac_alive", alive / (double)n, SAE_HIGHER}};
-    for (size_t i = 0; i < sizeof out / sizeof out[0]; i++) {
-        int rc = emit(r, out[i].key, out[i].value, n, "1", out[i].better);
-        if (rc < 0)
-            return rc;
-    }
+    for (size_t i = 0; i < sizeof out / sizeof out[0]; i++)
+        SAE_TRY(sae_emit_value(r, out[i].key, out[i].value, n, "1", out[i].better));
     return SAE_OK;
+}
+
+typedef struct neighbours {
+    const sae_measure *r;
+    const char *series; /* or NULL */
+    double sum;
+} neighbours;
+
+static int add_nearest(void *arg, const sae_real *cosine, int64_t n, int64_t self)
+{
+    neighbours *t = arg;
+    double nearest = sae_cosine_nearest(cosine, n, self, 0, NULL);
+    t->sum += nearest;
+    return t->series ? sae_emit_point(t->r, t->series, self, nearest) : SAE_OK;
 }
 
 static int emit_neighbours(const sae_measure *r, const char *tensor, const char *key,
@@ -411,37 +409,27 @@ static int emit_neighbours(const sae_measure *r, const char *tensor, const char 
 {
     const options *o = r->opt;
     sae_cmat w = sae_tensor_matrix(r->m, tensor);
+    neighbours t = {r, o->details ? series : NULL, 0};
     sae_cosines c;
-    double mean;
     int64_t count;
     if (!w.p || w.rows < 2)
         return SAE_OK;
-    int rc = sae_cosines_open(&c, r, w, w);
-    if (rc < 0)
-        return rc;
-    rc = sae_cosines_neighbours(&c, o->features, 0, o->details ? series : NULL, &mean, &count);
+    SAE_TRY(sae_cosines_open(&c, r, w, w));
+    int rc = sae_cosines_walk(&c, o->features, add_nearest, &t, &count);
     sae_cosines_close(&c);
-    return rc < 0 ? rc : emit(r, key, mean, count, "1", SAE_LOWER);
-}
-
-static int put(const sae_measure *r, const char *key, int64_t index, double value)
-{
-    sae_series p = {key, index, value};
-    return r->point(r->sink, &p);
+    return rc < 0 ? rc : sae_emit_value(r, key, t.sum / (double)count, count, "1", SAE_LOWER);
 }
 
 static int put_firing(const sae_measure *r, const state *s)
 {
     double rows = (double)(s->hi - s->lo);
-    int rc = SAE_OK;
-    for (int64_t j = 0; rc >= 0 && rows > 0.0 && j < r->m->dim.n; j++) {
-        const feature *f = &s->feature[j];
-        rc = put(r, "feature_density", j, (double)f->fired / rows);
-        if (rc >= 0 && f->prompts > 0)
-            rc = put(r, "consistent_activation_heuristic", j,
-                     (double)f->fired / (double)f->prompts);
+    for (int64_t j = 0; rows > 0.0 && j < r->m->dim.n; j++) {
+        double fired = (double)s->feature[j].fired, prompts = (double)s->feature[j].prompts;
+        SAE_TRY(sae_emit_point(r, "feature_density", j, fired / rows));
+        if (prompts > 0.0)
+            SAE_TRY(sae_emit_point(r, "consistent_activation_heuristic", j, fired / prompts));
     }
-    return rc;
+    return SAE_OK;
 }
 
 /* Norms as in SAELens' files, whose encoder reads raw activations. */
@@ -451,9 +439,11 @@ static int put_encoder(const sae_measure *r, sae_cmat enc, sae_cmat dec)
     double *product = enc.cols == dec.cols ? sae_row_products(r, enc, dec) : NULL;
     int rc = norm && dec_norm && (product || enc.cols != dec.cols) ? SAE_OK : SAE_ENOMEM;
     for (int64_t j = 0; rc >= 0 && j < enc.rows; j++) {
-        rc = put(r, "encoder_norm", j, norm[j] > 0.0 ? 1.0 / norm[j] / r->scale : 0.0);
+        double length = norm[j] > 0.0 ? 1.0 / norm[j] / r->scale : 0.0;
+        rc = sae_emit_point(r, "encoder_norm", j, length);
         if (rc >= 0 && product)
-            rc = put(r, "encoder_decoder_cosine_sim", j, product[j] * norm[j] * dec_norm[j]);
+            rc = sae_emit_point(r, "encoder_decoder_cosine_sim", j,
+                                product[j] * norm[j] * dec_norm[j]);
     }
     free(norm);
     free(dec_norm);
@@ -471,7 +461,7 @@ static int put_bias(const sae_measure *r)
     if (host && b.p && b.rows * b.cols == n)
         rc = r->c->be->copy(r->c->dev, host, b.p, (size_t)n * sizeof *host, SAE_COPY_D2H);
     for (int64_t j = 0; rc >= 0 && j < n; j++)
-        rc = put(r, "encoder_bias", j, (double)host[j]);
+        rc = sae_emit_point(r, "encoder_bias", j, (double)host[j]);
     free(host);
     return rc;
 }
@@ -479,10 +469,9 @@ static int put_bias(const sae_measure *r)
 static int put_details(const sae_measure *r, const state *s)
 {
     sae_cmat enc = sae_tensor_matrix(r->m, "W_enc"), dec = sae_tensor_matrix(r->m, "W_dec");
-    int rc = put_firing(r, s);
-    if (rc >= 0)
-        rc = put_bias(r);
-    return rc >= 0 && enc.p && dec.p && enc.rows == dec.rows ? put_encoder(r, enc, dec) : rc;
+    SAE_TRY(put_firing(r, s));
+    SAE_TRY(put_bias(r));
+    return enc.p && dec.p && enc.rows == dec.rows ? put_encoder(r, enc, dec) : SAE_OK;
 }
 
 /* A batch that is not whole counts if there is no whole one. */
@@ -491,22 +480,20 @@ static int emit_rows(const sae_measure *r, state *s)
     if (s->batches == 0)
         for (int i = HEAD; i <= TAIL; i++)
             close_batch(r, s, i);
-    int rc = sae_groups_emit(r, s->sums, STATS, row_fields);
-    if (rc >= 0)
-        rc = emit(r, "relative_reconstruction_bias", s->bias / (double)s->batches, s->batches, "1",
-                  SAE_TARGET_ONE);
-    return rc < 0 ? rc : emit_frequencies(r, s);
+    SAE_TRY(sae_groups_emit(r, s->sums, STATS, row_fields));
+    SAE_TRY(sae_emit_value(r, "relative_reconstruction_bias", s->bias / (double)s->batches,
+                           s->batches, "1", SAE_TARGET_ONE));
+    return emit_frequencies(r, s);
 }
 
 static int emit_model(const sae_measure *r, state *s)
 {
-    if (s->all_positions == 0)
+    int64_t all = s->all_positions;
+    if (all == 0)
         return SAE_OK;
-    int rc = sae_groups_emit(r, s->sums, STATS, model_fields);
-    double all = (double)s->all_positions;
-    return rc < 0 ? rc
-                  : emit(r, "total_tokens_eval_reconstruction", all, s->all_positions, "tokens",
-                         SAE_INFO);
+    SAE_TRY(sae_groups_emit(r, s->sums, STATS, model_fields));
+    return sae_emit_value(r, "total_tokens_eval_reconstruction", (double)all, all, "tokens",
+                          SAE_INFO);
 }
 
 static int end(const sae_measure *r, void *state_)
@@ -514,18 +501,15 @@ static int end(const sae_measure *r, void *state_)
     state *s = state_;
     const options *o = r->opt;
     int64_t all = s->all_positions ? s->all_positions : (int64_t)(s->hi - s->lo);
-    int rc = emit_model(r, s);
-    if (rc >= 0)
-        rc = emit_rows(r, s);
-    if (rc >= 0)
-        rc = emit_neighbours(r, "W_enc", "average_max_encoder_cosine_sim",
-                             "max_encoder_cosine_sim");
-    if (rc >= 0)
-        rc = emit_neighbours(r, "W_dec", "average_max_decoder_cosine_sim",
-                             "max_decoder_cosine_sim");
-    if (rc >= 0)
-        rc = emit(r, "total_tokens_eval_sparsity_variance", (double)all, all, "tokens", SAE_INFO);
-    return rc >= 0 && o->details ? put_details(r, s) : rc;
+    SAE_TRY(emit_model(r, s));
+    SAE_TRY(emit_rows(r, s));
+    SAE_TRY(emit_neighbours(r, "W_enc", "average_max_encoder_cosine_sim",
+                            "max_encoder_cosine_sim"));
+    SAE_TRY(emit_neighbours(r, "W_dec", "average_max_decoder_cosine_sim",
+                            "max_decoder_cosine_sim"));
+    SAE_TRY(sae_emit_value(r, "total_tokens_eval_sparsity_variance", (double)all, all, "tokens",
+                           SAE_INFO));
+    return o->details ? put_details(r, s) : SAE_OK;
 }
 
 const sae_metric sae_metric_saebench06 = {
@@ -539,7 +523,7 @@ const sae_metric sae_metric_saebench06 = {
     .opt_size = sizeof(options),
     .options = option_table,
     .state_size = state_size,
-    .begin = begin,
+    .begin = sae_begin_zero,
     .batch = batch,
     .merge = merge,
     .end = end,

@@ -51,7 +51,7 @@ static int cell_of(const run *q, int64_t row)
 static int choose_sides(run *q)
 {
     int64_t classes = q->p.c.r->label[q->target].classes;
-    double *rows = calloc((size_t)(2 * classes + 2), sizeof *rows), *all = rows + 2 * classes;
+    double *rows = calloc((size_t)(2 * classes), sizeof *rows), all[2] = {0, 0};
     q->side = calloc((size_t)classes, sizeof *q->side);
     if (!rows || !q->side) {
         free(rows);
@@ -196,8 +196,7 @@ static int emit_budget(const run *q, int mode, int b, int rows)
         if (i >= 0)
             snprintf(part, sizeof part, "_dir%d", i + 1);
         snprintf(key, sizeof key, "n%s%s", part, suffix[mode]);
-        sae_series point = {key, sae_budgets[b], f.all};
-        SAE_TRY(q->p.c.r->point(q->p.c.r->sink, &point));
+        SAE_TRY(sae_emit_point(q->p.c.r, key, sae_budgets[b], f.all));
         snprintf(key, sizeof key, "n%d%s%s", (int)sae_budgets[b], part, suffix[mode]);
         if (rows)
             SAE_TRY(emit(q, key, &f));
@@ -273,23 +272,10 @@ static int end(const sae_measure *r, void *state)
         free(q->w);
     }
     free(q);
-    sae_row rows = {"rows", (double)tested, (double)NAN, tested, "rows", SAE_INFO};
-    return rc < 0 ? rc : r->emit(r->sink, &rows);
+    return rc < 0 ? rc : sae_emit_value(r, "rows", (double)tested, tested, "rows", SAE_INFO);
 }
 
-static size_t state_size(const sae_measure *r)
-{
-    const options *o = r->opt;
-    sae_labelled s = sae_labelled_shape(r, o->p.rows, o->p.entries, 0);
-    return sae_labelled_bytes(&s);
-}
-
-static int begin(const sae_measure *r, void *state)
-{
-    const options *o = r->opt;
-    *(sae_labelled *)state = sae_labelled_shape(r, o->p.rows, o->p.entries, 0);
-    return SAE_OK;
-}
+SAE_LABELLED_STATE(options, p.rows, p.entries, 0)
 
 const sae_metric sae_metric_scr = {
     .abi = SAE_METRIC_ABI,

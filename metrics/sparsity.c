@@ -3,6 +3,7 @@
  * Active means value != 0, so that signed codes count in full. Per-feature counts are exact
  * integers; averages over rows have errors by document (sae/groups.h).
  */
+#include <sae/fail.h>
 #include <sae/quantile.h>
 
 typedef struct options {
@@ -121,8 +122,7 @@ static int emit_l0_p99(const sae_measure *r, state *s)
 /* A statement about the n features, not an average over documents: no standard error. */
 static int emit_feature(const sae_measure *r, const char *key, double value, enum sae_better better)
 {
-    sae_row row = {key, value, (double)NAN, r->m->dim.n, "1", better};
-    return r->emit(r->sink, &row);
+    return sae_emit_value(r, key, value, r->m->dim.n, "1", better);
 }
 
 static int emit_densities(const sae_measure *r, const state *s)
@@ -154,11 +154,8 @@ static int emit_densities(const sae_measure *r, const state *s)
                {"share_above_10pct", (double)above10 * share, SAE_INFO},
                {"density_min", share > 0.0 ? lo : share, SAE_INFO},
                {"density_max", share > 0.0 ? hi : share, SAE_INFO}};
-    for (size_t i = 0; i < sizeof out / sizeof out[0]; i++) {
-        int rc = emit_feature(r, out[i].key, out[i].value, out[i].better);
-        if (rc < 0)
-            return rc;
-    }
+    for (size_t i = 0; i < sizeof out / sizeof out[0]; i++)
+        SAE_TRY(emit_feature(r, out[i].key, out[i].value, out[i].better));
     return SAE_OK;
 }
 
@@ -181,9 +178,7 @@ static int emit_training(const sae_measure *r)
         for (int64_t j = 0; j < n; j++)
             dead += t->fire_count[j] == 0 ||
                     t->tokens - t->last_fired[j] >= (uint64_t)window[i].rows;
-        int rc = emit_feature(r, window[i].key, (double)dead / (double)n, SAE_LOWER);
-        if (rc < 0)
-            return rc;
+        SAE_TRY(emit_feature(r, window[i].key, (double)dead / (double)n, SAE_LOWER));
     }
     int64_t rare = 0;
     for (int64_t j = 0; j < n; j++) {
@@ -209,12 +204,8 @@ static int emit_histogram(const sae_measure *r, const state *s)
             bin[(int64_t)ceil(-BINS_PER_DECADE * l - 0x1p-40)]++; /* rounding of log10 */
         }
     int64_t last = (int64_t)ceil(BINS_PER_DECADE * log10((double)s->rows));
-    for (int64_t b = last; b >= 0; b--) {
-        sae_series p = {"density_log10", -b, (double)bin[b]};
-        int rc = r->point(r->sink, &p);
-        if (rc < 0)
-            return rc;
-    }
+    for (int64_t b = last; b >= 0; b--)
+        SAE_TRY(sae_emit_point(r, "density_log10", -b, (double)bin[b]));
     return SAE_OK;
 }
 
@@ -226,29 +217,21 @@ static int emit_features(const sae_measure *r, const state *s)
     for (int64_t j = 0; j < n; j++)
         signed_codes |= s->fired[j] != s->fired[n + j];
     for (int sign = 0; sign <= signed_codes; sign++)
-        for (int64_t j = 0; j < n && s->rows > 0; j++) {
-            sae_series p = {sign ? "density_positive" : "density", j,
-                            (double)s->fired[sign * n + j] / (double)s->rows};
-            int rc = r->point(r->sink, &p);
-            if (rc < 0)
-                return rc;
-        }
+        for (int64_t j = 0; j < n && s->rows > 0; j++)
+            SAE_TRY(sae_emit_point(r, sign ? "density_positive" : "density", j,
+                                   (double)s->fired[sign * n + j] / (double)s->rows));
     return SAE_OK;
 }
 
 static int end(const sae_measure *r, void *state_)
 {
     state *s = state_;
-    int rc = sae_groups_emit(r, s->sums, STATS, table);
-    if (rc >= 0)
-        rc = emit_l0_p99(r, s);
-    if (rc >= 0)
-        rc = emit_densities(r, s);
-    if (rc >= 0)
-        rc = emit_training(r);
-    if (rc >= 0)
-        rc = emit_histogram(r, s);
-    return rc < 0 ? rc : emit_features(r, s);
+    SAE_TRY(sae_groups_emit(r, s->sums, STATS, table));
+    SAE_TRY(emit_l0_p99(r, s));
+    SAE_TRY(emit_densities(r, s));
+    SAE_TRY(emit_training(r));
+    SAE_TRY(emit_histogram(r, s));
+    return emit_features(r, s);
 }
 
 const sae_metric sae_metric_sparsity = {

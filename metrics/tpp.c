@@ -156,9 +156,9 @@ static int emit_results(const run *q)
 {
     static const char *const part[PARTS] = {"", "_intended", "_unintended"};
     static const char *const suffix[SAE_PERTURB_MODES] = {"_stock", "", "_mean"};
+    const sae_measure *r = q->p.c.r;
     double N = (double)q->tasks;
-    sae_row tasks = {"tasks", N, (double)NAN, q->p.c.s->count, "tasks", SAE_INFO};
-    SAE_TRY(q->p.c.r->emit(q->p.c.r->sink, &tasks));
+    SAE_TRY(sae_emit_value(r, "tasks", N, q->p.c.s->count, "tasks", SAE_INFO));
     if (q->tasks == 0)
         return SAE_OK;
     SAE_TRY(emit(q, "base_accuracy", &q->base));
@@ -171,10 +171,8 @@ static int emit_results(const run *q)
                 SAE_TRY(emit(q, key, &q->out[mode][b][p]));
             }
             snprintf(key, sizeof key, "n%s%s", part[p], suffix[mode]);
-            for (int b = 0; b < SAE_BUDGETS; b++) {
-                sae_series point = {key, sae_budgets[b], q->out[mode][b][p].all / N};
-                SAE_TRY(q->p.c.r->point(q->p.c.r->sink, &point));
-            }
+            for (int b = 0; b < SAE_BUDGETS; b++)
+                SAE_TRY(sae_emit_point(r, key, sae_budgets[b], q->out[mode][b][p].all / N));
         }
     return SAE_OK;
 }
@@ -197,19 +195,7 @@ static int end(const sae_measure *r, void *state)
     return rc < 0 ? rc : SAE_OK;
 }
 
-static size_t state_size(const sae_measure *r)
-{
-    const options *o = r->opt;
-    sae_labelled s = sae_labelled_shape(r, o->p.rows, o->p.entries, 0);
-    return sae_labelled_bytes(&s);
-}
-
-static int begin(const sae_measure *r, void *state)
-{
-    const options *o = r->opt;
-    *(sae_labelled *)state = sae_labelled_shape(r, o->p.rows, o->p.entries, 0);
-    return SAE_OK;
-}
+SAE_LABELLED_STATE(options, p.rows, p.entries, 0)
 
 const sae_metric sae_metric_tpp = {
     .abi = SAE_METRIC_ABI,

@@ -317,21 +317,35 @@ END_TEST
 START_TEST(dictionary_values)
 {
     world_fill(&w, 25);
-    measure(&w, "dictionary", ROWS, 0, &o);
-    double norms = 0, nearest = 0;
+    measure(&w, "dictionary:antipodal=0.4", ROWS, 0, &o);
+    double norms = 0, nearest = 0, absolute = 0, pairs = 0, some = 0, bin[50] = {0};
     for (int i = 0; i < N; i++) {
         const sae_real *a = &w.w_dec[i * D];
-        double best = -1;
+        double best = -1, antipodes = 0;
         for (int j = 0; j < N; j++) {
             const sae_real *b = &w.w_dec[j * D];
-            if (j != i)
-                best = fmax(best, product(a, b, D) / sqrt(product(a, a, D) * product(b, b, D)));
+            double c = product(a, b, D) / sqrt(product(a, a, D) * product(b, b, D));
+            if (j == i)
+                continue;
+            best = fmax(best, c);
+            absolute += fabs(c) / N / (N - 1);
+            antipodes += c <= -0.4;
+            bin[(int)floor((c + 1) * 25)]++;
         }
         nearest += best / N;
+        pairs += antipodes / 2;
+        some += antipodes > 0;
         norms += sqrt(product(a, a, D)) / N;
     }
     expect("decoder_norm", norms);
     ck_assert_double_eq_tol(value_of(&o, "max_decoder_cosine"), nearest, (D + 2) * 0x1p-24);
+    ck_assert_double_eq_tol(value_of(&o, "mean_abs_cosine"), absolute, (D + 2) * 0x1p-24);
+    ck_assert(pairs > 1 && some < N); /* some have an antipode, some have none */
+    expect("antipodal_pairs", pairs);
+    expect("antipodal_share", some / N);
+    for (int i = 0; i < o.points; i++)
+        if (!strcmp(o.point[i].key, "cosine_histogram"))
+            ck_assert_double_eq(o.point[i].value, bin[o.point[i].index + 25]);
 }
 END_TEST
 

@@ -83,9 +83,9 @@ static inline int64_t sae_choose_classes(const sae_concepts *q, int64_t label, i
 {
     int64_t classes = q->r->label[label].classes, count = 0;
     sae_census *c = (sae_census *)calloc((size_t)(2 * classes), sizeof(sae_census));
-    sae_census *rest = c + classes;
     if (!c)
         return SAE_ENOMEM;
+    sae_census *rest = c + classes;
     for (int64_t i = 0; i < q->s->count; i++) {
         int32_t on = sae_class_of(q, label, q->ref[i].row);
         for (int32_t k = 0; on >= 0 && k < classes; k++)
@@ -213,24 +213,15 @@ static inline double *sae_figure_at(sae_figure *f, int g)
     return g == SAE_ALL_GROUPS ? &f->all : &f->without[g];
 }
 
-/* Emit f / tasks with its delete-a-group jackknife; `group` marks the groups that hold test rows.
- */
+/* Emit f / tasks with its jackknife; `group` marks the groups that hold test rows. */
 static inline int sae_figure_emit(const sae_measure *r, const char *key, const sae_figure *f,
                                   double tasks, const unsigned char *group, int64_t count,
                                   enum sae_better better)
 {
-    double deviation[SAE_GROUPS], mean = 0, m2 = 0;
-    int64_t m = 0;
+    double deviation[SAE_GROUPS];
     for (int g = 0; g < SAE_GROUPS; g++)
-        if (group[g]) {
-            double value = f->without[g] / tasks, delta = value - mean;
-            mean += delta / (double)++m;
-            m2 += delta * (value - mean);
-        }
-    for (int g = 0; g < SAE_GROUPS; g++)
-        deviation[g] = group[g] ? f->without[g] / tasks - mean : (double)NAN;
-    double se = m < 2 ? (double)NAN : sqrt((double)(m - 1) / (double)m * m2);
-    sae_row row = {key, f->all / tasks, se, count, "1", better};
+        deviation[g] = f->without[g] / tasks;
+    sae_row row = {key, f->all / tasks, sae_jackknife(group, deviation), count, "1", better};
     int rc = r->emit(r->sink, &row);
     return rc < 0 || !r->deviations ? rc : r->deviations(r->sink, key, deviation);
 }

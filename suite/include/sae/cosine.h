@@ -6,6 +6,7 @@
 #ifndef SAE_COSINE_H
 #define SAE_COSINE_H
 
+#include "device.h"
 #include "metric.h"
 #include <math.h>
 #include <stdlib.h>
@@ -19,12 +20,6 @@ typedef struct sae_cosines {
     sae_real *product; /* [SAE_COSINE_BLOCK x b.rows] backend memory */
 } sae_cosines;
 
-static inline void sae_backend_release(const sae_measure *r, void *p)
-{
-    if (p)
-        r->c->be->release(r->c->dev, p);
-}
-
 /* Products of the rows of a with those of b, to free(); NULL when out of memory or the backend
  * fails. */
 static inline double *sae_row_products(const sae_measure *r, sae_cmat a, sae_cmat b)
@@ -37,7 +32,7 @@ static inline double *sae_row_products(const sae_measure *r, sae_cmat a, sae_cma
         free(out);
         out = NULL;
     }
-    sae_backend_release(r, dev);
+    sae_device_release(r->c, dev);
     return out;
 }
 
@@ -65,7 +60,7 @@ static inline void sae_cosines_close(sae_cosines *s)
 {
     free(s->na);
     free(s->nb);
-    sae_backend_release(s->r, s->product);
+    sae_device_release(s->r->c, s->product);
 }
 
 /* SAE_ENOMEM if memory for the norms or a block is missing; nothing to close then. */
@@ -119,6 +114,13 @@ static inline double sae_cosine_nearest(const sae_real *cosine, int64_t n, int64
     return best;
 }
 
+/* The bin of a histogram over [-1, 1]; rounding may take a cosine beyond it. */
+static inline int64_t sae_cosine_bin(double c, int64_t bins)
+{
+    int64_t bin = (int64_t)floor((c + 1) * (double)bins / 2);
+    return bin < 0 ? 0 : bin < bins ? bin : bins - 1;
+}
+
 /* Called with the cosines [n] of row `self` with all rows of b. */
 typedef int (*sae_cosine_row)(void *arg, const sae_real *cosine, int64_t n, int64_t self);
 
@@ -145,32 +147,6 @@ static inline int sae_cosines_walk(const sae_cosines *s, int64_t most, sae_cosin
             rc = visit(arg, cosine + i * n, n, row0 + i);
     }
     free(cosine);
-    return rc;
-}
-
-typedef struct sae_cosine_sum {
-    const sae_measure *r;
-    int without_sign;
-    const char *key;
-    double sum;
-} sae_cosine_sum;
-
-static inline int sae_cosine_add(void *arg, const sae_real *cosine, int64_t n, int64_t self)
-{
-    sae_cosine_sum *t = (sae_cosine_sum *)arg;
-    sae_series p = {t->key, self, sae_cosine_nearest(cosine, n, self, t->without_sign, NULL)};
-    t->sum += p.value;
-    return t->key ? t->r->point(t->r->sink, &p) : SAE_OK;
-}
-
-/* Largest cosine with another row of the same matrix (opened with a and b alike): the mean over
- * `most` rows, and a point per row unless key is NULL. */
-static inline int sae_cosines_neighbours(const sae_cosines *s, int64_t most, int without_sign,
-                                         const char *key, double *mean, int64_t *count)
-{
-    sae_cosine_sum t = {s->r, without_sign, key, 0};
-    int rc = sae_cosines_walk(s, most, sae_cosine_add, &t, count);
-    *mean = rc >= 0 && *count > 0 ? t.sum / (double)*count : (double)NAN;
     return rc;
 }
 

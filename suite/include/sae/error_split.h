@@ -101,20 +101,6 @@ static inline double sae_es_share(double part, double whole)
     return whole > 0.0 ? part / whole : (double)NAN;
 }
 
-/* Sum of squares about the mean, from a sum of squares and sums [count] over rows n; rounding
- * counts as 0. */
-static inline double sae_es_about_mean(double squares, const double *sum, const double *more,
-                                       int64_t count, double n)
-{
-    double mm = 0;
-    for (int64_t j = 0; j < count; j++) {
-        double v = sum[j] + (more ? more[j] : 0);
-        mm += v * v;
-    }
-    double left = squares - mm / n; /* NaN without rows, which is not > */
-    return left > squares * 0x1p-40 ? left : 0.0;
-}
-
 /* Dimensions, from the number of sums. */
 static inline int64_t sae_es_d(int64_t K)
 {
@@ -126,12 +112,12 @@ static inline const double *sae_es_vector(const double *s, int64_t K, int64_t i)
 }
 static inline double sae_es_spread_x(const double *s, int64_t K)
 {
-    return sae_es_about_mean(s[SAE_ES_XX], sae_es_vector(s, K, SAE_ES_V_X), NULL, sae_es_d(K),
+    return sae_about_mean(s[SAE_ES_XX], sae_es_vector(s, K, SAE_ES_V_X), NULL, sae_es_d(K),
                              s[SAE_ES_TESTED]);
 }
 static inline double sae_es_spread_error(const double *s, int64_t K)
 {
-    return sae_es_about_mean(s[SAE_ES_SSE], sae_es_vector(s, K, SAE_ES_V_E), NULL, sae_es_d(K),
+    return sae_about_mean(s[SAE_ES_SSE], sae_es_vector(s, K, SAE_ES_V_E), NULL, sae_es_d(K),
                              s[SAE_ES_TESTED]);
 }
 static inline double sae_es_fvu(const double *s, int64_t K)
@@ -149,7 +135,7 @@ static inline double sae_es_fvu_linear(const double *s, int64_t K)
 static inline double sae_es_fvu_nonlinear_all(const double *s, int64_t K)
 {
     double spread =
-        sae_es_about_mean(s[SAE_ES_XX] + s[SAE_ES_XX_TRAIN], sae_es_vector(s, K, SAE_ES_V_X),
+        sae_about_mean(s[SAE_ES_XX] + s[SAE_ES_XX_TRAIN], sae_es_vector(s, K, SAE_ES_V_X),
                           sae_es_vector(s, K, SAE_ES_V_X_TRAIN), sae_es_d(K), s[SAE_ES_ROWS]);
     return sae_es_share(s[SAE_ES_RSS] + s[SAE_ES_RSS_TRAIN], spread);
 }
@@ -166,14 +152,14 @@ static inline double sae_es_error_r2_pooled(const double *s, int64_t K)
 static inline double sae_es_error_r2_at(const double *s, int64_t K, int64_t j)
 {
     double spread =
-        sae_es_about_mean(sae_es_vector(s, K, SAE_ES_V_EE)[j], sae_es_vector(s, K, SAE_ES_V_E) + j,
+        sae_about_mean(sae_es_vector(s, K, SAE_ES_V_EE)[j], sae_es_vector(s, K, SAE_ES_V_E) + j,
                           NULL, 1, s[SAE_ES_TESTED]);
     return 1 - sae_es_share(sae_es_vector(s, K, SAE_ES_V_RR)[j], spread);
 }
 static inline double sae_es_error_r2_macro(const double *s, int64_t K)
 {
     double sum = 0, count = 0;
-    for (int64_t j = 0; j < (K - SAE_ES_FIXED) / SAE_ES_VECTORS; j++) {
+    for (int64_t j = 0; j < sae_es_d(K); j++) {
         double r2 = sae_es_error_r2_at(s, K, j);
         sum += isnan(r2) ? 0 : r2;
         count += !isnan(r2);
@@ -184,7 +170,7 @@ static inline double sae_es_error_r2_macro(const double *s, int64_t K)
 static inline double sae_es_predicted(const double *s, int p)
 {
     const double *f = s + SAE_ES_PRED + p * SAE_ES_P_SUMS;
-    double spread = sae_es_about_mean(f[SAE_ES_P_QQ], f + SAE_ES_P_Q, NULL, 1, f[SAE_ES_P_N]);
+    double spread = sae_about_mean(f[SAE_ES_P_QQ], f + SAE_ES_P_Q, NULL, 1, f[SAE_ES_P_N]);
     return 1 - sae_es_share(f[SAE_ES_P_RSS], spread);
 }
 #define SAE_ES_PREDICTED(name, p)                                                                  \
@@ -205,7 +191,7 @@ SAE_ES_PREDICTED(sae_es_norm_r2_by_loss, SAE_ES_P_BASE + SAE_ES_BY_LOSS)
 static inline double sae_es_common(const double *s, int64_t K)
 {
     double mm = 0;
-    for (int64_t j = 0; j < (K - SAE_ES_FIXED) / SAE_ES_VECTORS; j++)
+    for (int64_t j = 0; j < sae_es_d(K); j++)
         mm += sae_es_vector(s, K, SAE_ES_V_X)[j] * sae_es_vector(s, K, SAE_ES_V_E)[j];
     return s[SAE_ES_EX] - mm / s[SAE_ES_TESTED];
 }

@@ -37,6 +37,21 @@ typedef struct sae_estimate {
         return sum[b] != 0.0 ? sum[a] / sum[b] : (double)NAN;                                      \
     }
 
+/* sum |v - mean v|^2 over n rows, from squares = sum |v|^2 and the sum of the rows [d], given in
+ * two parts (more may be NULL). What rounding leaves of rows that are all the same counts as 0; 0
+ * without rows. */
+static inline double sae_about_mean(double squares, const double *sum, const double *more,
+                                    int64_t d, double n)
+{
+    double mm = 0;
+    for (int64_t j = 0; j < d; j++) {
+        double v = sum[j] + (more ? more[j] : 0);
+        mm += v * v;
+    }
+    double left = squares - mm / n; /* NaN without rows, which is not > */
+    return left > squares * 0x1p-40 ? left : 0.0;
+}
+
 /* 64-bit mix: a bijection whose every output bit depends on every input bit (the finaliser of
  * SplitMix64, Steele et al. 2014). */
 static inline uint64_t sae_mix(uint64_t v)
@@ -87,49 +102,46 @@ static inline const double *sae_groups_total(double *block, int64_t K)
     return total;
 }
 
-/* Delete-a-group jackknife: left_out[g] becomes the value without group g less the mean of these
- * values, NaN for a group without rows; sae_groups_total must have been called. Answers the number
- * of groups that hold rows. */
-static inline int64_t sae_groups_leave_out(double *block, int64_t K, sae_estimator value,
-                                           double left_out[SAE_GROUPS])
+/* Delete-a-group jackknife. without [SAE_GROUPS]: the value without each group that holds rows; it
+ * becomes the deviation from their mean, NaN for the other groups. Answers the standard error: NaN
+ * with fewer than two groups, or if the value is undefined without one of them. */
+static inline double sae_jackknife(const unsigned char *holds, double *without)
 {
-    const double *total = block + SAE_GROUPS * K;
-    double *rest = block + (SAE_GROUPS + 1) * K;
-    double mean = 0;
+    double mean = 0, m2 = 0;
     int64_t m = 0;
+    for (int64_t g = 0; g < SAE_GROUPS; g++)
+        if (holds[g])
+            mean += (without[g] - mean) / (double)++m;
     for (int64_t g = 0; g < SAE_GROUPS; g++) {
-        const double *row = block + g * K;
-        left_out[g] = (double)NAN;
-        if (row[0] == 0.0)
-            continue;
-        for (int64_t i = 0; i < K; i++)
-            rest[i] = total[i] - row[i];
-        left_out[g] = value(rest, K);
-        mean += (left_out[g] - mean) / (double)++m;
+        without[g] = holds[g] ? without[g] - mean : (double)NAN;
+        m2 += holds[g] ? without[g] * without[g] : 0;
     }
-    for (int64_t g = 0; g < SAE_GROUPS; g++)
-        left_out[g] -= mean;
-    return m;
-}
-
-/* Standard error from what sae_groups_leave_out gave: m groups. NaN with fewer than two, or if the
- * value is undefined without one of them. Groups without rows are told by statistic 0. */
-static inline double sae_groups_spread(const double *block, int64_t K, int64_t m,
-                                       const double left_out[SAE_GROUPS])
-{
-    double m2 = 0;
-    for (int64_t g = 0; g < SAE_GROUPS; g++)
-        if (block[g * K] != 0.0)
-            m2 += left_out[g] * left_out[g];
     return m < 2 ? (double)NAN : sqrt((double)(m - 1) / (double)m * m2);
 }
 
-/* Jackknife standard error of `value`; sae_groups_total must have been called. */
+/* The same of an estimator, whose deviations [SAE_GROUPS] are written; sae_groups_total must have
+ * been called. Groups without rows are told by statistic 0. */
+static inline double sae_groups_jackknife(double *block, int64_t K, sae_estimator value,
+                                          double *deviation)
+{
+    const double *total = block + SAE_GROUPS * K;
+    double *rest = block + (SAE_GROUPS + 1) * K;
+    unsigned char holds[SAE_GROUPS];
+    for (int64_t g = 0; g < SAE_GROUPS; g++) {
+        const double *row = block + g * K;
+        holds[g] = row[0] != 0.0;
+        for (int64_t i = 0; holds[g] && i < K; i++)
+            rest[i] = total[i] - row[i];
+        if (holds[g])
+            deviation[g] = value(rest, K);
+    }
+    return sae_jackknife(holds, deviation);
+}
+
 static inline double sae_groups_se(double *block, int64_t K, sae_estimator value)
 {
-    double left_out[SAE_GROUPS];
-    int64_t m = sae_groups_leave_out(block, K, value, left_out);
-    return sae_groups_spread(block, K, m, left_out);
+    double deviation[SAE_GROUPS];
+    return sae_groups_jackknife(block, K, value, deviation);
 }
 
 /* Emit every key of the table. */
@@ -138,13 +150,12 @@ static inline int sae_groups_emit(const sae_measure *r, double *block, int64_t K
 {
     const double *total = sae_groups_total(block, K);
     for (const sae_estimate *e = table; e->key; e++) {
-        double left_out[SAE_GROUPS];
-        int64_t m = sae_groups_leave_out(block, K, e->value, left_out);
-        sae_row row = {e->key, e->value(total, K), sae_groups_spread(block, K, m, left_out),
-                       (int64_t)total[e->count], e->unit, e->better};
+        double deviation[SAE_GROUPS], se = sae_groups_jackknife(block, K, e->value, deviation);
+        sae_row row = {e->key, e->value(total, K), se, (int64_t)total[e->count], e->unit,
+                       e->better};
         int rc = r->emit(r->sink, &row);
         if (rc >= 0 && r->deviations)
-            rc = r->deviations(r->sink, e->key, left_out);
+            rc = r->deviations(r->sink, e->key, deviation);
         if (rc < 0)
             return rc;
     }

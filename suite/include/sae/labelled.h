@@ -146,6 +146,25 @@ static inline size_t sae_labelled_bytes(const sae_labelled *s)
            (size_t)s->room * (sizeof(sae_real) + sizeof(int32_t));
 }
 
+/* `state_size` and `begin` of a metric whose state is a sample; rows, entries: members of its
+ * option struct `type`. */
+#define SAE_LABELLED_STATE(type, rows, entries, hat)                                               \
+    static sae_labelled state_shape(const sae_measure *r)                                          \
+    {                                                                                              \
+        const type *o = (const type *)r->opt;                                                      \
+        return sae_labelled_shape(r, o->rows, o->entries, hat);                                    \
+    }                                                                                              \
+    static size_t state_size(const sae_measure *r)                                                 \
+    {                                                                                              \
+        sae_labelled s = state_shape(r);                                                           \
+        return sae_labelled_bytes(&s);                                                             \
+    }                                                                                              \
+    static int begin(const sae_measure *r, void *state)                                            \
+    {                                                                                              \
+        *(sae_labelled *)state = state_shape(r);                                                   \
+        return SAE_OK;                                                                             \
+    }
+
 /* Row i of a code with its x [d], for a sample without labels; nothing if it has no room at all. */
 static inline void sae_labelled_put_row(sae_labelled *s, const sae_token *t, sae_norm_row norm,
                                         const sae_real *x, const sae_code *z, int64_t i)

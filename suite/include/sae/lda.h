@@ -151,27 +151,23 @@ static inline int sae_times_atoms(const sae_measure *r, sae_cmat w, const double
                                   double *out)
 {
     const sae_ctx *c = r->c;
-    int64_t n = w.rows, d = w.cols, size = n > d ? n * m : d * m;
+    int64_t n = w.rows, d = w.cols;
     size_t in = (size_t)(m * d) * sizeof(sae_real), all = (size_t)(n * m) * sizeof(sae_real);
-    sae_real *host = (sae_real *)malloc((size_t)size * sizeof(sae_real) + 1);
-    sae_real *dv = (sae_real *)c->be->alloc(c->dev, in),
-             *dp = (sae_real *)c->be->alloc(c->dev, all);
-    int rc = host && dv && dp ? SAE_OK : SAE_ENOMEM;
+    sae_real *host = (sae_real *)malloc((in > all ? in : all) + 1);
+    for (int64_t i = 0; host && i < m * d; i++)
+        host[i] = (sae_real)v[i];
+    sae_real *dv = host ? (sae_real *)sae_device_copy(c, host, in) : NULL;
+    sae_real *dp = (sae_real *)c->be->alloc(c->dev, all);
     sae_cmat b = {dv, m, d, d};
     sae_mat p = {dp, n, m, m};
-    for (int64_t i = 0; rc >= 0 && i < m * d; i++)
-        host[i] = (sae_real)v[i];
-    if (rc >= 0)
-        rc = c->be->copy(c->dev, dv, host, in, SAE_COPY_H2D);
-    if (rc >= 0)
-        rc = c->k->gemm(c->dev, 0, 1, 1, w, b, 0, p);
+    int rc = dv && dp ? c->k->gemm(c->dev, 0, 1, 1, w, b, 0, p) : SAE_ENOMEM;
     if (rc >= 0)
         rc = c->be->copy(c->dev, host, dp, all, SAE_COPY_D2H);
     for (int64_t i = 0; rc >= 0 && i < n * m; i++)
         out[i] = (double)host[i];
     free(host);
-    sae_backend_release(r, dv);
-    sae_backend_release(r, dp);
+    sae_device_release(c, dv);
+    sae_device_release(c, dp);
     return rc;
 }
 

@@ -8,7 +8,7 @@
 #ifndef SAE_LINEAR_FIT_H
 #define SAE_LINEAR_FIT_H
 
-#include "variant.h"
+#include "device.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,23 +48,6 @@ static inline sae_fit sae_fit_at(double *block, int64_t d, int64_t m, int64_t s)
     f.qq = f.q + s;
     f.xq = f.qq + s;
     return f;
-}
-
-static inline void sae_device_release(const sae_ctx *c, void *p)
-{
-    if (p)
-        c->be->release(c->dev, p);
-}
-
-/* A copy in backend memory; NULL when that fails. */
-static inline void *sae_device_copy(const sae_ctx *c, const void *host, size_t bytes)
-{
-    void *p = c->be->alloc(c->dev, bytes);
-    if (p && c->be->copy(c->dev, p, host, bytes, SAE_COPY_H2D) < 0) {
-        c->be->release(c->dev, p);
-        p = NULL;
-    }
-    return p;
 }
 
 /* sum [a.cols x b.cols], host memory, += products of the columns of a and b, backend memory. */

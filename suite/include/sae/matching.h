@@ -14,6 +14,11 @@
 
 enum { SAE_CANDIDATES = 16 };
 
+/* Option exact, int64_t, of a family's option struct. */
+#define SAE_MATCH_OPTION(type)                                                                     \
+    {"exact", SAE_OPT_INT, 0, offsetof(type, exact), 4096, 0, 1 << 16, NULL, NULL, "atoms",        \
+     "the matching is optimal if the smaller side has at most so many atoms, else greedy"}
+
 typedef struct sae_matched_side {
     int64_t n;
     double *best;    /* [n] largest cosine with a row of the other side */

@@ -13,6 +13,8 @@
 
 #include "variant.h"
 
+#include <math.h>
+
 enum { SAE_METRIC_ABI = 1 };
 
 enum sae_better { SAE_HIGHER, SAE_LOWER, SAE_TARGET_ZERO, SAE_INFO, SAE_TARGET_ONE };
@@ -190,6 +192,47 @@ typedef struct sae_metric {
     int (*pair)(const sae_measure *r);
     uint32_t (*wants_for)(const void *opt); /* the part of wants with these options; NULL: all */
 } sae_metric;
+
+/* ---- for the authors of metrics -------------------------------------------------------------- */
+
+/* A value without a standard error. */
+static inline int sae_emit_value(const sae_measure *r, const char *key, double value, int64_t count,
+                                 const char *unit, enum sae_better better)
+{
+    sae_row row = {key, value, (double)NAN, count, unit, better};
+    return r->emit(r->sink, &row);
+}
+
+static inline int sae_emit_point(const sae_measure *r, const char *series, int64_t index,
+                                 double value)
+{
+    sae_series p = {series, index, value};
+    return r->point(r->sink, &p);
+}
+
+/* `begin` of a metric whose state starts as zeros. */
+static inline int sae_begin_zero(const sae_measure *r, void *state)
+{
+    (void)r, (void)state;
+    return SAE_OK;
+}
+
+/* `state_size`, `batch` and `merge` of a metric that reads no rows. */
+static inline size_t sae_no_rows_size(const sae_measure *r)
+{
+    (void)r;
+    return 1;
+}
+static inline int sae_no_rows_batch(const sae_measure *r, void *state, const sae_eval *e)
+{
+    (void)r, (void)state, (void)e;
+    return SAE_DONE;
+}
+static inline int sae_no_rows_merge(const sae_measure *r, void *into, const void *from)
+{
+    (void)r, (void)into, (void)from;
+    return SAE_OK;
+}
 
 /* What a metric reads with these options where all that it wants is there. */
 static inline uint32_t sae_metric_reads(const sae_metric *m, const void *opt)

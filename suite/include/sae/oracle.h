@@ -9,6 +9,21 @@
 #include "cosine.h"
 #include "labelled.h"
 
+enum { SAE_ORACLE_ENTRIES = 256 }; /* room for the code of a sampled row */
+
+/* Option oracle_rows, int64_t, of a family's option struct. */
+#define SAE_ORACLE_OPTION(type)                                                                    \
+    {"oracle_rows", SAE_OPT_INT, 0, offsetof(type, oracle_rows), 64, 0, 1 << 20, NULL, NULL,       \
+     "rows", "uniform sample coded by orthogonal matching pursuit over the atoms, 0: none"}
+
+/* The sample of so many rows with their codes over n features. */
+static inline sae_labelled sae_oracle_sample(const sae_measure *r, int64_t rows, int64_t n)
+{
+    int64_t room = rows * SAE_ORACLE_ENTRIES;
+    sae_labelled s = {rows, room > n ? room : n, r->m->dim.d_out, 0, 0, 0, 0, UINT64_MAX};
+    return s;
+}
+
 typedef struct sae_oracle {
     const sae_measure *r;
     const sae_labelled *s;
@@ -26,7 +41,7 @@ static inline void sae_oracle_close(sae_oracle *q)
 {
     void *const device[] = {q->unit, q->dx, q->dk, q->z.rowptr, q->z.idx, q->z.val};
     for (size_t i = 0; i < sizeof device / sizeof device[0]; i++)
-        sae_backend_release(q->r, device[i]);
+        sae_device_release(q->r->c, device[i]);
     free(q->x);
     free(q->k);
     free(q->bias);

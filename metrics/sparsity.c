@@ -77,7 +77,7 @@ static int batch(const sae_measure *r, void *state_, const sae_eval *e)
         double row[STATS] = {1, 0, 0, 0, 0};
         for (int64_t p = sae_code_row(z, i); p < sae_code_row(z, i + 1); p++)
             add_value(r, s, sae_code_feature(z, i, p), (double)z->val[p], row);
-        row[L1] *= r->scale;
+        row[L1] *= sae_eval_norm(r, e, i).scale;
         double *sum = sae_groups_row(s->sums, STATS, e->tok[i].doc);
         for (int k = 0; k < STATS; k++)
             sum[k] += row[k];

@@ -67,21 +67,25 @@ def reconstruction(seed):
     return c
 
 
-def sparsity(seed):
+def sparsity(seed, by_row=False):
     c = world(seed, B, D, N, signed=True)
     c["metric"] = "sparsity:threshold=0.5,rare=0.2,dead_value=1.5"
     c["scale"] = 2
     c["code"] = [e for e in c["code"] if e[1] != 3] # a dead feature
-    rows = [(group(t[0]), [v for _, v in row]) for t, row in zip(c["tok"], entries(c))]
+    scale = [1 + i % 3 if by_row else 2 for i in range(B)]
+    if by_row:
+        c["norm"] = [[s, i] for i, s in enumerate(scale)]
+    rows = [(group(t[0]), [v for _, v in row], s)
+            for t, row, s in zip(c["tok"], entries(c), scale)]
     density = lambda test: [sum(j == k and test(v) for _, k, v in c["code"]) / B for j in range(N)]
     any_value = density(lambda v: v != 0)
     share = lambda test: number(sum(test(v) for v in any_value) / N, 1)
     out, se = {}, {}
     for key, f in (("l0", lambda v: len(v[1])), ("l0_positive", lambda v: sum(u > 0 for u in v[1])),
                    ("l0_threshold", lambda v: sum(u > 0.5 for u in v[1])),
-                   ("l1", lambda v: 2 * math.fsum(abs(u) for u in v[1]))):
+                   ("l1", lambda v: v[2] * math.fsum(abs(u) for u in v[1]))):
         put(out, se, key, rows, ratio(f, one), 20)
-    put_quantile(out, se, "l0_p99", [(g, len(v)) for g, v in rows], 20)
+    put_quantile(out, se, "l0_p99", [(g, len(v)) for g, v, _ in rows], 20)
     out.update(dead_share=share(lambda v: v == 0), rare_share=share(lambda v: 0 < v < 0.2),
                share_above_1pct=share(lambda v: v > 0.01),
                share_above_10pct=share(lambda v: v > 0.1),
@@ -137,5 +141,5 @@ def downstream(seed):
 
 
 write("reconstruction", D, N, [reconstruction(1), reconstruction(2)])
-write("sparsity", D, N, [sparsity(3), sparsity(4)])
+write("sparsity", D, N, [sparsity(3), sparsity(4), sparsity(5, by_row=True)])
 write("downstream", D, N, [downstream(5), downstream(6)])

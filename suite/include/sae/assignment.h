@@ -1,7 +1,7 @@
 /* sae/assignment.h - the one-to-one assignment of rows to columns with the largest total weight.
  *
  * Exact, by shortest augmenting paths (Jonker & Volgenant 1987; the order of updates is that of
- * Crouse 2016). At most rows^2 cols steps, in practice far fewer: metrics/README.md has times.
+ * Crouse 2016). At most rows^2 cols steps, in practice far fewer: metrics/recovery.md has a time.
  */
 #ifndef SAE_ASSIGNMENT_H
 #define SAE_ASSIGNMENT_H

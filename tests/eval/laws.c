@@ -187,7 +187,7 @@ static void silent(void)
 static void constant_rows(void)
 {
     for (int i = 0; i < ROWS * D; i++)
-        w.x[i] = w.xhat[i] = w.peer_xhat[i] = 1;
+        w.x[i] = w.xhat[i] = w.peer_xhat[i] = (sae_real)0.1; /* sums of squares round */
 }
 static void one_direction(void) /* a covariance of rank 1 */
 {

@@ -130,9 +130,11 @@ static inline int sae_lda_fit(const sae_measure *r, sae_lda *l, const sae_real *
     if (rc >= 0 && rows > 0) {
         sae_lda_means(l, x, label, rows);
         for (int64_t i = 0; i < d; i++) {
+            double square = R[i * d + i] / (double)rows, *variance = &R[i * d + i];
             for (int64_t j = 0; j < d; j++)
                 R[i * d + j] = R[i * d + j] / (double)rows - l->mean[i] * l->mean[j];
-            R[i * d + i] = R[i * d + i] > 0.0 ? R[i * d + i] * (1 + l->ridge) : 1.0;
+            /* of a coordinate without spread only rounding is left */
+            *variance = *variance > square * 0x1p-40 ? *variance * (1 + l->ridge) : 1.0;
         }
         rc = sae_solve_rows(r, d, l->classes, R, l->w);
         sae_lda_scale(l);

@@ -123,9 +123,10 @@ static size_t state_size(const sae_measure *r)
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-static int place_of(const view *v, const state *s, const sae_eval *e, int64_t i)
+/* The half that row i of the batch is in, or -1, once the first pass is over. */
+static int half_of(const view *v, const state *s, const sae_eval *e, int64_t i)
 {
-    return sae_es_place(v->o->rows, s->pass == 0 ? v->o->skip_first : s->skip, e, i);
+    return sae_es_place(v->o->rows, s->skip, e, i);
 }
 
 /* What is known of a row before any fit. */
@@ -213,26 +214,20 @@ static void add_facts(const view *v, const set *s, const sae_eval *e, int64_t i,
     }
 }
 
-static int gather(const sae_measure *r, const view *v, const state *st, const sae_eval *e, work *k)
+static int gather(const sae_measure *r, const view *v, const sae_eval *e, work *k)
 {
-    int64_t d = v->d;
+    const options *o = v->o;
     for (int place = 0; place < SAE_ES_HALVES * v->sets; place++) {
         set s = set_at(v, place / SAE_ES_HALVES);
-        int64_t rows = 0;
-        for (int64_t i = 0; i < e->B; i++) {
-            if (place_of(v, st, e, i) != place)
+        int half = place % SAE_ES_HALVES;
+        int64_t rows = sae_es_gather(o->rows, o->skip_first, e, place, k->x, k->y);
+        SAE_TRY(sae_fit_add(r->c, &s.fit[half], k->x, k->y, rows));
+        for (int64_t i = 0; half == SAE_ES_TRAIN && i < e->B; i++) {
+            if (sae_es_place(o->rows, o->skip_first, e, i) != place)
                 continue;
-            for (int64_t j = 0; j < d; j++) {
-                k->x[rows * d + j] = e->x[i * d + j];
-                k->y[rows * d + j] = sae_es_error_at(e, i * d + j);
-            }
-            rows++;
-            if (place % SAE_ES_HALVES == SAE_ES_TRAIN) {
-                facts f = facts_of(e, i, k->loss);
-                add_facts(v, &s, e, i, &f);
-            }
+            facts f = facts_of(e, i, k->loss);
+            add_facts(v, &s, e, i, &f);
         }
-        SAE_TRY(sae_fit_add(r->c, &s.fit[place % SAE_ES_HALVES], k->x, k->y, rows));
     }
     return SAE_OK;
 }
@@ -287,7 +282,7 @@ static int insert_parts(const view *v, const state *st, const sae_eval *e, work 
     }
     for (int64_t t = 0; t < T; t++) {
         int64_t i = e->insert->row[t];
-        if (i < 0 || place_of(v, st, e, i) != SAE_ES_TEST)
+        if (i < 0 || half_of(v, st, e, i) != SAE_ES_TEST)
             continue;
         double *s = sae_groups_row(v->second, v->K, e->tok[i].doc);
         s[SAE_ES_TOKENS] += 1;
@@ -304,7 +299,7 @@ static int judge(const sae_measure *r, const view *v, const state *st, const sae
     const sae_fit part[SAE_ES_HALVES] = {part_at(v, SAE_ES_TRAIN), part_at(v, SAE_ES_TEST)};
     SAE_TRY(split(r, v, e, k->y));
     for (int64_t i = 0; i < e->B; i++) {
-        int half = place_of(v, st, e, i);
+        int half = half_of(v, st, e, i);
         double *s = sae_groups_row(v->second, v->K, e->tok[i].doc), q[SAE_ES_PARTS];
         if (half < 0)
             continue;
@@ -327,7 +322,7 @@ static int batch(const sae_measure *r, void *state_, const sae_eval *e)
     if (v.o->rows > 0 && (int64_t)e->row0 >= v.o->rows)
         return SAE_DONE;
     SAE_TRY(work_open(&k, &v, e));
-    int rc = s->pass == 0 ? gather(r, &v, s, e, &k) : judge(r, &v, s, e, &k);
+    int rc = s->pass == 0 ? gather(r, &v, e, &k) : judge(r, &v, s, e, &k);
     work_close(&k);
     return rc;
 }

@@ -71,25 +71,16 @@ static int pair(const sae_measure *r)
 
 static int gather(const sae_measure *r, const view *v, const sae_eval *e)
 {
-    int64_t d = v->d;
-    size_t wide = (size_t)(e->B * d) * sizeof(sae_real);
+    const options *o = v->o;
+    size_t wide = (size_t)(e->B * v->d) * sizeof(sae_real);
     sae_real *x = malloc(wide + 1), *y = malloc(wide + 1);
     int rc = x && y ? SAE_OK : SAE_ENOMEM;
-    for (int64_t set = 0; rc >= 0 && set < v->sets; set++) {
-        sae_fit f = sae_fit_at(v->first + set * v->set_size, d, d, 0);
-        int64_t rows = 0;
-        for (int64_t i = 0; i < e->B; i++) {
-            int place = sae_es_place(v->o->rows, v->o->skip_first, e, i);
-            v->tested[set] += place == 2 * set + SAE_ES_TEST;
-            if (place != 2 * set + SAE_ES_TRAIN)
-                continue;
-            for (int64_t j = 0; j < d; j++) {
-                x[rows * d + j] = e->x[i * d + j];
-                y[rows * d + j] = sae_es_error_at(e, i * d + j);
-            }
-            rows++;
-        }
-        rc = sae_fit_add(r->c, &f, x, y, rows);
+    for (int set = 0; rc >= 0 && set < v->sets; set++) {
+        sae_fit f = sae_fit_at(v->first + set * v->set_size, v->d, v->d, 0);
+        int train = 2 * set + SAE_ES_TRAIN, test = 2 * set + SAE_ES_TEST;
+        rc = sae_fit_add(r->c, &f, x, y, sae_es_gather(o->rows, o->skip_first, e, train, x, y));
+        for (int64_t i = 0; i < e->B; i++)
+            v->tested[set] += sae_es_place(o->rows, o->skip_first, e, i) == test;
     }
     free(x);
     free(y);
@@ -202,22 +193,6 @@ static const sae_estimate table[] = {
     {"norm_ratio", norm_ratio, TEST + N, "1", SAE_INFO},
     {0}};
 
-static int fit(const sae_measure *r, const view *v)
-{
-    int64_t d = v->d;
-    sae_fit f = sae_fit_at(v->first, d, d, 0);
-    double *w = malloc((size_t)(d * d) * sizeof *w + 1);
-    int rc = w ? sae_fit_solve(r->c, &f, 1, w) : SAE_ENOMEM;
-    for (int64_t i = 0; rc >= 0 && i < d; i++) {
-        for (int64_t j = 0; j < d; j++)
-            v->w[i * d + j] = (sae_real)w[i * d + j];
-        v->at[i] = f.x[i] / *f.n;
-        v->mean[i] = f.y[i] / *f.n;
-    }
-    free(w);
-    return rc;
-}
-
 static int end(const sae_measure *r, void *state_)
 {
     state *s = state_;
@@ -233,7 +208,8 @@ static int end(const sae_measure *r, void *state_)
     SAE_TRY(sae_emit_value(r, "rows_train", *n, (int64_t)*n, "rows", SAE_INFO));
     if (*n < (double)(v.o->min_rows * v.d) || tested == 0.0)
         return SAE_OK;
-    SAE_TRY(fit(r, &v));
+    sae_fit f = sae_fit_at(v.first, v.d, v.d, 0);
+    SAE_TRY(sae_fit_map(r->c, &f, v.w, v.at, v.mean));
     s->pass = 1;
     return SAE_AGAIN;
 }

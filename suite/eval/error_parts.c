@@ -90,26 +90,21 @@ static int load(writer *s, int64_t row0, int64_t B)
 
 static int fit(writer *s)
 {
-    int64_t d = s->d;
-    double *w = NULL;
-    int rc = sae_new(&w, d * d, sizeof *w, "parts.fit", s->err);
-    for (int64_t row0 = 0, B; rc >= 0 && row0 < s->rows; row0 += B) {
+    int rc = SAE_OK;
+    for (int64_t row0 = 0, B; row0 < s->rows; row0 += B) {
         B = s->rows - row0 < s->p->stream->B ? s->rows - row0 : s->p->stream->B;
-        rc = load(s, row0, B);
-        if (rc >= 0)
-            rc = sae_fit_add(&s->lane.ctx, &s->fit, s->x, s->out, B);
+        SAE_TRY(load(s, row0, B));
+        rc = sae_fit_add(&s->lane.ctx, &s->fit, s->x, s->out, B);
+        if (rc < 0)
+            break;
         sae_progress_at(&s->progress, (double)(row0 + B));
     }
     if (rc >= 0)
-        rc = sae_fit_solve(&s->lane.ctx, &s->fit, 1, w);
-    for (int64_t i = 0; rc >= 0 && i < d * d; i++)
-        s->w[i] = (sae_real)w[i];
-    for (int64_t i = 0; i < d; i++) {
-        s->at[i] = s->fit.x[i] / (double)s->rows;
-        s->mean[i] = s->fit.y[i] / (double)s->rows;
-    }
-    sae_free(w);
-    return rc;
+        rc = sae_fit_map(&s->lane.ctx, &s->fit, s->w, s->at, s->mean);
+    if (rc < 0)
+        SAE_FAIL(s->err, rc, "the linear part of the error, of width %lld, cannot be fitted",
+                 (long long)s->d);
+    return SAE_OK;
 }
 
 /* out, which holds the error, becomes the part. */

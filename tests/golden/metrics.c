@@ -462,6 +462,7 @@ START_TEST(every_file)
         json_t *root = json_load_file(path, 0, &at);
         ck_assert_msg(root != NULL, "%s:%d: %s", path, at.line, at.text);
         const json_t *list = json_object_get(root, "cases");
+        ck_assert_msg(json_array_size(list) > 0, "%s has no cases", path);
         for (size_t i = 0; i < json_array_size(list); i++, cases++)
             check_case(root, json_array_get(list, i));
         json_decref(root);

@@ -48,6 +48,23 @@ static inline sae_real sae_es_error_at(const sae_eval *e, int64_t at)
     return (sae_real)((double)e->x[at] - (double)e->xhat[at]);
 }
 
+/* Rows of the batch with that place into x [B x d], their errors into y; answers how many. */
+static inline int64_t sae_es_gather(int64_t rows, int64_t skip, const sae_eval *e, int place,
+                                    sae_real *x, sae_real *y)
+{
+    int64_t count = 0, d = e->d;
+    for (int64_t i = 0; i < e->B; i++) {
+        if (sae_es_place(rows, skip, e, i) != place)
+            continue;
+        for (int64_t j = 0; j < d; j++) {
+            x[count * d + j] = e->x[i * d + j];
+            y[count * d + j] = sae_es_error_at(e, i * d + j);
+        }
+        count++;
+    }
+    return count;
+}
+
 /* Whether two canonical specs agree in all but n. */
 static inline int sae_es_same_but_n(const char *a, const char *b)
 {

@@ -159,6 +159,23 @@ static inline int sae_fit_solve(const sae_ctx *c, const sae_fit *f, int bias, do
     return rc;
 }
 
+/* The map to the matrix of targets, with intercept: w [d x m] of x less its mean at [d], and the
+ * targets' mean [m]. For fits without scalar targets. */
+static inline int sae_fit_map(const sae_ctx *c, const sae_fit *f, sae_real *w, double *at,
+                              double *mean)
+{
+    double *wide = (double *)malloc((size_t)(f->d * f->m) * sizeof *wide + 1);
+    int rc = wide ? sae_fit_solve(c, f, 1, wide) : SAE_ENOMEM;
+    for (int64_t i = 0; rc >= 0 && i < f->d * f->m; i++)
+        w[i] = (sae_real)wide[i];
+    for (int64_t i = 0; i < f->d; i++)
+        at[i] = f->x[i] / *f->n;
+    for (int64_t j = 0; j < f->m; j++)
+        mean[j] = f->y[j] / *f->n;
+    free(wide);
+    return rc;
+}
+
 /* out [rows x m] = (x - at) w for x [rows x d] and w [d x m], host memory; products in sae_real, of
  * each row by itself. */
 static inline int sae_fit_apply(const sae_ctx *c, int64_t d, int64_t m, const double *at,

@@ -26,56 +26,18 @@ typedef struct sae_perturb_options {
 } sae_perturb_options;
 
 #define SAE_PERTURB_OPTIONS(type, member)                                                          \
-    {"rows",                                                                                       \
-     SAE_OPT_INT,                                                                                  \
-     0,                                                                                            \
-     offsetof(type, member.rows),                                                                  \
-     8192,                                                                                         \
-     16,                                                                                           \
-     1 << 20,                                                                                      \
-     NULL,                                                                                         \
-     NULL,                                                                                         \
-     "rows",                                                                                       \
+    {"rows", SAE_OPT_INT, 0, offsetof(type, member.rows), 8192, 16, 1 << 20, NULL, NULL, "rows",   \
      "uniform sample of labelled rows that probes are made of"},                                   \
-        {"entries",                                                                                \
-         SAE_OPT_INT,                                                                              \
-         0,                                                                                        \
-         offsetof(type, member.entries),                                                           \
-         1 << 20,                                                                                  \
-         1,                                                                                        \
-         1 << 28,                                                                                  \
-         NULL,                                                                                     \
-         NULL,                                                                                     \
-         "entries",                                                                                \
-         "room for their active latents; more make the sample smaller"},                           \
-        {"train",                                                                                  \
-         SAE_OPT_INT,                                                                              \
-         0,                                                                                        \
-         offsetof(type, member.train),                                                             \
-         4000,                                                                                     \
-         8,                                                                                        \
-         1 << 20,                                                                                  \
-         NULL,                                                                                     \
-         NULL,                                                                                     \
-         "rows",                                                                                   \
-         "most training rows of a probe (SAEBench)"},                                              \
-        {"test", SAE_OPT_INT,     0, offsetof(type, member.test), 4000, 8, 1 << 20, NULL, NULL,    \
-         "rows", "most test rows"},                                                                \
-        {"min_rows",                                                                               \
-         SAE_OPT_INT,                                                                              \
-         0,                                                                                        \
-         offsetof(type, member.min_rows),                                                          \
-         16,                                                                                       \
-         1,                                                                                        \
-         1 << 20,                                                                                  \
-         NULL,                                                                                     \
-         NULL,                                                                                     \
-         "rows",                                                                                   \
-         "least rows of a class, or of a cell, in training and in test"},                          \
-    {                                                                                              \
-        "ridge", SAE_OPT_REAL, 0, offsetof(type, member.ridge), 0.1, 0, 1e6, NULL, NULL, "1",      \
-            "probes: added to every variance, as a share of it"                                    \
-    }
+    {"entries", SAE_OPT_INT, 0, offsetof(type, member.entries), 1 << 20, 1, 1 << 28, NULL, NULL,   \
+     "entries", "room for their active latents; more make the sample smaller"},                    \
+    {"train", SAE_OPT_INT, 0, offsetof(type, member.train), 4000, 8, 1 << 20, NULL, NULL, "rows",  \
+     "most training rows of a probe (SAEBench)"},                                                  \
+    {"test", SAE_OPT_INT, 0, offsetof(type, member.test), 4000, 8, 1 << 20, NULL, NULL, "rows",    \
+     "most test rows"},                                                                            \
+    {"min_rows", SAE_OPT_INT, 0, offsetof(type, member.min_rows), 16, 1, 1 << 20, NULL, NULL,      \
+     "rows", "least rows of a class, or of a cell, in training and in test"},                      \
+    {"ridge", SAE_OPT_REAL, 0, offsetof(type, member.ridge), 0.1, 0, 1e6, NULL, NULL, "1",         \
+     "probes: added to every variance, as a share of it"}
 
 typedef struct sae_ranked {
     double effect;

@@ -1,15 +1,40 @@
-# Activations compared between places, dictionaries by the origins of their atoms; an SAE's errors as rows.
-hooks='organism:hook=resid_post.{0,1}'
+# Parts of an SAE's rows as shards; activations compared between places, dictionaries by the origins of their atoms.
+# x = xhat + error, error = linear + nonlinear, row by row.
+expect 0 "an SAE" "$saemark" run recovery --set steps=40 --set batch=256 --set eval_rows=256 --set seeds=0 \
+    --set saes=topk:k=4,n=128 --out "$tmp/sae" --no-report
+sae=$(echo "$tmp"/sae/saes/*)
+numbers() { # PIECE: its numbers, one per line
+    tail -c $((1000 * 64 * 4)) "$tmp/$1/acts-00000.safetensors" | od -An -v -t f4 -w4
+}
+for piece in x xhat error linear nonlinear; do
+    expect 0 "capture $piece" "$saemark" capture --dataset synthetic:d=64,features=128,l0=4,firing=exact --sae "$sae" --part $piece \
+        --rows 1000 --out "$tmp/$piece"
+    numbers $piece >"$tmp/$piece.txt"
+done
+# Each is rounded to float once; entries are below 16.
+paste "$tmp/x.txt" "$tmp/xhat.txt" "$tmp/error.txt" "$tmp/linear.txt" "$tmp/nonlinear.txt" | awk '
+    { a = $1 - $2 - $3; b = $3 - $4 - $5; off += a * a > 1e-11 || b * b > 1e-11; xx += $1 * $1; ee += $3 * $3; nn += $5 * $5 }
+    END { exit !(NR == 64000 && off == 0 && ee > 0 && ee < xx && nn < ee) }' && ok ||
+    bad "the parts do not add up: $(paste "$tmp/x.txt" "$tmp/xhat.txt" "$tmp/error.txt" | head -n 2 | tr '\n' ';')"
+one_error "a dataset without a part" "--part is required" "$saemark" capture --dataset synthetic:d=64 --sae "$sae" --out "$tmp/y"
+one_error "no such part" "expected x, xhat, error" \
+    "$saemark" capture --dataset synthetic:d=64 --sae "$sae" --part fog --out "$tmp/y"
+one_error "a model and a dataset" "--model does not go with --dataset" \
+    "$saemark" capture --dataset synthetic:d=64 --sae "$sae" --part x --model m --out "$tmp/y"
+
+# The same rows at two places: as they are, and as the SAE rebuilds them.
+hooks="shards:dir={$tmp/x,$tmp/xhat}"
 place() { echo "$tmp"/place$1/saes/*; }
 for layer in 0 1; do
-    printf '%s\n' "name: place" "dataset: organism:hook=resid_post.$layer" "norm: none" "steps: 4" "batch: 256" \
-        "eval_rows: 256" "seeds: [0]" "metrics: [sparsity]" \
-        "saes: [{spec: \"itda:k=4,n=2048,kappa=0.97,add=sequential\"}]" >"$tmp/plan.yaml"
+    [ $layer -eq 0 ] && rows=x || rows=xhat
+    printf '%s\n' "name: place" "dataset: \"shards:dir=$tmp/$rows\"" "norm: none" "steps: 4" "batch: 256" \
+        "eval_rows: 64" "seeds: [0]" "metrics: [sparsity]" \
+        "saes: [{spec: \"itda:k=4,n=2048,kappa=0.8,add=sequential\"}]" >"$tmp/plan.yaml"
     expect 0 "a dictionary of layer $layer" "$saemark" run "$tmp/plan.yaml" --out "$tmp/place$layer" --no-report
 done
 four="--atoms $(place 0) --atoms $(place 1)"
 # shellcheck disable=SC2086 # words
-expect 0 "similarity" "$saemark" similarity "a=$hooks" "b=$hooks" --rows 256 --anchors 50 $four $four --transfer --out "$tmp/sim"
+expect 0 "similarity" "$saemark" similarity "a=$hooks" "b=$hooks" --rows 64 --anchors 20 $four $four --transfer --out "$tmp/sim"
 # value MEASURE FORM A B: and FIELD 5 instead of the value: what is behind it
 value() { awk -F, -v want="\"$1\",\"$2\",\"$3\",\"$4\"" -v at="${5:-6}" \
     '$1 "," $2 "," $3 "," $4 == want { print $at }' "$tmp/sim/similarity.csv"; }
@@ -31,32 +56,9 @@ grep -q '^"cka","corrected","cross",4,1$' "$tmp/sim/layer_matching.csv" && ok ||
     bad "layers of equal models: $(grep cka "$tmp/sim/layer_matching.csv" | tr '\n' ' ')"
 [ -s "$tmp/sim/plots/cka_corrected.svg" ] && [ -s "$tmp/sim/plots/transfer_ratio.png" ] && ok || bad "no heat maps"
 one_error "other tokens" "row [0-9]+ of a/0 is token .* the same text" \
-    "$saemark" similarity "a=$hooks" "b=organism:hook=resid_post.0,length=40" --rows 64 --out "$tmp/x"
+    "$saemark" similarity "a=$hooks" "b=shards:dir=$tmp/x,eval=0.3" --rows 64 --out "$tmp/x"
 one_error "a dictionary too few" "1 dictionaries for 2 places" \
     "$saemark" similarity "a=$hooks" --rows 64 --atoms "$(place 0)" --out "$tmp/x"
 one_error "nothing to rebuild" "--transfer: expected --atoms" "$saemark" similarity "a=$hooks" --rows 64 --transfer --out "$tmp/x"
 one_error "nowhere to write" "--out DIR is required" "$saemark" similarity "a=$hooks"
-
-# Parts of an SAE's rows: x = xhat + error, error = linear + nonlinear, row by row.
-expect 0 "an SAE" "$saemark" run recovery --set steps=40 --set batch=256 --set eval_rows=256 --set seeds=0 \
-    --set saes=topk:k=4,n=128 --out "$tmp/sae" --no-report
-sae=$(echo "$tmp"/sae/saes/*)
-parts() { # PART: its numbers, one per line
-    tail -c $((1000 * 64 * 4)) "$tmp/$1/acts-00000.safetensors" | od -An -v -t f4 -w4
-}
-for part in x xhat error linear nonlinear; do
-    expect 0 "capture $part" "$saemark" capture --dataset synthetic:d=64,features=128,l0=4 --sae "$sae" --part $part \
-        --rows 1000 --out "$tmp/$part"
-    parts $part >"$tmp/$part.txt"
-done
-# Each is rounded to float once; entries are below 16.
-paste "$tmp/x.txt" "$tmp/xhat.txt" "$tmp/error.txt" "$tmp/linear.txt" "$tmp/nonlinear.txt" | awk '
-    { a = $1 - $2 - $3; b = $3 - $4 - $5; off += a * a > 1e-11 || b * b > 1e-11; xx += $1 * $1; ee += $3 * $3; nn += $5 * $5 }
-    END { exit !(NR == 64000 && off == 0 && ee > 0 && ee < xx && nn < ee) }' && ok ||
-    bad "the parts do not add up: $(paste "$tmp/x.txt" "$tmp/xhat.txt" "$tmp/error.txt" | head -n 2 | tr '\n' ';')"
-one_error "a dataset without a part" "--part is required" "$saemark" capture --dataset synthetic:d=64 --sae "$sae" --out "$tmp/y"
-one_error "no such part" "expected x, xhat, error" \
-    "$saemark" capture --dataset synthetic:d=64 --sae "$sae" --part fog --out "$tmp/y"
-one_error "a model and a dataset" "--model does not go with --dataset" \
-    "$saemark" capture --dataset synthetic:d=64 --sae "$sae" --part x --model m --out "$tmp/y"
 [ -e "$tmp/y" ] || [ -e "$tmp/x/similarity.csv" ] && bad "refused commands left files" || ok

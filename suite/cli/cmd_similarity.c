@@ -440,7 +440,7 @@ static int write_figure(const comparison *q, int k, const char *name, sae_err *e
                 "unset key\nset tics out\n"
                 "set terminal svg noenhanced size 640,600 font 'sans,11' background 'white'\n"
                 "set output '../%s.svg'\n"
-                "plot '%s.dat' matrix rowheaders columnheaders with image\n"
+                "plot '%s.dat' matrix rowheaders columnheaders with image pixels\n"
                 "set terminal png noenhanced size 960,900 font 'sans,12'\n"
                 "set output '../%s.png'\nreplot\n",
                 sae_likeness_names[k].measure, sae_likeness_names[k].form,

@@ -113,7 +113,8 @@ static int import_exact(sae_loaded *s, const sae_st *st, const sae_registry *reg
     int count = 0;
     const char *spec = sae_st_meta(st, "spec"), *dataset = sae_st_meta(st, "dataset");
     SAE_TRY(read_meta(s, st, &dim, &steps, err));
-    s->dataset = dataset ? sae_strdup(dataset) : NULL;
+    if (dataset && !(s->dataset = sae_strdup(dataset)))
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory for the name of a dataset");
     SAE_TRY(sae_part_count(st, "tokens", &tokens, err));
     if (!spec)
         SAE_FAIL(err, SAE_EFORMAT, "%s: metadata \"spec\" is missing", sae_st_path(st));

@@ -148,6 +148,8 @@ START_TEST(origins)
     ck_assert_double_eq(sae_jaccard(a, 2, a, 2), 1);
     ck_assert(isnan(sae_jaccard(a, 0, b, 0)));
     ck_assert_double_eq(sae_jaccard_chance(10, 10, 100), 1.0 / 19);
+    ck_assert_int_eq(sae_origins_unique(a, 3), 2);
+    ck_assert(a[0].doc == 0 && a[1].doc == 1 && a[1].pos == 2);
 }
 END_TEST
 

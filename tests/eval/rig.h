@@ -221,6 +221,24 @@ static inline int rig_run(rig *g, int64_t rows)
     return sae_evaluate(&ev, &g->err);
 }
 
+/* Every allocation that the suite makes in the evaluation fails once: an error with a message, and
+ * everything is given back. */
+static inline void rig_fail_each(rig *g, int64_t rows)
+{
+    size_t live = sae_alloc_live();
+    uint64_t calls = sae_alloc_calls();
+    ck_assert_ok(rig_run(g, rows), g->err);
+    calls = sae_alloc_calls() - calls;
+    for (uint64_t i = 1; i <= calls; i++) {
+        sae_alloc_fail_at(i);
+        int rc = rig_run(g, rows);
+        sae_alloc_fail_at(0);
+        ck_assert_int_eq(rc, SAE_ENOMEM);
+        ck_assert(g->err.code == rc && g->err.msg[0]);
+        ck_assert_uint_eq(sae_alloc_live(), live);
+    }
+}
+
 static inline const rig_result *rig_find(const rig *g, int subject, const char *key)
 {
     for (int i = 0; i < g->results; i++)

@@ -455,13 +455,35 @@ START_TEST(allocations)
     ck_assert_ok(rig_run(&g, 500), g.err);
     ck_assert_uint_eq(sae_alloc_calls() - calls, two);
     ck_assert_uint_eq(sae_alloc_live(), live);
-    for (uint64_t i = 1; i <= two; i++) { /* every one of them may fail */
-        sae_alloc_fail_at(i);
-        int rc = rig_run(&g, 100);
-        sae_alloc_fail_at(0);
-        ck_assert_int_eq(rc, SAE_ENOMEM);
-        ck_assert_uint_eq(sae_alloc_live(), live);
+    rig_fail_each(&g, 100);
+}
+END_TEST
+
+/* Every family that rows with their truth can feed, on two SAEs of different seeds; what families
+ * take themselves fails in allocations.c. */
+START_TEST(allocations_of_families)
+{
+    const uint32_t model = SAE_MNEED_LM | SAE_MNEED_LABELS | SAE_MNEED_INSERT;
+    sae_code code = {.B = ROWS, .n = 2, .nnz = 2 * ROWS, .cap = 2 * ROWS, .dense = 1, .val = truth};
+    int families = 0;
+    for (int i = 0; i < 2; i++) {
+        rig_probe(&g, "identity", run_identity, NULL, none);
+        g.subject[i].seed = (uint64_t)i;
+        atoms[i * D + i] = 1;
     }
+    for (int i = 0; i < 2; i++)
+        memcpy(g.model[i].t[0].w, atoms, sizeof atoms);
+    g.ds.gives |= SAE_GIVES_TRUTH;
+    g.src.truth = (sae_truth){2, D, atoms, &code, NULL};
+    for (const sae_metric *const *m = sae_all_metrics(g.reg); *m; m++) {
+        if ((*m)->needs & model)
+            continue;
+        rig_metric(&g, (*m)->name);
+        rig_fail_each(&g, 100);
+        sae_spec_free(&g.spec[--g.metrics]);
+        families++;
+    }
+    ck_assert_int_gt(families, 10);
 }
 END_TEST
 
@@ -521,6 +543,7 @@ Suite *suite_runner(void)
     tcase_add_test(t, deviations_follow_rows);
     tcase_add_test(t, width_mismatch);
     tcase_add_test(t, allocations);
+    tcase_add_test(t, allocations_of_families);
     tcase_add_test(t, copies_from_a_device);
     tcase_add_test(t, interrupt);
     suite_add_tcase(s, t);

@@ -485,16 +485,7 @@ START_TEST(memory_is_given_back)
         return;
     ck_assert_ok(rig_run(&g, 0), g.err);
     g.subjects = 1;
-    size_t live = sae_alloc_live();
-    uint64_t calls = sae_alloc_calls();
-    ck_assert_ok(rig_run(&g, 0), g.err);
-    calls = sae_alloc_calls() - calls;
-    for (uint64_t i = 1; i <= calls; i++) {
-        sae_alloc_fail_at(i);
-        ck_assert_int_eq(rig_run(&g, 0), SAE_ENOMEM);
-        sae_alloc_fail_at(0);
-        ck_assert_uint_eq(sae_alloc_live(), live);
-    }
+    rig_fail_each(&g, 0);
     g.subjects = SUBJECTS;
     close_lm();
 }

@@ -187,8 +187,9 @@ static const cli_option options[] = {
     {"rows-per-shard", "N", "rows per file (default 262144)"},
     {"dataset", "SPEC", "read the rows of a dataset's TRAIN split instead (saemark list datasets)"},
     {"sae", "SAE", "with --dataset: a trained SAE, as for saemark eval"},
-    {"part", "x|xhat|error|linear|nonlinear",
-     "what to write of its rows; the error's linear part is fitted to the same rows"},
+    {"part", "PART",
+     "what to write of its rows: x, xhat, error, linear or nonlinear (the linear part of the error "
+     "is fitted to the same rows)"},
     {"rows", "N", "with --dataset: rows to write (default: all of a bounded split)"},
     CLI_THREADS,
     CLI_PLUGIN,

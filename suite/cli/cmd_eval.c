@@ -27,11 +27,13 @@ typedef struct bench { /* everything the command has open */
     int64_t saes, metrics;
     char *const *path;
     json_t *json; /* NULL: print a table */
+    int64_t results;
 } bench;
 
 static int on_row(void *arg, const sae_result *r)
 {
     bench *b = arg;
+    b->results++;
     const char *path = b->path[r->subject - b->subject];
     const char *peer = r->peer ? b->path[r->peer - b->subject] : NULL;
     if (b->json)
@@ -186,6 +188,8 @@ static int measure(bench *b, const cli_args *a, sae_err *err)
     else
         printf("%-34s %-16s %-10s %10s  %s\n", "metric", "value", "se", "count", "unit");
     SAE_TRY(sae_evaluate(&ev, err));
+    if (b->results == 0)
+        SAE_FAIL(err, SAE_ENEEDS, "eval: nothing was measured: every metric was skipped");
     return b->json ? cli_print_json(json_incref(b->json), err) : SAE_OK;
 }
 
@@ -211,7 +215,7 @@ static int run(const cli_args *a, sae_err *err)
 
 static const cli_option options[] = {
     {"dataset", "SPEC", "what to measure on (its EVAL split); see saemark list datasets"},
-    {"as", "SPEC", "variant of bare weight files (saemark list variants)"},
+    {"as", "SPEC", "variant of bare weight files, e.g. topk:k=32 (saemark list variants)"},
     {"metric", "SPEC", "measure this family only; may be repeated (default: all that apply)"},
     {"rows", "N", "rows to measure (default: all of a bounded split)"},
     CLI_JSON,
@@ -224,8 +228,10 @@ const cli_command cli_eval = {
     .name = "eval",
     .usage = "SAE... --dataset SPEC [options]",
     .summary = "Measure trained SAEs (directories in SAELens' layout, or bare safetensors)",
-    .text = "SAE is a directory runs/NAME/saes/ID, one in SAELens' layout (cfg.json beside\n"
-            "sae_weights.safetensors), or a safetensors file, which needs --as.\n",
+    .text =
+        "SAE is a directory runs/NAME/saes/ID, one in SAELens' layout (cfg.json beside\n"
+        "sae_weights.safetensors), or a safetensors file, which needs --as. Names of tensors may\n"
+        "be SAELens' (W_enc, ...), dictionary_learning's or sparsify's (encoder.weight, ...).\n",
     .options = options,
     .min_words = 1,
     .max_words = -1,

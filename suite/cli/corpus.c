@@ -29,12 +29,25 @@ static int check_lengths(const cli_corpus *k, const sae_docs *d, sae_err *err)
     return SAE_OK;
 }
 
+/* Ids that the model does not have are those of another tokenizer. */
+static int check_ids(const cli_corpus *k, const sae_docs *d, sae_err *err)
+{
+    for (int64_t r = 0; r < d->c.start[d->c.N]; r++)
+        if (d->c.tok[r] >= k->vocab)
+            SAE_FAIL(err, SAE_EINVAL,
+                     "--data %s: expected an id from 0 to %lld, found %d: the "
+                     "model has another vocabulary",
+                     k->spec.dataset->name, (long long)k->vocab - 1, (int)d->c.tok[r]);
+    return SAE_OK;
+}
+
 static int dataset_docs(void *self, enum sae_split split, uint64_t doc0, int64_t N, sae_docs *out,
                         sae_err *err)
 {
     const cli_corpus *k = self;
     SAE_TRY(k->spec.dataset->docs(k->src, split, doc0, N, out, err));
-    return check_lengths(k, out, err);
+    SAE_TRY(check_lengths(k, out, err));
+    return check_ids(k, out, err);
 }
 
 static int open_data(cli_corpus *k, const char *text, const sae_registry *reg, const sae_engine *e,
@@ -80,7 +93,7 @@ int cli_corpus_open(cli_corpus *k, const cli_args *a, const sae_registry *reg, c
 {
     static const char *const of_text[] = {"doc-separator", "eval-share", NULL};
     const char *data = cli_get(a, "data"), *text = cli_get(a, "text");
-    *k = (cli_corpus){.ctx = lm->ctx};
+    *k = (cli_corpus){.ctx = lm->ctx, .vocab = lm->vocab};
     if (!data == !text)
         SAE_FAIL(err, SAE_EINVAL, "expected one of --data SPEC and --text FILE");
     for (int i = 0; data && of_text[i]; i++)

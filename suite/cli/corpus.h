@@ -14,7 +14,7 @@
 
 typedef struct cli_corpus {
     sae_lm_corpus c;
-    int64_t ctx;   /* of the model that reads the documents */
+    int64_t ctx, vocab; /* of the model that reads the documents */
     sae_spec spec; /* --data */
     sae_source *src;
     sae_docs *docs; /* --text */

@@ -9,26 +9,26 @@
 
 enum { LONGEST = 63 };
 
-/* Levenshtein distance of words of at most LONGEST characters. */
+/* Levenshtein distance of words of at most LONGEST characters; two neighbours swapped count once.
+ */
 static size_t distance(const char *a, const char *b)
 {
-    size_t row[LONGEST + 1], la = strlen(a), lb = strlen(b);
-    for (size_t j = 0; j <= lb; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= la; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= lb; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
+    size_t row[3][LONGEST + 1], la = strlen(a), lb = strlen(b);
+    for (size_t i = 0; i <= la; i++) {
+        size_t *now = row[i % 3], *before = row[(i + 2) % 3], *first = row[(i + 1) % 3];
+        for (size_t j = 0; j <= lb; j++) {
+            if (i == 0 || j == 0) {
+                now[j] = i + j;
+                continue;
+            }
+            size_t best = before[j - 1] + (a[i - 1] != b[j - 1]);
+            best = before[j] + 1 < best ? before[j] + 1 : best;
+            best = now[j - 1] + 1 < best ? now[j - 1] + 1 : best;
+            int swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            now[j] = swapped && first[j - 2] + 1 < best ? first[j - 2] + 1 : best;
         }
     }
-    return row[lb];
+    return row[la % 3][lb];
 }
 
 const char *sae_nearest(const char *word, const char *const *list)

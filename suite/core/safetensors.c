@@ -197,6 +197,11 @@ static int read_header(sae_st *st, sae_err *err)
     uint64_t len = 0;
     for (int i = 7; i >= 0; i--)
         len = len << 8 | p[i];
+    if (memcmp(p, "PK\3\4", 4) == 0)
+        SAE_FAIL(err, SAE_EFORMAT,
+                 "%s: not a safetensors file but a zip archive, such as "
+                 "torch.save writes; save its tensors with safetensors.torch.save_file",
+                 st->path);
     if (len > MAX_HEADER || len > st->map.bytes - 8)
         SAE_FAIL(err, SAE_EFORMAT,
                  "%s: not a safetensors file: header length %llu exceeds the %zu bytes after it "

@@ -98,6 +98,8 @@ int sae_yaml_load(void **out, const char *name, const char *text, size_t bytes,
         return SAE_OK;
     if (rc == CYAML_OK)
         SAE_FAIL(err, SAE_EFORMAT, "%s: the file is empty", name);
+    if (!strncmp(r.message, "Expecting MAPPING", 17) && !r.field[0])
+        SAE_FAIL(err, SAE_EFORMAT, "%s: expected YAML, lines KEY: VALUE", name);
     char where[32] = "";
     place(&r, text, bytes);
     if (r.line > 0)

@@ -80,6 +80,10 @@ int sae_lm_config_meta(sae_lm_config *c, const sae_st *st, sae_err *err)
         {"n_heads", &c->heads},   {"n_kv_heads", &c->kv_heads}, {"vocab_size", &c->vocab},
         {"seq_len", &c->ctx},
     };
+    if (!sae_st_meta(st, "dim"))
+        SAE_FAIL(err, SAE_EFORMAT,
+                 "not a language model: safetensors without config.json beside "
+                 "them and without llama2.c's __metadata__ (dim, ...)");
     for (size_t i = 0; i < sizeof field / sizeof field[0]; i++) {
         const char *text = sae_st_meta(st, field[i].key);
         char *end = NULL;

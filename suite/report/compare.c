@@ -194,6 +194,10 @@ int sae_compare_write(const sae_report_data *d, const char *const *names, const 
         if (p.count == SAES_MAX)
             SAE_FAIL(err, SAE_EINVAL, "--compare: at most %d SAEs fit beside each other", SAES_MAX);
         SAE_TRY(find(d, names[p.count], &p.config[p.count], err));
+        for (int i = 0; i < p.count; i++)
+            if (p.config[i] == p.config[p.count])
+                SAE_FAIL(err, SAE_EINVAL, "--compare %s: the same SAE as %s", names[p.count],
+                         names[i]);
     }
     if (p.count < 2)
         SAE_FAIL(err, SAE_EINVAL, "--compare: expected at least two SAEs, found %d", p.count);

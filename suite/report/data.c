@@ -18,8 +18,11 @@ static int open_table(sae_table *t, const char *dir, const char *name, int requi
     if (!path)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory");
     int rc = SAE_OK;
-    if (required || sae_file_exists(path))
+    if (sae_file_exists(path))
         rc = sae_table_open(t, path, err);
+    else if (required)
+        rc = SAE_SET(err, SAE_EIO, "%s: not a run, nor results converted for one: it has no %s",
+                     dir, name);
     for (; rc >= 0 && t->head && *needed; needed++)
         if (sae_table_col(t, *needed) < 0)
             rc = SAE_SET(err, SAE_EFORMAT, "%s: no column '%s'", path, *needed);

@@ -119,7 +119,7 @@ static int read_record(record *r, const json_t *o, sae_err *err)
     if (!*r->eval || !*id || (!json_is_object(metrics) && !json_is_array(bins)))
         SAE_FAIL(err, SAE_EFORMAT,
                  "%s: expected a result of SAEBench, an object with eval_type_id, sae_lens_id and "
-                 "eval_result_metrics",
+                 "eval_result_metrics (a run of saemark: --to saebench)",
                  r->file);
     if (snprintf(sae, sizeof sae, "%s/%s", release, id) >= NAME)
         SAE_FAIL(err, SAE_EFORMAT, "%s: the name of a SAE is longer than %d bytes", r->file,

@@ -108,7 +108,7 @@ static int read_whole(const source *s, const char *key, int64_t nth, const char 
     char expected[80];
     if (sae_int_parse(text, out) == SAE_OK && *out >= lo && *out <= hi)
         return SAE_OK;
-    snprintf(expected, sizeof expected, "%" PRId64 " to %" PRId64, lo, hi);
+    snprintf(expected, sizeof expected, "a whole number from %" PRId64 " to %" PRId64, lo, hi);
     return refuse(s, key, nth, expected, text, err);
 }
 
@@ -118,7 +118,7 @@ static int read_real(const source *s, const char *key, int64_t nth, const char *
     char expected[80];
     if (sae_real_parse(text, out) == SAE_OK && *out >= lo && *out <= hi)
         return SAE_OK;
-    snprintf(expected, sizeof expected, "%g to %g", lo, hi);
+    snprintf(expected, sizeof expected, "a number from %g to %g", lo, hi);
     return refuse(s, key, nth, expected, text, err);
 }
 

@@ -12,7 +12,8 @@
  *                             constant_norm_rescale, row_std its layer_norm.
  *   SHA256SUMS                checksums of the others, verified on reading (and by sha256sum -c)
  * Reading: that directory (the first file wins), a directory by SAELens, and a bare safetensors
- * file with W_enc, b_enc, W_dec, b_dec in either orientation: the biases tell n from d.
+ * file with W_enc, b_enc, W_dec, b_dec in either orientation: the biases tell n from d. Names of
+ * dictionary_learning and sparsify (encoder.weight, ...) will do, too.
  */
 #ifndef SAE_TRAIN_SAE_FILE_H
 #define SAE_TRAIN_SAE_FILE_H

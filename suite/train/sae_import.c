@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* ---- common ---------------------------------------------------------------------------------- */
 
@@ -154,13 +155,31 @@ static void free_weights(weights *w)
     sae_free(w->threshold);
 }
 
+/* What the file calls a tensor: our name, or that of dictionary_learning and sparsify, whose
+ * encoder and decoder are linear layers of PyTorch; NULL when it has neither. */
+static const sae_st_tensor *find_weight(const sae_st *st, const char *name)
+{
+    static const char *const other[][2] = {{"W_enc", "encoder.weight"},
+                                           {"W_dec", "decoder.weight"},
+                                           {"b_enc", "encoder.bias"},
+                                           {"b_dec", "bias"}};
+    const sae_st_tensor *t = sae_st_find(st, name);
+    for (size_t i = 0; !t && i < sizeof other / sizeof other[0]; i++)
+        if (strcmp(name, other[i][0]) == 0)
+            t = sae_st_find(st, other[i][1]);
+    return t;
+}
+
 /* The extents from the biases: they alone tell n from d in a file without cfg.json. */
 static int measure(weights *w, const sae_st *st, sae_err *err)
 {
-    const sae_st_tensor *enc = sae_st_find(st, "b_enc"), *dec = sae_st_find(st, "b_dec");
-    const sae_st_tensor *W = sae_st_find(st, "W_dec");
+    const sae_st_tensor *enc = find_weight(st, "b_enc"), *dec = find_weight(st, "b_dec");
+    const sae_st_tensor *W = find_weight(st, "W_dec");
     if (!W || W->rank != 2 || W->count == 0)
-        SAE_FAIL(err, SAE_EFORMAT, "%s: expected a matrix W_dec", sae_st_path(st));
+        SAE_FAIL(err, SAE_EFORMAT,
+                 "%s: expected a matrix W_dec or decoder.weight, found %" PRId64 " tensors%s%s",
+                 sae_st_path(st), sae_st_count(st), sae_st_count(st) ? ", the first " : "",
+                 sae_st_count(st) ? sae_st_at(st, 0)->name : "");
     if (!enc && !dec)
         SAE_FAIL(err, SAE_EFORMAT, "%s: without b_enc, b_dec and cfg.json the dictionary size "
                  "cannot be told from the width", sae_st_path(st));
@@ -176,11 +195,11 @@ static int measure(weights *w, const sae_st *st, sae_err *err)
 static int read_matrix(const weights *w, const sae_st *st, const char *name, int by_rows,
                        float **out, sae_err *err)
 {
-    const sae_st_tensor *t = sae_st_find(st, name);
+    const sae_st_tensor *t = find_weight(st, name);
     int64_t shape[2] = {w->n, w->d};
     if (t && t->rank == 2 && (by_rows == 0 || (by_rows < 0 && t->shape[0] == w->d)))
         shape[0] = w->d, shape[1] = w->n;
-    SAE_TRY(sae_st_need(st, name, 2, shape, &t, err));
+    SAE_TRY(sae_st_need(st, t ? t->name : name, 2, shape, &t, err));
     SAE_TRY(sae_new(out, t->count, sizeof(float), "import.matrix", err));
     if (shape[0] == w->n && by_rows != 0)
         return sae_st_floats(st, t, 0, t->count, 1, *out, err);
@@ -195,15 +214,19 @@ static int read_matrix(const weights *w, const sae_st *st, const char *name, int
     return rc;
 }
 
-/* A vector, zero when the file has none. */
+/* A vector, zero when the file has none; a single number stands for all. */
 static int read_vector(const sae_st *st, const char *name, int64_t count, float **out, sae_err *err)
 {
-    const sae_st_tensor *t;
+    const sae_st_tensor *t = find_weight(st, name);
     SAE_TRY(sae_new(out, count, sizeof(float), "import.vector", err));
-    if (!sae_st_find(st, name))
+    if (!t)
         return SAE_OK;
-    SAE_TRY(sae_st_need(st, name, 1, &count, &t, err));
-    return sae_st_floats(st, t, 0, count, 1, *out, err);
+    if (t->rank != 0)
+        SAE_TRY(sae_st_need(st, t->name, 1, &count, &t, err));
+    SAE_TRY(sae_st_floats(st, t, 0, t->count, 1, *out, err));
+    for (int64_t i = t->count; i < count; i++)
+        (*out)[i] = **out;
+    return SAE_OK;
 }
 
 /* cfg NULL: a bare file. */
@@ -433,6 +456,7 @@ int sae_file_import(sae_loaded *s, const char *path, const char *variant, const 
                     const sae_engine *e, sae_err *err)
 {
     int rc = SAE_OK;
+    struct stat st;
     sae_cfg cfg;
     memset(s, 0, sizeof *s);
     char *exact = sae_path_join(path, "saemark.safetensors");
@@ -443,9 +467,15 @@ int sae_file_import(sae_loaded *s, const char *path, const char *variant, const 
     SAE_GOTO(sae_sums_check(path, err));
     if (sae_file_exists(exact)) {
         SAE_GOTO(import_file(s, exact, NULL, variant, reg, e, err));
-    } else if (sae_file_exists(json)) {
+    } else if (sae_file_exists(json) && sae_file_exists(folded)) {
         SAE_GOTO(read_cfg(json, reg, &cfg, err));
         SAE_GOTO(import_file(s, folded, &cfg, variant, reg, e, err));
+    } else if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        SAE_GOTO(SAE_SET(err, SAE_EFORMAT,
+                         "%s: expected saemark.safetensors, or cfg.json beside "
+                         "sae_weights.safetensors; a run has its SAEs in saes/ID, of other tools "
+                         "name the safetensors file itself",
+                         path));
     } else {
         SAE_GOTO(import_file(s, path, NULL, variant, reg, e, err));
     }

@@ -5,7 +5,7 @@ run_plan() { "$saemark" run "$tmp/plan.yaml" --out "$tmp/bad" --no-report; }
 plan "speed: 9"
 one_error "unknown plan key" "plan.yaml: .*line:? ?7.*speed" run_plan
 plan "eval_rows: -1"
-one_error "value out of range" "line 7: eval_rows: expected 0 to" run_plan
+one_error "value out of range" "line 7: eval_rows: expected a whole number from 0 to" run_plan
 plan "norm: big"
 one_error "unknown norm" "line 7: norm: expected one of none" run_plan
 plan 'metrics: ["beauty"]'

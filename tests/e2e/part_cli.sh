@@ -13,6 +13,8 @@ one_error "unknown command of a group" "lm: no command 'fly'" "$saemark" lm fly
 one_error "nearly a command" "did you mean 'report'" "$saemark" reprot
 one_error "nearly a command of a group" "did you mean 'eval'. .see saemark lm --help" "$saemark" lm evl
 one_error "nearly a key of a plan" 'no such key; did you mean "steps"' "$saemark" run quickstart --set step=3
+one_error "two letters swapped" 'did you mean "topk"' "$saemark" run quickstart --set saes=tpok:k=8
+one_error "a report of no run" "not a run" "$saemark" report "$tmp"
 one_error "a file is named once" "error: /no/plugin: cannot open" "$saemark" check /no/plugin
 one_error "group without a command" "usage: saemark lm COMMAND" "$saemark" lm
 one_error "option of a command in a group" "lm eval: no option --txt; did you mean --text" \

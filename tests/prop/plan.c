@@ -98,7 +98,8 @@ START_TEST(variables_in_every_field)
     sae_plan_free(&p);
     const char *const bad[] = {"a=4x", NULL};
     ck_assert_int_eq(parse(&p, text, bad, &err), SAE_EINVAL);
-    ck_assert_msg(strstr(err.msg, "line 6: steps: expected 1 to") != NULL, "%s", err.msg);
+    ck_assert_msg(strstr(err.msg, "line 6: steps: expected a whole number from 1 to") != NULL, "%s",
+                  err.msg);
     ck_assert_msg(strstr(err.msg, "found 14x") != NULL, "%s", err.msg);
 }
 END_TEST
@@ -116,7 +117,7 @@ static const struct {
     {HEAD SAES "eval_rows: -1\n", {"line 10", "eval_rows", "-1"}},
     {HEAD "saes:\n  - spec: topk:k=1\n    lr: -1\n", {"line 8", "lr", "-1"}},
     {HEAD SAES "  - spec: topk:k=1\n  - spec: topk:k=2\n    lr: high\n",
-     {"line 12", "lr: expected 1e-12 to 1000", "found high"}},
+     {"line 12", "lr: expected a number from 1e-12 to 1000", "found high"}},
     {HEAD SAES "  - spec: topk:k=1\n    warmup: 1.5\n", {"line 11", "warmup", "found 1.5"}},
     {HEAD "saes: [{spec: \"topk:k=1\", lr: -1}]\n", {"test.yaml: lr: expected", "found -1", NULL}},
     {HEAD "saes:\n  - spec: topk:k=1\n    lr: [1, 2]\n", {"line 8", "lr", "test.yaml"}},
@@ -124,9 +125,10 @@ static const struct {
     {"name: x\ndataset: y\nsteps: 0\nbatch: 8\nseeds: [0]\n" SAES, {"line 3", "steps", "found 0"}},
     {"name: x\ndataset: y\nsteps: 1\nbatch: 8\nseeds: [3, 3]\n" SAES, {"line 5", "seeds", "twice"}},
     {"name: x\ndataset: ${nix}\nsteps: 1\nbatch: 8\nseeds: [3]\n" SAES, {"dataset", "nix", NULL}},
-    {HEAD SAES "data_seed: 9223372036854775808\n", {"line 10", "data_seed", "expected 0 to"}},
+    {HEAD SAES "data_seed: 9223372036854775808\n",
+     {"line 10", "data_seed", "expected a whole number from 0 to"}},
     {"name: x\ndataset: y\nsteps: 1\nbatch: 8\nseeds: [9223372036854775808]\n" SAES,
-     {"line 5", "seeds", "expected 0 to"}},
+     {"line 5", "seeds", "number from 0 to"}},
     {"", {"test.yaml", NULL, NULL}},
     {"name: [", {"test.yaml", NULL, NULL}},
     {"\tname: x\n", {"test.yaml", NULL, NULL}},

@@ -428,6 +428,9 @@ START_TEST(broken_weights_are_one_clear_line)
     ck_assert_ok(sae_file_write(path, zeros, 100, &(sae_err){0}), (sae_err){0});
     refused(path, "relu", SAE_EFORMAT, "bare.safetensors");
     refused(in_dir("absent"), "relu", SAE_EIO, "absent");
+    refused(in_dir("."), "relu", SAE_EFORMAT, "cfg.json beside sae_weights.safetensors");
+    ck_assert_ok(sae_file_write(path, "PK\3\4and more", 12, &(sae_err){0}), (sae_err){0});
+    refused(path, "relu", SAE_EFORMAT, "torch.save");
 }
 END_TEST
 

@@ -76,6 +76,17 @@ static void place(report *r, const char *text, size_t bytes)
     }
 }
 
+/* libcyaml speaks of the parser's events, people know what they wrote. */
+static void translate(report *r)
+{
+    static const char *const words[][2] = {{"Expecting MAPPING", "expected KEY: VALUE"},
+                                           {"Expecting SEQUENCE", "expected a list, like [A, B]"},
+                                           {"Expecting STRING", "expected one value"}};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (!strncmp(r->message, words[i][0], strlen(words[i][0])))
+            snprintf(r->message, sizeof r->message, "%s", words[i][1]);
+}
+
 static cyaml_config_t config_for(report *r)
 {
     cyaml_config_t c = {0};
@@ -98,8 +109,7 @@ int sae_yaml_load(void **out, const char *name, const char *text, size_t bytes,
         return SAE_OK;
     if (rc == CYAML_OK)
         SAE_FAIL(err, SAE_EFORMAT, "%s: the file is empty", name);
-    if (!strncmp(r.message, "Expecting MAPPING", 17) && !r.field[0])
-        SAE_FAIL(err, SAE_EFORMAT, "%s: expected YAML, lines KEY: VALUE", name);
+    translate(&r);
     char where[32] = "";
     place(&r, text, bytes);
     if (r.line > 0)

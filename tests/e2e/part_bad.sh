@@ -8,6 +8,12 @@ plan "eval_rows: -1"
 one_error "value out of range" "line 7: eval_rows: expected a whole number from 0 to" run_plan
 plan "norm: big"
 one_error "unknown norm" "line 7: norm: expected one of none" run_plan
+plan "norm: [unit_row]"
+one_error "a list for a value" "line 7: norm: expected one value" run_plan
+plan "eval_dataset: {a: b}"
+one_error "keys for a value" "line 7: eval_dataset: expected one value" run_plan
+plan "metrics: sparsity"
+one_error "a value for a list" "line 7: metrics: expected a list" run_plan
 plan 'metrics: ["beauty"]'
 one_error "unknown metric" "beauty" run_plan
 printf 'name: x\n\tdataset: y\n' >"$tmp/plan.yaml"

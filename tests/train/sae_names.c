@@ -4,7 +4,7 @@
 #include "core/safetensors.h"
 #include "train/sae_file.h"
 
-/* Names of dictionary_learning (layers of PyTorch, one threshold) and sparsify do as well as ours. */
+/* dictionary_learning (layers of PyTorch, one threshold) and sparsify have names of their own. */
 START_TEST(other_names_mean_the_same)
 {
     static const float by_row[] = {0, 1, 2, 3, 4, 5, 6}, by_column[] = {1, 3, 5, 2, 4, 6};

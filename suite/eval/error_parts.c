@@ -164,6 +164,7 @@ int sae_error_parts_write(const sae_error_parts *p, int64_t *rows, sae_err *err)
     int rc;
     SAE_TRY(check(&s));
     sae_progress_open(&s.progress, "capture", "rows", (double)(s.rows * (1 + is_linear(&s))));
+    sae_progress_at(&s.progress, 0);
     SAE_GOTO(take_memory(&s));
     SAE_GOTO(sae_lane_open(&s.lane, &ev, p->subject, p->stream->B, SAE_NEED_TOKENS | SAE_NEED_BASE,
                            NULL, err));

@@ -422,6 +422,7 @@ static int evaluate(const sae_evaluation *ev, int target, sae_err *err)
     SAE_GOTO(open_lanes(&q));
     SAE_GOTO(open_cells(&q));
     sae_progress_open(&q.progress, "evaluate", "rows", (double)q.rows);
+    sae_progress_at(&q.progress, 0); /* the first batch counts in the rate */
     do {
         rc = q.needs & SAE_MNEED_LM ? pass_over_documents(&q) : pass_over_rows(&q);
         if (rc >= 0)

@@ -64,6 +64,7 @@ int sae_lm_probe(const sae_lm_probing *s, sae_linprobe_result *out, sae_err *err
     int rc;
     prober k = {.s = s};
     sae_progress_open(&k.p, s->hook, "documents", (double)(s->docs + s->eval_docs));
+    sae_progress_at(&k.p, 0);
     SAE_GOTO(s->lm->hook(s->lm->self, s->hook, &k.d, err));
     SAE_GOTO(sae_new(&k.probe, s->count, sizeof *k.probe, "probes", err));
     for (int64_t i = 0; i < s->count; i++)

@@ -87,6 +87,8 @@ static int read_plan(const cli_args *a, sae_gate_plan *p, sae_err *err)
     SAE_TRY(cli_real(a, "alpha", 0.01, 1e-9, 0.5, &p->alpha, err));
     SAE_TRY(cli_real(a, "max-load", 0.5, 0, 1e6, &p->quiet.max_load, err));
     SAE_TRY(cli_real(a, "drift", 0.02, 0, 10, &p->quiet.drift, err));
+    if (cli_has(a, "alpha") && !pairs)
+        SAE_FAIL(err, SAE_EINVAL, "--alpha needs --pairs: three looks have levels of their own");
     if (cli_has(a, "margin"))
         SAE_TRY(cli_real(a, "margin", 0.02, 1e-6, 10, &p->margin, err));
     p->pairs = (int)pairs;

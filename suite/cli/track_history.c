@@ -242,6 +242,8 @@ static int alert(const cli_args *a, sae_store *s, sae_err *err)
         SAE_FAIL(err, SAE_EINVAL, "track alert %s: expected the number of an alert", a->word[0]);
     if (change && !id)
         SAE_FAIL(err, SAE_EINVAL, "track alert: --to and --range need the number of an alert");
+    if ((cli_has(a, "note") && !cli_has(a, "to")) || (cli_has(a, "owner") && !cli_has(a, "range")))
+        SAE_FAIL(err, SAE_EINVAL, "track alert: --note goes with --to, --owner with --range");
     if (change)
         return change_alert(a, s, id, err);
     if (id)

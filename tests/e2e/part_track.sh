@@ -79,6 +79,8 @@ failed "an answer for no store" "--alert needs --db" gate a b --alert 1 --verdic
 failed "an answer that nobody waits for" "alert 1 is acknowledged" gate a b --alert 1 --db "$db" --verdict "$tmp/none.json"
 grep -q '"status": 1' "$tmp/none.json" && grep -q 'alert 1 is acknowledged' "$tmp/none.json" ||
     bad "a failure leaves no verdict: $(cat "$tmp/none.json")"
+failed "a level for three looks" "--alpha needs --pairs" gate a b --alpha 0.05 --verdict "$tmp/none.json"
+failed "a note for no step" "--note goes with --to" alert 1 --note why --db "$db"
 failed "a backup over a file" "copy.db: exists already" maintain --db "$db" --backup "$tmp/copy.db"
 failed "unknown commit" "has no commit fff" annotate fff '*' text --db "$db"
 failed "several commits" "several commits 0abc13...: 0abc130, 0abc131, 0abc132, 0abc133, 0abc134, \.\.\.$" \

@@ -521,7 +521,7 @@ static int end(const sae_measure *r, void *state_)
 /* Only insert needs the language model. */
 static uint32_t wants_for(const void *opt)
 {
-    return ((const options *)opt)->insert ? SAE_MNEED_LM | SAE_MNEED_INSERT : 0u;
+    return ((const options *)opt)->insert ? SAE_MNEED_INSERT : 0u;
 }
 
 const sae_metric sae_metric_darkmatter = {
@@ -531,7 +531,7 @@ const sae_metric sae_metric_darkmatter = {
     .summary = "the part of the error that is linear in the activation, and the rest",
     .source = "metrics/darkmatter.md",
     .needs = SAE_MNEED_CODE | SAE_MNEED_XHAT,
-    .wants = SAE_MNEED_LM | SAE_MNEED_INSERT,
+    .wants = SAE_MNEED_INSERT,
     .wants_for = wants_for,
     .opt_size = sizeof(options),
     .options = option_table,

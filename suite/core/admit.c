@@ -376,8 +376,6 @@ int sae_admit_metric(const sae_metric *m, sae_metric *out, sae_err *err)
         return refuse(&s, "pair goes with SAE_MNEED_PEER");
     if (out->needs & SAE_MNEED_PEER && reads & (SAE_MNEED_LM | SAE_MNEED_INSERT))
         return refuse(&s, "a metric of pairs cannot splice into a language model");
-    if (reads & SAE_MNEED_INSERT && !(reads & SAE_MNEED_LM))
-        return refuse(&s, "SAE_MNEED_INSERT goes with SAE_MNEED_LM");
     return SAE_OK;
 }
 

@@ -128,6 +128,13 @@ int sae_cell_show(sae_cell *c, const sae_eval *all, sae_err *err)
     uint32_t reads = c->reads;
     sae_eval e = *all;
     sae_eval_peer peer = {0};
+    const sae_splice *p = all->splice;
+    sae_splice clean = {.T = p->T,
+                        .tok = p->tok,
+                        .ce_clean = p->ce_clean,
+                        .P = p->P,
+                        .kept = p->kept,
+                        .top_clean = p->top_clean};
     if (!sae_cell_live(c))
         return SAE_OK;
     if (c->peer) {
@@ -146,7 +153,7 @@ int sae_cell_show(sae_cell *c, const sae_eval *all, sae_err *err)
     if (!(reads & SAE_MNEED_TRUTH))
         e.truth = NULL;
     if (!(reads & SAE_MNEED_LM))
-        e.splice = NULL;
+        e.splice = reads & SAE_MNEED_INSERT ? &clean : NULL;
     if (!(reads & SAE_MNEED_INSERT))
         e.insert = NULL;
     int rc = c->metric->batch(&c->r, c->state, &e);

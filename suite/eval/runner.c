@@ -64,7 +64,7 @@ static uint32_t usable(const runner *q)
     uint32_t have = supplied(q), needs = 0;
     for (int64_t i = 0; i < ev->metrics; i++)
         needs |= ev->metric[i]->metric->needs;
-    if (needs & have & SAE_MNEED_LM)
+    if (needs & have & OF_A_MODEL)
         have &= ~(uint32_t)SAE_MNEED_TRUTH;
     else if (needs & have & SAE_MNEED_TRUTH)
         have &= ~(uint32_t)OF_A_MODEL;
@@ -82,7 +82,7 @@ static int choose_metrics(runner *q)
         if (missing) {
             sae_log(SAE_LOG_INFO, "eval", "metric %s skipped: dataset %s gives no %s",
                     ev->metric[i]->name, ev->stream->ds->name,
-                    missing & SAE_MNEED_LM      ? "language model"
+                    missing & OF_A_MODEL        ? "language model"
                     : missing & SAE_MNEED_TRUTH ? "ground truth"
                     : missing & SAE_MNEED_GRAD  ? "gradients"
                                                 : "labels");
@@ -360,7 +360,8 @@ static int pass_over_documents(runner *q)
         int64_t reads = read_by(q, NULL);
         if (reads < 0)
             break;
-        q->splice.rows_only = !(reads & SAE_MNEED_LM);
+        q->splice.rows_only = !(reads & OF_A_MODEL);
+        q->splice.clean_only = !(reads & SAE_MNEED_LM);
         int rc = sae_splicer_next(&q->splice, &f, q->err);
         if (rc != SAE_OK)
             return rc;
@@ -414,7 +415,7 @@ static int evaluate(const sae_evaluation *ev, int target, sae_err *err)
     SAE_GOTO(count_rows(&q));
     SAE_GOTO(check_subjects(&q));
     SAE_GOTO(open_labels(&q));
-    if (q.needs & SAE_MNEED_LM)
+    if (q.needs & OF_A_MODEL)
         SAE_GOTO(open_splicer(&q));
     else
         q.B = q.B < q.rows ? q.B : q.rows;
@@ -424,7 +425,7 @@ static int evaluate(const sae_evaluation *ev, int target, sae_err *err)
     sae_progress_open(&q.progress, "evaluate", "rows", (double)q.rows);
     sae_progress_at(&q.progress, 0); /* the first batch counts in the rate */
     do {
-        rc = q.needs & SAE_MNEED_LM ? pass_over_documents(&q) : pass_over_rows(&q);
+        rc = q.needs & OF_A_MODEL ? pass_over_documents(&q) : pass_over_rows(&q);
         if (rc >= 0)
             rc = end_pass(&q, &again);
     } while (rc >= 0 && again > 0);

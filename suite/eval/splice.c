@@ -54,6 +54,7 @@ static void lay_out(sae_arena *a, void *arg)
     for (int i = INSERT; i <= KL_INSERT; i++)
         s->loss[i] = sae_arena_take(a, s->cap, sizeof *s->loss[i]);
     s->grad = sae_arena_take(a, s->cap, (size_t)s->d * sizeof *s->grad);
+    s->expect = sae_arena_take(a, s->cap, sizeof *s->expect);
 }
 
 static int insert(void *self, const sae_real *x, const sae_insert_out *out);
@@ -252,7 +253,7 @@ int sae_splicer_next(sae_splicer *s, const sae_fill *to, sae_err *err)
     else
         SAE_TRY(finish_clean(s, to->x, to->g, err));
     SAE_TRY(reach_target(s, to->y, err));
-    if (s->rows_only)
+    if (s->rows_only || s->clean_only)
         return SAE_OK;
     ablate(s, NULL);
     SAE_TRY(finish_mix(s, ZERO, KL_ZERO, NULL, err));
@@ -284,6 +285,12 @@ static int insert(void *self, const sae_real *x, const sae_insert_out *want)
                       .ref = want->kl ? s->logprob : NULL,
                       .logprob = want->logprob,
                       .grad = want->grad ? s->grad : NULL};
+    if (want->expect) {
+        memset(s->expect, -1, (size_t)s->rows * sizeof *s->expect);
+        for (int64_t t = 0; t < s->out.T; t++)
+            s->expect[s->position[t]] = want->expect[t];
+        out.expect = s->expect;
+    }
     replace(s, x);
     SAE_TRY(s->v.lm->finish(s->pass, s->mix, &out, s->err));
     for (int64_t t = 0; t < s->out.T; t++) {

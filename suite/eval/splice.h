@@ -4,8 +4,8 @@
  * with the mean row in place of every row that SAEs see; then once per SAE with its decoded rows.
  * Rows of excluded tokens (BOS) keep the model's own activation in all of them, so that the passes
  * differ in nothing but those rows; only the pass that SAE_MNEED_ZERO_ALL asks for has zeros there
- * too. With a target in the view, SAEs see the rows at `hook`, and the
- * model goes on from the hook of the targets.
+ * too. With a target in the view, SAEs see the rows at `hook`, and the model goes on from the hook
+ * of the targets. Where nobody reads the losses of a changed model, it is not run.
  */
 #ifndef SAE_EVAL_SPLICE_H
 #define SAE_EVAL_SPLICE_H
@@ -34,10 +34,12 @@ typedef struct sae_splicer {
     float *mix;          /* [cap x the larger width] rows to go on from; gradients on the way */
     int64_t *batch_row;  /* [cap] of each scored token: its kept row or -1 */
     int32_t *next_token; /* [cap] of each scored token */
+    int32_t *expect;     /* [cap] of each row, with inserts */
     float *grad;         /* [cap x d] with inserts, else NULL */
     double *loss[10];    /* [cap] see splice.c */
     int zero_all;        /* run that pass too */
-    int rows_only;       /* set before sae_splicer_next: rows and targets are wanted, no losses */
+    int rows_only;       /* set before sae_splicer_next: rows and targets are wanted, no losses; */
+    int clean_only;      /* of the losses only those of the unchanged model */
     sae_arena memory;    /* of the arrays above */
     sae_lm_pass *pass;
     sae_splice out;      /* of this group */

@@ -156,8 +156,8 @@ static int32_t first_equal(int64_t vocab, const sae_real *z, double max)
     return (int32_t)v;
 }
 
-/* Results of row r (of the pass) from its logits z; `next` is the token it predicts, -1: none.
- * `back`: z becomes the gradient of its loss. */
+/* Results of row r (of the pass) from its logits z; `next` is the token that its loss is about, -1:
+ * none. `back`: z becomes the gradient of its loss. */
 static void row_results(const sae_lm_config *c, int64_t r, int32_t next, const sae_lm_out *out,
                         int back, sae_real *z)
 {
@@ -211,7 +211,8 @@ static int head_chunk(sae_lm_model *m, const sae_lm_group *g, int64_t r0, int64_
         memcpy(out->logits + row * c->vocab, z, (size_t)(rows * c->vocab) * sizeof *z);
 #pragma omp parallel for schedule(static) if (rows > 1)
     for (int64_t r = 0; r < rows; r++)
-        row_results(c, row + r, next_token(g, row + r), out, b != NULL, z + r * c->vocab);
+        row_results(c, row + r, out->expect ? out->expect[row + r] : next_token(g, row + r), out,
+                    b != NULL, z + r * c->vocab);
     return b ? head_back(m, b, r0, rows, z, err) : SAE_OK;
 }
 

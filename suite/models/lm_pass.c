@@ -321,6 +321,10 @@ int sae_lm_finish(sae_lm_pass *s, const sae_real *x, const sae_lm_out *out, sae_
     int64_t most = out->grad ? sae_lm_tape_rows(m) : GROUP_ROWS;
     if (out->kl && !out->ref)
         SAE_FAIL(err, SAE_EINVAL, "kl needs the log-probabilities of a reference pass");
+    for (int64_t r = 0; out->expect && r < c.start[c.N]; r++)
+        if (out->expect[r] >= m->cfg.vocab)
+            SAE_FAIL(err, SAE_EINVAL, "token %d is not one of the model's %lld", out->expect[r],
+                     (long long)m->cfg.vocab);
     /* other passes or more threads may have come in between */
     SAE_TRY(sae_lm_reserve_groups(m, &c, most, err));
     if (out->grad)

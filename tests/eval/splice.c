@@ -149,7 +149,7 @@ START_TEST(wants_yield_to_needs)
 END_TEST
 
 /* A metric that asks for passes of its own: with the batch's rows the model is unchanged, with
- * xhat it is the spliced one, and the gradient tells what a small step along it does. */
+ * xhat it is the spliced one. */
 static size_t inserts_size(const sae_measure *r)
 {
     (void)r;
@@ -160,17 +160,48 @@ static int inserts_begin(const sae_measure *r, void *s)
     (void)r, (void)s;
     return SAE_OK;
 }
+enum { CAP = 4096 };
+/* The gradient tells what a small step along it does to the losses of the tokens expected. */
+static void check_gradient(const sae_eval *e, const int32_t *expect)
+{
+    static double ce[CAP], moved[CAP];
+    static sae_real x[CAP * D], grad[CAP * D];
+    const sae_insert *in = e->insert;
+    double before = 0, after = 0, slope = 0;
+    sae_insert_out out = {.ce = ce, .grad = grad, .expect = expect};
+    ck_assert_int_eq(in->run(in->self, e->x, &out), SAE_OK);
+    for (int64_t i = 0; i < e->B * D; i++)
+        slope += (double)grad[i] * (double)grad[i];
+    double h = 1e-2 / sqrt(slope);
+    for (int64_t i = 0; i < e->B * D; i++)
+        x[i] = e->x[i] + (sae_real)(h * (double)grad[i]);
+    out = (sae_insert_out){.ce = moved, .expect = expect};
+    ck_assert_int_eq(in->run(in->self, x, &out), SAE_OK);
+    for (int64_t t = 0; t < e->splice->T; t++) {
+        int32_t token = expect ? expect[t] : in->next[t];
+        ck_assert(isnan(ce[t]) == (token < 0) && isnan(moved[t]) == (token < 0));
+        if (token < 0)
+            continue;
+        /* float against double */
+        ck_assert_double_eq_tol(-(double)in->logprob[in->at[t] * in->vocab + token], ce[t], 1e-5);
+        before += ce[t];
+        after += moved[t];
+    }
+    /* second order: relative to the slope, of the size of the step */
+    ck_assert_double_eq_tol((after - before) / (h * slope), 1, 0.05);
+}
 static int inserts_batch(const sae_measure *r, void *state, const sae_eval *e)
 {
     (void)r;
-    enum { CAP = 4096 };
-    static double ce[CAP], kl[CAP], moved[CAP];
-    static sae_real x[CAP * D], grad[CAP * D], logprob[CAP * 512];
+    static double ce[CAP], kl[CAP];
+    static sae_real grad[CAP * D], logprob[CAP * 512];
+    static int32_t expect[CAP];
     const sae_insert *in = e->insert;
     int64_t T = e->splice->T;
     ck_assert_int_le(in->rows, CAP);
     ck_assert_int_eq(in->vocab, 512);
-    ck_assert_int_eq(in->run(in->self, e->x, &(sae_insert_out){ce, kl, logprob, grad}), SAE_OK);
+    sae_insert_out all = {ce, kl, logprob, grad, NULL};
+    ck_assert_int_eq(in->run(in->self, e->x, &all), SAE_OK);
     ck_assert_mem_eq(ce, e->splice->ce_clean, (size_t)T * sizeof *ce);
     for (int64_t t = 0; t < T; t++) {
         const sae_real *lp = logprob + in->at[t] * in->vocab;
@@ -185,19 +216,10 @@ static int inserts_batch(const sae_measure *r, void *state, const sae_eval *e)
     ck_assert_int_eq(in->run(in->self, e->xhat, &(sae_insert_out){.ce = ce, .kl = kl}), SAE_OK);
     ck_assert_mem_eq(ce, e->splice->ce_splice, (size_t)T * sizeof *ce);
     ck_assert_mem_eq(kl, e->splice->kl_splice, (size_t)T * sizeof *kl);
-    double before = 0, after = 0, slope = 0, h = 0;
-    for (int64_t i = 0; i < e->B * D; i++)
-        slope += (double)grad[i] * (double)grad[i];
-    h = 1e-2 / sqrt(slope);
-    for (int64_t i = 0; i < e->B * D; i++)
-        x[i] = e->x[i] + (sae_real)(h * (double)grad[i]);
-    ck_assert_int_eq(in->run(in->self, x, &(sae_insert_out){.ce = moved}), SAE_OK);
-    for (int64_t t = 0; t < T; t++) {
-        before += e->splice->ce_clean[t];
-        after += moved[t];
-    }
-    /* second order: relative to the slope, of the size of the step */
-    ck_assert_double_eq_tol((after - before) / (h * slope), 1, 0.05);
+    check_gradient(e, NULL);
+    for (int64_t t = 0; t < T; t++)
+        expect[t] = t % 3 ? -1 : (in->next[t] + 7) % 512;
+    check_gradient(e, expect);
     *(int64_t *)state += T;
     return SAE_OK;
 }

@@ -388,6 +388,10 @@ START_TEST(bad_requests)
     double kl;
     ck_assert_ok(s.lm->begin(s.lm->self, "resid_pre.0", &s.c, &pass, &s.f.err), s.f.err);
     ck_assert_int_eq(s.lm->finish(pass, NULL, &(sae_lm_out){.kl = &kl}, NULL), SAE_EINVAL);
+    static double ce[MOST];
+    int32_t expect[MOST] = {[3] = 50}; /* of 50 tokens */
+    sae_lm_out out = {.ce = ce, .expect = expect};
+    ck_assert_int_eq(s.lm->finish(pass, NULL, &out, NULL), SAE_EINVAL);
     s.lm->end(&pass);
     int64_t count;
     ck_assert_int_eq(s.lm->tokenize(s.lm->self, "a", 1, NULL, 0, &count, &s.f.err), SAE_ENEEDS);

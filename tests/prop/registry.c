@@ -189,9 +189,6 @@ START_TEST(broken_metrics_and_datasets)
     m = probe_metric;
     m.needs |= SAE_MNEED_PEER; /* without saying which pairs */
     ck_assert_int_eq(sae_admit_metric(&m, &mo, NULL), SAE_EINVAL);
-    m = probe_metric;
-    m.needs |= SAE_MNEED_INSERT; /* without SAE_MNEED_LM */
-    ck_assert_int_eq(sae_admit_metric(&m, &mo, NULL), SAE_EINVAL);
     err = (sae_err){0};
     d.licence = "";
     ck_assert_int_eq(sae_admit_dataset(&d, &dn, &err), SAE_EINVAL);

@@ -34,7 +34,7 @@ typedef struct sae_contexts {
 
 typedef struct sae_lm_pass sae_lm_pass; /* a forward pass halted at a hook; opaque */
 
-/* What finishing a pass produces. Every pointer may be NULL: then it is not computed.
+/* What finishing a pass produces. Every result may be NULL: then it is not computed.
  * Row r predicts the token at row r + 1 of the same context; at the last row of a context there is
  * nothing to predict and per-token results are NaN. */
 typedef struct sae_lm_out {
@@ -47,6 +47,8 @@ typedef struct sae_lm_out {
     sae_real *logits;    /* [rows x vocab] raw logits */
     int32_t *top;        /* [rows] the most likely token, the lowest id among equals; -1 where a
                             logit is NaN */
+    const int32_t *expect; /* in: [rows] tokens that ce and grad are about in place of the next
+                              ones; -1: none, ce is NaN and grad is without the row */
 } sae_lm_out;
 
 /* A loaded model. Owned by the host; methods return enum sae_status. One pass at a time per model

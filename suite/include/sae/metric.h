@@ -15,7 +15,7 @@
 
 #include <math.h>
 
-enum { SAE_METRIC_ABI = 1 };
+enum { SAE_METRIC_ABI = 2 };
 
 enum sae_better { SAE_HIGHER, SAE_LOWER, SAE_TARGET_ZERO, SAE_INFO, SAE_TARGET_ONE };
 
@@ -26,7 +26,7 @@ enum { /* what a metric reads beyond x; a metric whose needs are not met is skip
     SAE_MNEED_TRUTH = 1 << 3, /* sae_eval.truth */
     SAE_MNEED_LABELS = 1 << 4,
     SAE_MNEED_GRAD = 1 << 5,
-    SAE_MNEED_INSERT = 1 << 6,  /* sae_eval.insert; goes with SAE_MNEED_LM */
+    SAE_MNEED_INSERT = 1 << 6,  /* sae_eval.insert, and of the splice the unchanged model */
     SAE_MNEED_PEER = 1 << 7,    /* compares two SAEs: sae_measure.peer, sae_eval.peer */
     SAE_MNEED_ZERO_ALL = 1 << 8 /* ce_zero_all and kl_zero_all of sae_splice: one more pass */
 };
@@ -51,7 +51,8 @@ typedef struct sae_label {
 } sae_label;
 
 /* Language-model losses around the hook, one entry per scored token. What needs no next token has
- * P entries: those, then the last position of every context. */
+ * P entries: those, then the last position of every context. Losses of a changed model are there
+ * for metrics with SAE_MNEED_LM. */
 typedef struct sae_splice {
     int64_t T;               /* scored tokens: every token after BOS of every context */
     const sae_token *tok;    /* [P] the predicting position */
@@ -80,6 +81,8 @@ typedef struct sae_insert_out {
     double *kl;        /* [T] KL(clean || this pass), nats */
     sae_real *logprob; /* [rows x vocab] nats, see sae_insert.at */
     sae_real *grad;    /* [B x d] d(sum of ce over all scored tokens)/d(row) at the rows given */
+    const int32_t *expect; /* in: [T] tokens that ce and grad are about in place of those that
+                              follow; -1: none, ce is NaN and grad is without it */
 } sae_insert_out;
 
 /* Further passes of the language model over the documents of the batch, with rows of the metric's

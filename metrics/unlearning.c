@@ -2,8 +2,8 @@
  * when the latents that fire for the concept are clamped.
  *
  * The first pass finds the latents on training documents, the second inserts clamped rows and
- * compares losses on test documents. Off unless a label is named: every setting is one more pass of
- * the model.
+ * compares losses: on training documents to choose the setting, on test documents to judge it. Off
+ * unless a label is named: every setting is one more pass of the model.
  */
 #include <sae/cosine.h>
 #include <sae/fail.h>
@@ -51,6 +51,7 @@ typedef struct state {
     int64_t chosen[MODES];
     int32_t latent[MODES][MOST]; /* ascending */
     double level[MODES][MOST];   /* mean size where active */
+    double fit[STATS];           /* like a group of sums, of training documents */
     double sums[(SAE_GROUPS + 2) * STATS];
     double count[]; /* [MODES][COUNTS][n]; then atoms [MODES][MOST][d] */
 } state;
@@ -151,13 +152,19 @@ static void clamp_row(const sae_measure *r, state *s, const sae_eval *e, int64_t
     }
 }
 
-/* Tokens whose row tells that they are of the concept (1) or not (0); -1: neither, or training. */
+/* Whether the row of a token tells that it is of the concept (1) or not (0); -1: neither. */
 static int side_of(const sae_measure *r, const sae_eval *e, int64_t label, int64_t t)
 {
     const options *o = r->opt;
     int64_t row = e->insert->row[t];
     int32_t c = row < 0 ? -1 : e->label[row * r->labels + label];
-    return c < 0 || sae_part_of(e->tok[row].doc) != SAE_PART_TEST ? -1 : c == o->class_;
+    return c < 0 ? -1 : c == o->class_;
+}
+
+/* The sums that a token's document adds to. */
+static double *sums_of(state *s, const sae_token *t)
+{
+    return sae_part_of(t->doc) == SAE_PART_TEST ? sae_groups_row(s->sums, STATS, t->doc) : s->fit;
 }
 
 static int insert_rows(const sae_measure *r, state *s, const sae_eval *e, int64_t label)
@@ -168,7 +175,7 @@ static int insert_rows(const sae_measure *r, state *s, const sae_eval *e, int64_
     int rc = x && ce ? SAE_OK : SAE_ENOMEM;
     for (int64_t t = 0; rc >= 0 && t < T; t++) {
         int side = side_of(r, e, label, t);
-        double *sum = sae_groups_row(s->sums, STATS, e->splice->tok[t].doc);
+        double *sum = sums_of(s, &e->splice->tok[t]);
         if (side >= 0)
             sum[TOKENS]++;
         if (side >= 0)
@@ -181,9 +188,9 @@ static int insert_rows(const sae_measure *r, state *s, const sae_eval *e, int64_
         rc = e->insert->run(e->insert->self, x, &out);
         for (int64_t t = 0; rc >= 0 && t < T; t++) {
             int side = side_of(r, e, label, t);
-            double *sum = sae_groups_row(s->sums, STATS, e->splice->tok[t].doc);
             if (side >= 0)
-                sum[CHANGES + 2 * k + side] += ce[t] - e->splice->ce_clean[t];
+                sums_of(s, &e->splice->tok[t])[CHANGES + 2 * k + side] +=
+                    ce[t] - e->splice->ce_clean[t];
         }
     }
     free(x);
@@ -217,6 +224,8 @@ static int merge(const sae_measure *r, void *into_, const void *from_)
         into->rows[i] += from->rows[i];
     for (int64_t i = 0; i < MODES * COUNTS * r->m->dim.n && into->pass == 0; i++)
         into->count[i] += from->count[i];
+    for (int i = 0; i < STATS; i++)
+        into->fit[i] += from->fit[i];
     sae_groups_merge(into->sums, from->sums, STATS);
     return SAE_OK;
 }
@@ -253,32 +262,30 @@ static const sae_estimate estimates[MODES][7] = {
      {"retain_x4_stock", retain_x4_stock, RETAIN, "nats", SAE_INFO},
      {0}}};
 
-/* Largest loss on the concept that costs the rest at most 0.01 nats; 0 when every setting costs
- * more. */
-static double score_of(const double *sum, int64_t K, int mode)
+static double nothing(const double *sum, int64_t K)
 {
-    double best = 0;
     (void)K;
-    if (sum[FORGET] == 0.0 || sum[RETAIN] == 0.0)
-        return (double)NAN;
+    return sum[FORGET] != 0.0 ? 0 : (double)NAN;
+}
+
+/* The loss on the concept in the setting with the largest one on training documents, of those that
+ * cost their other tokens at most 0.01 nats; 0 when every setting costs more. */
+static int emit_score(const sae_measure *r, state *s, int mode)
+{
+    sae_estimate score[] = {{mode == STOCK ? "score_stock" : "score", nothing, FORGET, "nats",
+                             SAE_INFO},
+                            {0}};
+    double best = 0;
     for (int i = 0; i < STRENGTHS; i++) {
-        double forget = sum[CHANGE(mode, i, 1)] / sum[FORGET];
-        double retain = sum[CHANGE(mode, i, 0)] / sum[RETAIN];
-        best = retain <= 0.01 && forget > best ? forget : best;
+        double forget = s->fit[CHANGE(mode, i, 1)] / s->fit[FORGET];
+        double retain = s->fit[CHANGE(mode, i, 0)] / s->fit[RETAIN];
+        if (retain <= 0.01 && forget > best) {
+            best = forget;
+            score->value = estimates[mode][i].value;
+        }
     }
-    return best;
+    return sae_groups_emit(r, s->sums, STATS, score);
 }
-static double score(const double *sum, int64_t K)
-{
-    return score_of(sum, K, SIGNED);
-}
-static double score_stock(const double *sum, int64_t K)
-{
-    return score_of(sum, K, STOCK);
-}
-static const sae_estimate scores[MODES][2] = {
-    {{"score", score, FORGET, "nats", SAE_INFO}, {0}},
-    {{"score_stock", score_stock, FORGET, "nats", SAE_INFO}, {0}}};
 
 static int emit_count(const sae_measure *r, const char *key, int64_t count, const char *unit)
 {
@@ -299,7 +306,7 @@ static int end(const sae_measure *r, void *state_)
     }
     SAE_TRY(emit_count(r, "latents", s->chosen[SIGNED], "features"));
     for (int mode = 0; mode < s->modes && runs; mode++) {
-        SAE_TRY(sae_groups_emit(r, s->sums, STATS, scores[mode]));
+        SAE_TRY(emit_score(r, s, mode));
         SAE_TRY(sae_groups_emit(r, s->sums, STATS, estimates[mode]));
     }
     return SAE_OK;
@@ -311,7 +318,7 @@ const sae_metric sae_metric_unlearning = {
     .name = "unlearning",
     .summary = "loss on a concept's documents and on others with the concept's latents clamped",
     .source = "metrics/unlearning.md",
-    .needs = SAE_MNEED_CODE | SAE_MNEED_LABELS | SAE_MNEED_LM | SAE_MNEED_INSERT,
+    .needs = SAE_MNEED_CODE | SAE_MNEED_LABELS | SAE_MNEED_INSERT,
     .opt_size = sizeof(options),
     .options = option_table,
     .state_size = state_size,

@@ -76,7 +76,7 @@ static inline const char *spec_of(const char *family)
         "mdl:fvu=0.5",
         "meta:steps=20,batch=4,k=2,width=0.5",
         "probing:min_rows=4",
-        "ravel:first=gender,second=sentiment,stride=1,sources=32",
+        "ravel:first=gender,second=sentiment,stride=1,sources=32,steps=2,step_rows=150",
         "scr:min_rows=2,target=gender,spurious=sentiment",
         "steering:label=gender,purity=0.5,seen=1",
         "tpp:min_rows=2",
@@ -178,9 +178,9 @@ static inline int bench_try(bench *b, void *state, world *w, int64_t first, int6
     other_flat.val = w->peer_z + first * N;
     sae_eval_peer peer = {w->peer_xhat + first * D,
                           dense ? &other_flat : compress(&other, w->peer_z + first * N, B, N)};
-    world_rows here = {w, first, B};
+    head_pass here = {world_lm(w), B, w->x + first * D, w->next + first};
     sae_insert insert = {B, VOCAB, w->self, w->self, w->next + first,
-                         w->logprob + first * VOCAB, &here, world_insert};
+                         w->logprob + first * VOCAB, &here, head_insert};
     sae_truth t = b->truth;
     t.code = compress(&truth, w->truth + first * ATOMS, B, ATOMS);
     sae_splice splice = {.T = B, .P = B, .tok = w->tok + first, .kept = w->kept + first,

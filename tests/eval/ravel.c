@@ -1,5 +1,5 @@
-/* tests/eval/ravel.c - the two passes of the family ravel: its known values, batches and merges.
- */
+/* tests/eval/ravel.c - the passes of the family ravel: its known values, the learned mask, batches
+ * and merges. */
 #include "eval/bench.h"
 
 #include <sae/groups.h>
@@ -79,6 +79,54 @@ START_TEST(disentangled)
 }
 END_TEST
 
+/* What follows is the sentiment or the gender, which latents 4 and 5 put into dimensions 0 and 1,
+ * beside a constant in dimension 2. Latents 0 and 1 tell them better and put back nothing. */
+static void fill_decoys(void)
+{
+    fill_identity(0);
+    memset(w.x, 0, sizeof w.x);
+    memset(w.z, 0, sizeof w.z);
+    memset(w.head, 0, sizeof w.head);
+    w.w_dec[4 * D] = w.w_dec[5 * D + 1] = 1;
+    for (int v = 0; v < 4; v++) { /* x - 2 and its opposite */
+        w.head[v * D + v / 2] = v % 2 ? -1 : 1;
+        w.head[v * D + 2] = v % 2 ? 2 : -2;
+    }
+    for (int64_t r = 0; r < ROWS; r++) {
+        int gender = w.label[r * LABELS], sentiment = w.label[r * LABELS + 1];
+        double clean[VOCAB];
+        w.x[r * D] = w.z[r * N + 4] = (sae_real)(sentiment ? 3 : 1);
+        w.x[r * D + 1] = w.z[r * N + 5] = (sae_real)(gender + 1);
+        w.x[r * D + 2] = 1;
+        w.z[r * N] = w.x[r * D] - 2;
+        w.z[r * N + 1] = w.x[r * D + 1] - 2;
+        world_logprob(&w, w.x + r * D, clean);
+        for (int v = 0; v < VOCAB; v++)
+            w.logprob[r * VOCAB + v] = (sae_real)clean[v];
+        w.next[r] = r % 2 ? !sentiment : gender == 2 ? 2 : gender == 0 ? 3 : 4;
+    }
+}
+
+/* The ranking takes the decoys; the mask, which hears of the model, finds the latents that count,
+ * and nothing but them. */
+START_TEST(mask_finds_what_counts)
+{
+    static results o;
+    fill_decoys();
+    measure(&w, "ravel:first=gender,second=sentiment,stride=1,features=1,steps=20", 7, 0, &o);
+    ck_assert(value_of(&o, "cause") == 0 && value_of(&o, "isolation") == 1);
+    ck_assert(value_of(&o, "learned_latents_first") == 1);
+    ck_assert(value_of(&o, "learned_latents_second") == 1);
+    ck_assert(value_of(&o, "learned_cause_first") == 1);
+    ck_assert(value_of(&o, "learned_cause_second") == 1);
+    ck_assert(value_of(&o, "learned_isolation") == 1);
+    ck_assert(value_of(&o, "learned_disentanglement") == 1 && se_of(&o, "learned_cause") == 0);
+    measure(&w, "ravel:first=gender,second=sentiment,stride=1,steps=20,rate=0", 7, 0, &o);
+    ck_assert(value_of(&o, "learned_latents_first") == 0); /* nothing was learned */
+    ck_assert(value_of(&o, "learned_cause") == 0 && value_of(&o, "learned_isolation") == 1);
+}
+END_TEST
+
 START_TEST(batches_and_merges_agree)
 {
     fill_identity(0.5);
@@ -105,6 +153,7 @@ Suite *suite_ravel(void)
     tcase_add_test(t, whole_rows);
     tcase_add_test(t, nothing_interchanged);
     tcase_add_test(t, disentangled);
+    tcase_add_test(t, mask_finds_what_counts);
     tcase_add_test(t, batches_and_merges_agree);
     tcase_add_test(t, what_is_emitted);
     suite_add_tcase(s, t);

@@ -8,6 +8,7 @@
 #include "core/model.h"
 #include "core/registry.h"
 #include "core/spec.h"
+#include "support/head_lm.h"
 #include "support/support.h"
 
 #include <math.h>
@@ -59,49 +60,15 @@ static inline double draw(uint64_t seed, uint64_t row, uint32_t i)
     return sae_normal(seed, SAE_STREAM_SYNTHETIC, row, i);
 }
 
-/* The language model behind the world: at every row, logits head x. */
-typedef struct world_rows { /* those shown last */
-    const world *w;
-    int64_t first, B;
-} world_rows;
-
+/* The language model behind the world. */
+static inline head_lm world_lm(const world *w)
+{
+    return (head_lm){D, VOCAB, w->head};
+}
 static inline void world_logprob(const world *w, const sae_real *x, double out[VOCAB])
 {
-    double sum = 0;
-    for (int v = 0; v < VOCAB; v++) {
-        out[v] = 0;
-        for (int i = 0; i < D; i++)
-            out[v] += (double)w->head[v * D + i] * (double)x[i];
-        sum += exp(out[v]);
-    }
-    for (int v = 0; v < VOCAB; v++)
-        out[v] -= log(sum);
-}
-
-static inline int world_insert(void *self, const sae_real *rows, const sae_insert_out *out)
-{
-    const world_rows *s = self;
-    for (int64_t r = 0; r < s->B; r++) {
-        double p[VOCAB], clean[VOCAB], kl = 0;
-        int32_t next = s->w->next[s->first + r];
-        world_logprob(s->w, rows + r * D, p);
-        world_logprob(s->w, s->w->x + (s->first + r) * D, clean);
-        for (int v = 0; v < VOCAB; v++)
-            kl += exp(clean[v]) * (clean[v] - p[v]);
-        if (out->ce)
-            out->ce[r] = -p[next];
-        if (out->kl)
-            out->kl[r] = kl;
-        for (int v = 0; out->logprob && v < VOCAB; v++)
-            out->logprob[r * VOCAB + v] = (sae_real)p[v];
-        for (int i = 0; out->grad && i < D; i++) {
-            double g = -(double)s->w->head[next * D + i];
-            for (int v = 0; v < VOCAB; v++)
-                g += exp(p[v]) * (double)s->w->head[v * D + i];
-            out->grad[r * D + i] = (sae_real)g;
-        }
-    }
-    return SAE_OK;
+    head_lm m = world_lm(w);
+    head_logprob(&m, x, out);
 }
 
 /* Rows of one document share a random offset, so that they are not independent. */

@@ -11,6 +11,7 @@
 #include "core/registry.h"
 #include "core/spec.h"
 #include "support/golden.h"
+#include "support/head_lm.h"
 #include "support/support.h"
 
 #include <dirent.h>
@@ -62,6 +63,8 @@ typedef struct rig {
     sae_real *peer_xhat;
     sae_peer peer;
     sae_splice splice; /* P == 0: none */
+    head_lm lm;        /* head NULL: none */
+    const int32_t *next;
     void *kept[64]; /* released at the end */
     int held;
 } rig;
@@ -289,6 +292,17 @@ static void read_splice(rig *g)
                              .top_splice = ids(g, json_object_get(o, "top_splice"))};
 }
 
+/* "lm": {head: rows, next: [token that follows each row]}. */
+static void read_lm(rig *g)
+{
+    const json_t *o = json_object_get(g->c, "lm"), *head = json_object_get(o, "head");
+    if (!o)
+        return;
+    g->lm = (head_lm){g->d, count_of(head), matrix(g, head, g->d)};
+    g->next = ids(g, json_object_get(o, "next"));
+    ck_assert_int_le(g->lm.vocab, HEAD_VOCAB);
+}
+
 static uint64_t all_caps(const void *opt)
 {
     (void)opt;
@@ -317,6 +331,7 @@ static void rig_open(rig *g, const json_t *root, const json_t *c)
     read_labels(g);
     read_truth_and_peer(g);
     read_splice(g);
+    read_lm(g);
     const json_t *scale = json_object_get(c, "scale");
     g->ctx = (sae_ctx){.size = sizeof g->ctx, .mode = SAE_EVAL, .k = &g->e.k, .dev = g->e.dev,
                        .be = g->e.be, .stats = &g->stats.view, .err = &g->err};
@@ -352,10 +367,33 @@ static sae_code cut(const sae_code *z, int64_t r, int64_t B)
     return out;
 }
 
+/* Passes of a metric's own over rows [r, r + B). */
+typedef struct passes {
+    head_pass pass;
+    int64_t row[CUT];
+    sae_real logprob[CUT * HEAD_VOCAB];
+    double ce[CUT];
+    sae_splice splice;
+    sae_insert insert;
+} passes;
+
+static void open_passes(passes *p, const rig *g, int64_t r, int64_t B)
+{
+    sae_insert_out out = {.logprob = p->logprob, .ce = p->ce};
+    for (int64_t i = 0; i < B; i++)
+        p->row[i] = i;
+    p->pass = (head_pass){g->lm, B, g->x + r * g->d, g->next + r};
+    head_insert(&p->pass, p->pass.x, &out);
+    p->splice = (sae_splice){.T = B, .P = B, .tok = g->tok + r, .ce_clean = p->ce};
+    p->insert = (sae_insert){B, g->lm.vocab, p->row, p->row, g->next + r, p->logprob, &p->pass,
+                             head_insert};
+}
+
 /* The losses come with the first batch. */
 static void show_rows(rig *g, void *state)
 {
     static const sae_splice none;
+    static passes own;
     for (int64_t r = 0; r < g->B; r += CUT) {
         int64_t B = g->B - r < CUT ? g->B - r : CUT;
         sae_code z = cut(&g->code, r, B), true_code = cut(&g->truth_code, r, B);
@@ -371,6 +409,11 @@ static void show_rows(rig *g, void *state)
                       .peer = g->r.peer ? &peer : NULL,
                       .splice = !g->splice.P ? NULL : r == 0 ? &g->splice : &none,
                       .row0 = (uint64_t)r};
+        if (g->lm.head) {
+            open_passes(&own, g, r, B);
+            e.splice = &own.splice;
+            e.insert = &own.insert;
+        }
         ck_assert_ok(g->spec.metric->batch(&g->r, state, &e), g->err);
     }
 }

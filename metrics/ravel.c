@@ -223,8 +223,9 @@ typedef struct interchanges {
     int32_t *expect;    /* [T] */
     change *change;     /* [n] */
     double *delta;      /* [n] 0 */
-    double *row, *atom; /* [d] */
+    double *row;        /* [d] */
     sae_real *x, *grad; /* [B x d] */
+    sae_real *atom;     /* [d] */
     sae_real *logprob;  /* [rows x vocab] */
 } interchanges;
 
@@ -251,16 +252,16 @@ static int open_interchanges(interchanges *q)
     q->pair = malloc(T * sizeof *q->pair);
     q->expect = malloc(T * sizeof *q->expect);
     q->change = malloc(n * sizeof *q->change);
-    q->delta = calloc(n + 2 * d, sizeof *q->delta);
-    q->x = malloc(2 * cells * sizeof *q->x);
+    q->delta = calloc(n + d, sizeof *q->delta);
+    q->x = malloc((2 * cells + d) * sizeof *q->x);
     q->logprob = malloc((size_t)(in->rows * in->vocab + 1) * sizeof *q->logprob);
     if (!q->ref || !q->pair || !q->expect || !q->change || !q->delta || !q->x || !q->logprob) {
         close_interchanges(q);
         return SAE_ENOMEM;
     }
     q->row = q->delta + n;
-    q->atom = q->row + d;
     q->grad = q->x + cells;
+    q->atom = q->grad + cells;
     return SAE_OK;
 }
 
@@ -326,6 +327,14 @@ static int64_t list_changes(interchanges *q, int64_t t)
     return count;
 }
 
+/* The atom of a latent into q->atom. */
+static int load_atom(interchanges *q, int64_t latent)
+{
+    const sae_ctx *c = q->r->c;
+    const sae_real *row = q->atoms.p + latent * q->atoms.ld;
+    return c->be->copy(c->dev, q->atom, row, (size_t)q->e->d * sizeof *row, SAE_COPY_D2H);
+}
+
 /* x += scale sum of weight (z of the source - z of the base) atom. */
 static int interchange(interchanges *q, int64_t t, int way, sae_real *x)
 {
@@ -338,9 +347,9 @@ static int interchange(interchanges *q, int64_t t, int way, sae_real *x)
         double by = scale * weight[q->change[i].latent] * q->change[i].by;
         if (by == 0)
             continue;
-        SAE_TRY(sae_host_row(q->r, q->atoms, q->change[i].latent, q->atom));
+        SAE_TRY(load_atom(q, q->change[i].latent));
         for (int64_t j = 0; j < d; j++)
-            q->row[j] += by * q->atom[j];
+            q->row[j] += by * (double)q->atom[j];
     }
     for (int64_t j = 0; j < d; j++)
         x[j] = (sae_real)q->row[j];
@@ -375,9 +384,9 @@ static int add_slopes(interchanges *q, int64_t t, const sae_real *g)
     int64_t count = list_changes(q, t);
     for (int64_t i = 0; i < count; i++) {
         double dot = 0;
-        SAE_TRY(sae_host_row(q->r, q->atoms, q->change[i].latent, q->atom));
+        SAE_TRY(load_atom(q, q->change[i].latent));
         for (int64_t j = 0; j < q->e->d; j++)
-            dot += (double)g[j] * q->atom[j];
+            dot += (double)g[j] * (double)q->atom[j];
         slope[q->change[i].latent] += scale * q->change[i].by * dot;
     }
     q->s->pairs[p->target][p->kind]++;
@@ -534,12 +543,6 @@ static double disentanglement(const double *sum, int64_t K)
      {0}}
 static const sae_estimate estimates[WAYS][8] = {ESTIMATES(""), ESTIMATES("learned_")};
 
-static int emit_count(const sae_measure *r, const char *key, int64_t count, const char *unit)
-{
-    sae_row row = {key, (double)count, (double)NAN, count, unit, SAE_INFO};
-    return r->emit(r->sink, &row);
-}
-
 static int emit_learned(const sae_measure *r, state *s)
 {
     static const char *const key[TARGETS] = {"learned_latents_first", "learned_latents_second"};
@@ -548,7 +551,7 @@ static int emit_learned(const sae_measure *r, state *s)
         int64_t latents = 0;
         for (int64_t j = 0; j < r->m->dim.n; j++)
             latents += weight[j] > 0;
-        SAE_TRY(emit_count(r, key[target], latents, "features"));
+        SAE_TRY(sae_emit_value(r, key[target], (double)latents, latents, "features", SAE_INFO));
     }
     for (int64_t g = 0; g < SAE_GROUPS; g++)
         for (int k = 0; k < TARGETS * KINDS; k++) {
@@ -575,7 +578,7 @@ static int end(const sae_measure *r, void *state_)
         return SAE_AGAIN;
     }
     int64_t pairs = (int64_t)sae_groups_total(s->sums, STATS)[PAIRS];
-    SAE_TRY(emit_count(r, "pairs", pairs, "pairs"));
+    SAE_TRY(sae_emit_value(r, "pairs", (double)pairs, pairs, "pairs", SAE_INFO));
     if (runs)
         SAE_TRY(sae_groups_emit(r, s->sums, STATS, estimates[RANKED]));
     return runs && o->steps > 0 ? emit_learned(r, s) : SAE_OK;

@@ -84,8 +84,7 @@ static sae_labelled shape_of(const sae_measure *r)
 
 static size_t state_size(const sae_measure *r)
 {
-    const options *o = r->opt;
-    size_t arrays = TARGETS * (o->steps > 0 ? ARRAYS : LEARNED);
+    size_t arrays = TARGETS * (((const options *)r->opt)->steps > 0 ? ARRAYS : LEARNED);
     sae_labelled s = shape_of(r);
     return sizeof(state) + arrays * (size_t)r->m->dim.n * sizeof(double) + sae_labelled_bytes(&s);
 }

@@ -100,6 +100,27 @@ def number(value, size=None, single=False):
     return out + [True] if single else out
 
 
+def ratio(a, b):
+    return lambda rows: math.fsum(a(v) for v in rows) / math.fsum(b(v) for v in rows)
+
+
+def one(_):
+    return 1.0
+
+
+def put(out, se, key, rows, f, size, single=False):
+    """A value of rows = list of (group, ...), and its standard error."""
+    out[key] = number(f(rows), size, single)
+    se[key] = number(jackknife(rows, f), 64 * size, single)
+
+
+def logprob(head, x):
+    """A language model without attention: logits head x."""
+    z = [dot(h, x) for h in head]
+    total = math.log(math.fsum(map(math.exp, z)))
+    return [v - total for v in z]
+
+
 def world(seed, B, d, n, signed=False, per_row=3):
     """Rows, decoded rows and codes that are small multiples of 1/8; documents of some rows."""
     r = random.Random(seed)

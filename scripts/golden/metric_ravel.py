@@ -4,19 +4,13 @@ import math
 import random
 
 from labelled import part_of
-from metric import dot, mix, number, write
+from metric import dot, logprob, mix, number, write
 
 D, N, V = 4, 9, 6
 
 
 def row_hash(tok):
     return mix(mix(tok[0]) ^ (tok[1] + 1))
-
-
-def logprob(head, x):
-    z = [dot(h, x) for h in head]
-    total = math.log(math.fsum(map(math.exp, z)))
-    return [v - total for v in z]
 
 
 class Case:

@@ -3,26 +3,10 @@ downstream from the definitions of metrics/*.md: python3 scripts/golden/metric_s
 repository's root."""
 import math
 
-from metric import entries, group, jackknife, number, passes, quantile, quantile_se, world, write
+from metric import (dot, entries, group, number, one, passes, put, quantile, quantile_se, ratio,
+                    world, write)
 
 D, N, B = 4, 6, 27
-
-
-def dot(a, b):
-    return math.fsum(u * v for u, v in zip(a, b))
-
-
-def ratio(a, b):
-    return lambda rows: math.fsum(a(v) for v in rows) / math.fsum(b(v) for v in rows)
-
-
-def one(_):
-    return 1.0
-
-
-def put(out, se, key, rows, f, size):
-    out[key] = number(f(rows), size)
-    se[key] = number(jackknife(rows, f), 64 * size)
 
 
 def put_quantile(out, se, key, pairs, size):

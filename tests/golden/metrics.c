@@ -107,6 +107,11 @@ static int64_t count_of(const json_t *rows)
     return (int64_t)json_array_size(rows);
 }
 
+static int64_t integer(const json_t *list, int64_t i)
+{
+    return json_integer_value(json_array_get(list, (size_t)i));
+}
+
 /* A list of rows as a matrix; NULL when the case has none. */
 static sae_real *matrix(rig *g, const json_t *rows, int64_t cols)
 {
@@ -170,11 +175,11 @@ static sae_code read_code(rig *g, const json_t *list, int64_t n)
                       .val = val};
 }
 
-static const int32_t *read_parents(rig *g, const json_t *list)
+static const int32_t *ids(rig *g, const json_t *list)
 {
     int32_t *out = list ? keep(g, (size_t)count_of(list) * sizeof *out) : NULL;
     for (int64_t i = 0; i < count_of(list); i++)
-        out[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
+        out[i] = (int32_t)integer(list, i);
     return out;
 }
 
@@ -186,7 +191,7 @@ static void read_truth_and_peer(rig *g)
         const json_t *dict = json_object_get(truth, "dict");
         g->truth = (sae_truth){.n = count_of(dict), .d = g->d, .dict = matrix(g, dict, g->d)};
         g->truth_code = read_code(g, json_object_get(truth, "code"), g->truth.n);
-        g->truth.parent = read_parents(g, json_object_get(truth, "parent"));
+        g->truth.parent = ids(g, json_object_get(truth, "parent"));
         g->r.truth = &g->truth;
     }
     if (peer) {
@@ -239,8 +244,7 @@ static void read_labels(rig *g)
                                json_is_true(json_object_get(o, "bidirectional"))};
         const json_t *of = json_object_get(o, "of");
         for (int64_t r = 0; r < g->B; r++)
-            g->label[r * count + l] =
-                (int32_t)json_integer_value(json_array_get(of, (size_t)r));
+            g->label[r * count + l] = (int32_t)integer(of, r);
     }
     g->r.label = label;
     g->r.labels = count;
@@ -250,14 +254,6 @@ static const double *doubles(rig *g, const json_t *list)
 {
     double *out = keep(g, (size_t)count_of(list) * sizeof *out);
     golden_numbers(list, out, count_of(list));
-    return out;
-}
-
-static const int32_t *ids(rig *g, const json_t *list)
-{
-    int32_t *out = keep(g, (size_t)count_of(list) * sizeof *out);
-    for (int64_t i = 0; i < count_of(list); i++)
-        out[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
     return out;
 }
 
@@ -274,7 +270,7 @@ static void read_splice(rig *g)
         double t[3];
         golden_numbers(json_array_get(tok, (size_t)i), t, 3);
         at[i] = (sae_token){(uint64_t)t[0], (uint32_t)t[1], (uint32_t)t[2]};
-        kept[i] = json_integer_value(json_array_get(json_object_get(o, "kept"), (size_t)i)) != 0;
+        kept[i] = integer(json_object_get(o, "kept"), i) != 0;
     }
     g->splice = (sae_splice){.T = json_integer_value(json_object_get(o, "T")),
                              .P = P,
@@ -303,6 +299,15 @@ static void read_lm(rig *g)
     ck_assert_int_le(g->lm.vocab, HEAD_VOCAB);
 }
 
+/* "stats": {tokens, fire_count} of training. */
+static void read_stats(rig *g)
+{
+    const json_t *o = json_object_get(g->c, "stats"), *fires = json_object_get(o, "fire_count");
+    g->stats.view.tokens = (uint64_t)json_integer_value(json_object_get(o, "tokens"));
+    for (int64_t j = 0; j < count_of(fires); j++)
+        g->stats.fire_count[j] = (uint64_t)integer(fires, j);
+}
+
 static uint64_t all_caps(const void *opt)
 {
     (void)opt;
@@ -313,8 +318,9 @@ static void rig_open(rig *g, const json_t *root, const json_t *c)
 {
     memset(g, 0, sizeof *g);
     g->c = c;
+    const json_t *n = json_object_get(c, "n");
     g->d = json_integer_value(json_object_get(root, "d"));
-    g->n = json_integer_value(json_object_get(root, "n"));
+    g->n = json_integer_value(n ? n : json_object_get(root, "n"));
     g->B = count_of(json_object_get(c, "x"));
     const char *spec = json_string_value(json_object_get(c, "metric"));
     snprintf(g->name, sizeof g->name, "%s", spec);
@@ -332,6 +338,7 @@ static void rig_open(rig *g, const json_t *root, const json_t *c)
     read_truth_and_peer(g);
     read_splice(g);
     read_lm(g);
+    read_stats(g);
     const json_t *scale = json_object_get(c, "scale");
     g->ctx = (sae_ctx){.size = sizeof g->ctx, .mode = SAE_EVAL, .k = &g->e.k, .dev = g->e.dev,
                        .be = g->e.be, .stats = &g->stats.view, .err = &g->err};
@@ -367,26 +374,57 @@ static sae_code cut(const sae_code *z, int64_t r, int64_t B)
     return out;
 }
 
-/* Passes of a metric's own over rows [r, r + B). */
+/* Passes of a metric's own over rows [r, r + B), after a position that SAEs do not see, where every
+ * token is equally likely. Its log-probabilities come last. */
 typedef struct passes {
     head_pass pass;
-    int64_t row[CUT];
-    sae_real logprob[CUT * HEAD_VOCAB];
-    double ce[CUT];
+    int64_t at[CUT + 1], row[CUT + 1];
+    int32_t next[CUT + 1];
+    sae_token tok[CUT + 1];
+    sae_real logprob[(CUT + 1) * HEAD_VOCAB];
+    double ce[CUT + 1];
     sae_splice splice;
     sae_insert insert;
 } passes;
 
+static int run_passes(void *self, const sae_real *x, const sae_insert_out *out)
+{
+    passes *p = self;
+    int64_t vocab = p->pass.lm.vocab;
+    double likely = -log((double)vocab);
+    sae_insert_out seen = *out;
+    if (out->ce) {
+        out->ce[0] = out->expect && out->expect[0] < 0 ? (double)NAN : -likely;
+        seen.ce++;
+    }
+    if (out->kl) {
+        out->kl[0] = 0;
+        seen.kl++;
+    }
+    if (out->expect)
+        seen.expect++;
+    for (int64_t v = 0; out->logprob && v < vocab; v++)
+        out->logprob[p->pass.B * vocab + v] = (sae_real)likely;
+    return head_insert(&p->pass, x, &seen);
+}
+
 static void open_passes(passes *p, const rig *g, int64_t r, int64_t B)
 {
     sae_insert_out out = {.logprob = p->logprob, .ce = p->ce};
-    for (int64_t i = 0; i < B; i++)
-        p->row[i] = i;
+    int64_t T = B + 1;
     p->pass = (head_pass){g->lm, B, g->x + r * g->d, g->next + r};
-    head_insert(&p->pass, p->pass.x, &out);
-    p->splice = (sae_splice){.T = B, .P = B, .tok = g->tok + r, .ce_clean = p->ce};
-    p->insert = (sae_insert){B, g->lm.vocab, p->row, p->row, g->next + r, p->logprob, &p->pass,
-                             head_insert};
+    p->tok[0] = (sae_token){g->tok[r].doc, 0, 0};
+    p->row[0] = -1;
+    p->at[0] = B;
+    p->next[0] = 0;
+    for (int64_t t = 1; t < T; t++) {
+        p->tok[t] = g->tok[r + t - 1];
+        p->row[t] = p->at[t] = t - 1;
+        p->next[t] = g->next[r + t - 1];
+    }
+    run_passes(p, p->pass.x, &out);
+    p->splice = (sae_splice){.T = T, .P = T, .tok = p->tok, .ce_clean = p->ce};
+    p->insert = (sae_insert){T, g->lm.vocab, p->at, p->row, p->next, p->logprob, p, run_passes};
 }
 
 /* The losses come with the first batch. */

@@ -49,9 +49,9 @@ typedef struct state {
     int64_t pass, modes;
     double rows[2]; /* training rows: others, of the concept */
     int64_t chosen[MODES];
-    int32_t latent[MODES][MOST]; /* ascending */
-    double level[MODES][MOST];   /* mean size where active */
-    double fit[STATS];           /* like a group of sums, of training documents */
+    int32_t latent[MODES][MOST];
+    double level[MODES][MOST]; /* mean size where active */
+    double fit[STATS];         /* like a group of sums, of training documents */
     double sums[(SAE_GROUPS + 2) * STATS];
     double count[]; /* [MODES][COUNTS][n]; then atoms [MODES][MOST][d] */
 } state;

@@ -58,7 +58,6 @@ def case(metric, atoms, signed, shown):
         absolute += map(abs, row.values())
         for c in row.values():
             bins[bin_of(c)] += 1
-    assert sum(antipodes.values()) > 0
     mean = lambda values: math.fsum(values) / len(shown)
     rows = {"decoder_norm": number(math.fsum(map(norm, atoms)) / n),
             "max_decoder_cosine": rounded(mean(v for v, _ in near.values())),
@@ -89,7 +88,11 @@ def sampled(seed):
     return case(f"dictionary:antipodal={ANTIPODAL},features=257", atoms, False, shown)
 
 
+def pair(second):
+    return case(f"dictionary:antipodal={ANTIPODAL}", [[1.0, 0, 0, 0], second], False, range(2))
+
+
 write("dictionary", D, N, [
-    small(1, False), small(2, True), sampled(3),
+    small(1, False), small(2, True), sampled(3), pair([-2.0, 0, 0, 0]), pair([-1.0, 2, 0, 0]),
     {"metric": "dictionary", "n": 1, "W_dec": [[1.0] * D], "rows": {}},
     {"metric": "dictionary", "rows": {}}])

@@ -528,9 +528,10 @@ static void check_case(const json_t *root, const json_t *c)
     rig_close(&g);
 }
 
+static const char dir[] = "tests/golden/data/metrics";
+
 START_TEST(every_file)
 {
-    static const char dir[] = "tests/golden/data/metrics";
     DIR *d = opendir(dir);
     int cases = 0;
     ck_assert_ptr_nonnull(d);
@@ -553,12 +554,29 @@ START_TEST(every_file)
 }
 END_TEST
 
+START_TEST(every_family_has_a_file)
+{
+    sae_registry *reg;
+    sae_err err = {0};
+    ck_assert_ok(sae_registry_open(&reg, &err), err);
+    for (const sae_metric *const *m = sae_all_metrics(reg); *m; m++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%s.json", dir, (*m)->name);
+        FILE *f = fopen(path, "r");
+        ck_assert_msg(f != NULL, "no %s: metrics/README.md says how it is made", path);
+        fclose(f);
+    }
+    sae_registry_close(&reg);
+}
+END_TEST
+
 Suite *suite_metrics(void)
 {
     Suite *s = suite_create("metrics");
     TCase *t = tcase_create("metrics");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, every_file);
+    tcase_add_test(t, every_family_has_a_file);
     suite_add_tcase(s, t);
     return s;
 }

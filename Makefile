@@ -94,7 +94,7 @@ LIBOBJ := $(call obj,$(LIB),$(B)) $(B)/gen/list.o $(B)/gen/assets.o
 .SECONDARY:
 FORCE:
 
-all: $(B)/saemark ## build the program (default)
+all: $(B)/saemark $(if $(filter yes,$(CUDA)),$(B)/libsaemark-cuda.so) ## build the program (default)
 
 probes: ## print what was found on this machine
 	@printf '%-9s %-10s override: make %s=yes|no\n' OpenBLAS $(call found,$(BLAS)) BLAS \
@@ -164,6 +164,22 @@ $(B)/obj/tests/%.o: tests/%.c $(B)/gen/flags.txt
 
 $(B)/libsaemark.a: $(LIBOBJ)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
+# The CUDA backend: an object of its own, opened at run time where it lies beside the program.
+KCUDA := $(sort $(wildcard suite/kernels/cuda/*.cu))
+CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
+             -gencode arch=compute_90,code=compute_90
+$(B)/obj/%.cu.o: %.cu $(B)/gen/flags.txt
+	$(Q)mkdir -p $(dir $@) && $(NVCC) -std=c++17 -O3 $(CUDA_ARCH) -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra \
+	  --Werror all-warnings $(INC_ABI) -Isuite/kernels -MMD -MP -c -o $@ $<
+$(B)/libsaemark-cuda.so: $(patsubst %,$(B)/obj/%.o,$(KCUDA))
+	$(Q)$(NVCC) -shared -o $@ $^ -lcublas -lcusolver
+# The same sources as C++ on the processor (tests/emu): what they compute is tested without a GPU.
+EMU := $(sort $(wildcard tests/emu/*.cc))
+EMU_FLAGS := -std=c++17 -O2 -g1 -fPIC -fvisibility=hidden -ffp-contract=off -Wall -Wextra -Werror -Itests/emu $(INC_ABI) -Isuite/kernels
+$(B)/emu/%.o: % $(B)/gen/flags.txt
+	$(Q)mkdir -p $(dir $@) && $(CXX) $(EMU_FLAGS) -MMD -MP -x c++ -c -o $@ $<
+$(B)/emu/libsaemark-cuda.so: $(patsubst %,$(B)/emu/%.o,$(KCUDA) $(EMU))
+	$(Q)$(CXX) -shared -o $@ $^ -llapacke
 $(B)/libsaebench.a: $(call obj,$(HARNESS),$(B))
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(B)/saemark: $(call obj,$(CLI) $(CASES),$(B)) $(B)/libsaemark.a $(B)/libsaebench.a

@@ -7,15 +7,16 @@
 #include <string.h>
 
 /* What the build found and what this binary does with it. */
-static json_t *parts_json(const sae_build_facts *f)
+static json_t *parts_json(const sae_registry *reg, const sae_build_facts *f)
 {
+    const char *why = sae_registry_no_cuda(reg);
+    char cuda[256];
+    snprintf(cuda, sizeof cuda, "%s%s%s", *why ? "absent: " : "found", why,
+             *why && strcmp(f->cuda, "yes") ? " (no CUDA compiler at build time)" : "");
     return json_pack("{s:s, s:s, s:s, s:s}", "openblas",
                      strcmp(f->blas, "yes") ? "absent: saemark bench has one yardstick less"
                                             : "found: a yardstick of saemark bench",
-                     "cuda",
-                     strcmp(f->cuda, "yes") ? "absent: no CUDA compiler at build time"
-                                            : "absent: this version has no CUDA backend",
-                     "mpi", "absent: this version runs on one machine", "seccomp",
+                     "cuda", cuda, "mpi", "absent: this version runs on one machine", "seccomp",
                      "absent: this version has no sandbox");
 }
 
@@ -30,7 +31,7 @@ static json_t *version_json(const sae_registry *reg)
     }
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "version", f->version, "git",
                      f->git, "config", f->config, "compiler", f->compiler, "flags", f->flags,
-                     "target", f->target, "backends", backends, "parts", parts_json(f));
+                     "target", f->target, "backends", backends, "parts", parts_json(reg, f));
 }
 
 static int run(const cli_args *a, sae_err *err)

@@ -1,6 +1,7 @@
 /* suite/core/registry.c - the components this process knows. */
 #include "core/registry.h"
 
+#include "core/backend_file.h"
 #include "core/elf.h"
 #include "core/error.h"
 #include "core/list.h"
@@ -8,6 +9,7 @@
 #include "core/options.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +87,8 @@ struct sae_registry {
     backend_list backends;
     void **object; /* [objects] from dlopen */
     int64_t objects;
+    void *cuda;    /* from dlopen, or NULL */
+    char why[200]; /* there is no CUDA backend */
 };
 
 int sae_registry_add(sae_registry *reg, const sae_plugin *p, sae_err *err)
@@ -115,6 +119,21 @@ static int by_score(const void *a, const void *b)
     return sx != sy ? (sx < sy) - (sx > sy) : backend_by_name(a, b);
 }
 
+/* The backend in a file of its own, after those in the program. */
+static int add_file(sae_registry *reg, sae_err *err)
+{
+    const sae_backend *more[2] = {NULL, NULL};
+    backend_list with;
+    int rc = sae_backend_find_file(&reg->cuda, &more[0], reg->why, err);
+    if (rc != SAE_OK)
+        return rc;
+    SAE_TRY(backend_extend(&with, &reg->backends, more, err));
+    backend_replace(&reg->backends, with);
+    if (more[0]->score() <= 0)
+        snprintf(reg->why, sizeof reg->why, "no device that it can use");
+    return SAE_OK;
+}
+
 int sae_registry_open(sae_registry **out, sae_err *err)
 {
     int rc = SAE_OK;
@@ -127,6 +146,7 @@ int sae_registry_open(sae_registry **out, sae_err *err)
     SAE_TRY(sae_new(&reg, 1, sizeof *reg, "registry", err));
     SAE_GOTO(backend_extend(&backends, &none, sae_list_backends, err));
     backend_replace(&reg->backends, backends);
+    SAE_GOTO(add_file(reg, err));
     qsort(reg->backends.item, (size_t)reg->backends.count, sizeof *reg->backends.item, by_score);
     SAE_GOTO(sae_registry_add(reg, &in_tree, err));
     *out = reg;
@@ -147,6 +167,8 @@ void sae_registry_close(sae_registry **registry)
     backend_drop(&reg->backends, 0);
     for (int64_t i = 0; i < reg->objects; i++)
         dlclose(reg->object[i]);
+    if (reg->cuda)
+        dlclose(reg->cuda);
     sae_free(reg->object);
     sae_free(reg);
     *registry = NULL;
@@ -244,4 +266,9 @@ const sae_dataset *const *sae_all_datasets(const sae_registry *reg)
 const sae_backend *const *sae_all_backends(const sae_registry *reg)
 {
     return reg->backends.item;
+}
+
+const char *sae_registry_no_cuda(const sae_registry *reg)
+{
+    return reg->why;
 }

@@ -48,4 +48,7 @@ const sae_metric *const *sae_all_metrics(const sae_registry *reg);
 const sae_dataset *const *sae_all_datasets(const sae_registry *reg);
 const sae_backend *const *sae_all_backends(const sae_registry *reg);
 
+/* Why there is no CUDA backend or why it is of no use here, one line; "" when it can be used. */
+const char *sae_registry_no_cuda(const sae_registry *reg);
+
 #endif

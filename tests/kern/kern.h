@@ -14,7 +14,8 @@
 
 typedef struct impl {
     const char *name;
-    int is_ref;
+    int is_ref, shares_host;
+    const sae_backend *be;
     sae_device *dev; /* of one thread */
     sae_kernels k;
 } impl;

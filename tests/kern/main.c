@@ -1,11 +1,16 @@
 /* tests/kern/main.c - kernel tests: implementations, runs, guards, timing.
  *
- * usage: kern [--seed N] [--repeat N] [--filter TEXT] [--bench]
+ * usage: kern [--seed N] [--repeat N] [--filter TEXT] [--bench] [--cuda FILE]
+ *
+ * --cuda tests the backend of that file instead of the processor's. Buffers then lie in memory that
+ * the host and the device both reach, so cases and checks are the same.
  */
 #include "kern/kern.h"
 
+#include "core/backend_file.h"
 #include "cpu/cpu.h"
 
+#include <dlfcn.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -29,6 +34,8 @@ typedef struct buf {
 } buf;
 
 static struct {
+    void *(*managed)(size_t); /* memory of buffers; NULL: malloc */
+    void (*managed_free)(void *);
     impl impl[MAX_IMPLS];
     sae_device *team[MAX_IMPLS][TEAMS];
     int impls;
@@ -52,7 +59,7 @@ const int64_t kern_sizes[14] = {1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 127, 128,
 static void release(void)
 {
     for (int i = 0; i < h.bufs; i++) {
-        free(h.buf[i].base);
+        (h.managed ? h.managed_free : free)(h.buf[i].base);
         free(h.buf[i].start);
         free(h.buf[i].single);
         free(h.buf[i].fused);
@@ -75,7 +82,7 @@ static void *take(size_t bytes, int out)
     if (h.bufs == MAX_BUFS)
         must(NULL);
     buf *b = &h.buf[h.bufs++];
-    b->base = must(malloc(bytes + 2 * GUARD + 16));
+    b->base = must((h.managed ? h.managed : malloc)(bytes + 2 * GUARD + 16));
     b->bytes = bytes;
     b->out = out;
     memset(b->base, PATTERN, bytes + 2 * GUARD + 16);
@@ -158,8 +165,11 @@ static void on_signal(int sig)
     _exit(1);
 }
 
-static void poison(sae_device *dev)
+static void poison(const impl *im)
 {
+    sae_device *dev = im->dev;
+    if (!im->shares_host) /* its workspaces are its own */
+        return;
     for (int s = 0; s < SAE_WS_SLOTS; s++) {
         if (dev->shared[s].p)
             memset(dev->shared[s].p, 0xFF, dev->shared[s].bytes);
@@ -190,7 +200,7 @@ static int call(const kcase *c, const impl *im, const char *who)
 {
     for (int i = 0; i < h.bufs; i++)
         memcpy(h.buf[i].p, h.buf[i].start, h.buf[i].bytes);
-    poison(im->dev);
+    poison(im);
     int sig = sigsetjmp(escape, 1);
     if (sig) {
         armed = 0;
@@ -199,6 +209,8 @@ static int call(const kcase *c, const impl *im, const char *who)
     }
     armed = 1;
     int rc = c->body(im, c->ctx);
+    if (im->be->sync(im->dev) < 0)
+        kern_fail("%s: %s", who, im->be->why ? im->be->why(im->dev) : "the device failed");
     armed = 0;
     if (rc != c->expect)
         kern_fail("%s: status %d, expected %d", who, rc, c->expect);
@@ -231,6 +243,11 @@ static void check_again(const kcase *c, int index)
     char who[96];
     for (int i = 0; i < h.bufs; i++)
         memcpy(h.buf[i].single, h.buf[i].p, h.buf[i].bytes);
+    if (!im.shares_host) {
+        if (call(c, &im, im.name))
+            same_bytes(im.name, "the first call", offsetof(buf, single));
+        return;
+    }
     memcpy(shared, im.dev->shared, sizeof shared);
     memcpy(own, im.dev->own[0], sizeof own);
     if (!call(c, &im, im.name))
@@ -272,6 +289,7 @@ static void time_case(const kcase *c, const impl *im)
         double t0 = now(), t;
         do {
             c->body(im, c->ctx);
+            im->be->sync(im->dev);
             calls++;
             t = now() - t0;
         } while (t < 0.01);
@@ -330,17 +348,29 @@ uint32_t kern_pick(uint32_t below)
     return draw(++h.picks, below);
 }
 
+static impl *open_impl(const sae_backend *be, const char *name)
+{
+    sae_err err = {0};
+    sae_device_props props;
+    impl *im = &h.impl[h.impls++];
+    im->be = be;
+    im->name = name;
+    im->is_ref = be == &sae_backend_ref;
+    if (be->open(&im->dev, 0, 1, &err) < 0 || be->props(im->dev, &props) < 0) {
+        fprintf(stderr, "kern: %s: %s\n", name, err.msg);
+        exit(1);
+    }
+    im->shares_host = props.shares_host;
+    sae_backend_ref.kernels(im->dev, &im->k);
+    be->kernels(im->dev, &im->k);
+    return im;
+}
+
 static int add_impl(const sae_backend *be, const char *name, int level)
 {
     sae_err err = {0};
-    int i = h.impls++;
-    impl *im = &h.impl[i];
-    im->name = name;
-    im->is_ref = be == &sae_backend_ref;
-    sae_backend_ref.kernels(NULL, &im->k);
-    be->kernels(NULL, &im->k);
-    if (be->open(&im->dev, 0, 1, &err) < 0)
-        return -1;
+    int i = h.impls;
+    impl *im = open_impl(be, name);
     for (int t = 0; t < TEAMS && !im->is_ref; t++)
         if (be->open(&h.team[i][t], 0, team_size[t], &err) < 0)
             return -1;
@@ -349,6 +379,35 @@ static int add_impl(const sae_backend *be, const char *name, int level)
         for (int t = 0; t < TEAMS; t++)
             sae_cpu_force(h.team[i][t], level);
     }
+    return 0;
+}
+
+static void *symbol_of(void *object, const char *name)
+{
+    void *p = dlsym(object, name);
+    if (!p) {
+        fprintf(stderr, "kern: no symbol %s\n", name);
+        exit(1);
+    }
+    return p;
+}
+
+/* The reference and the backend of a file. */
+static int add_cuda(const char *path)
+{
+    sae_err err = {0};
+    const sae_backend *be = NULL;
+    void *object = NULL, *p;
+    if (sae_backend_open_file(path, &object, &be, &err) < 0 || be->score() <= 0) {
+        fprintf(stderr, "kern: %s: %s\n", path, err.code ? err.msg : "no device");
+        return -1;
+    }
+    p = symbol_of(object, "sae_cuda_managed");
+    memcpy(&h.managed, &p, sizeof h.managed);
+    p = symbol_of(object, "sae_cuda_managed_free");
+    memcpy(&h.managed_free, &p, sizeof h.managed_free);
+    open_impl(&sae_backend_ref, "ref");
+    open_impl(be, "cuda");
     return 0;
 }
 
@@ -370,7 +429,7 @@ static int add_impls(void)
 static void close_impls(void)
 {
     for (int i = 0; i < h.impls; i++) {
-        sae_backend_ref.close(&h.impl[i].dev);
+        h.impl[i].be->close(&h.impl[i].dev);
         for (int t = 0; t < TEAMS; t++)
             sae_backend_ref.close(&h.team[i][t]);
     }
@@ -379,6 +438,7 @@ static void close_impls(void)
 int main(int argc, char **argv)
 {
     int repeat = 1;
+    const char *cuda = NULL;
     h.seed = 1;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--bench"))
@@ -389,15 +449,18 @@ int main(int argc, char **argv)
             repeat = atoi(argv[++i]);
         else if (!strcmp(argv[i], "--filter") && i + 1 < argc)
             h.filter = argv[++i];
+        else if (!strcmp(argv[i], "--cuda") && i + 1 < argc)
+            cuda = argv[++i];
         else {
-            fprintf(stderr, "usage: kern [--seed N] [--repeat N] [--filter TEXT] [--bench]\n");
+            fprintf(stderr, "usage: kern [--seed N] [--repeat N] [--filter TEXT] [--bench] "
+                            "[--cuda FILE]\n");
             return 2;
         }
     }
     static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         signal(signals[i], on_signal);
-    if (add_impls())
+    if (cuda ? add_cuda(cuda) : add_impls())
         return 1;
     printf("kern: seed %llu\n", (unsigned long long)h.seed);
     for (int r = 0; r < repeat; r++, h.seed++) {

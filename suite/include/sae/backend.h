@@ -33,6 +33,8 @@ typedef struct sae_backend {
     int (*sync)(sae_device *dev);
     /* *k holds the table of "ref"; override the entries this backend does better. */
     void (*kernels)(sae_device *dev, sae_kernels *k);
+    /* What the device said of its first failure, "" when nothing. NULL: it never says. */
+    const char *(*why)(const sae_device *dev);
 } sae_backend;
 
 #endif

@@ -11,6 +11,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Functions that the host and a CUDA device share. */
+#ifdef __CUDACC__
+#define SAE_HD __host__ __device__
+#else
+#define SAE_HD
+#endif
+
 #ifdef SAE_REAL_IS_DOUBLE
 typedef double sae_real;
 #else

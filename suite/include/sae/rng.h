@@ -9,11 +9,7 @@
 #include <math.h>
 #include <stdint.h>
 
-#ifdef __CUDACC__
-#define SAE_HD __host__ __device__
-#else
-#define SAE_HD
-#endif
+#include "base.h"
 
 /* Purpose of a stream: the third word of the counter's identity. Values are fixed for ever. */
 enum sae_rng_stream {

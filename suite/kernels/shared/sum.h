@@ -8,7 +8,7 @@
 #ifndef SAE_KERNELS_SUM_H
 #define SAE_KERNELS_SUM_H
 
-#include <stdint.h>
+#include <sae/base.h>
 
 enum { SAE_SUM_BLOCK = 256, SAE_SUM_LANES = 16 };
 
@@ -18,7 +18,7 @@ typedef struct sae_pairwise {
     double part[48]; /* part[i]: sum of 2^i blocks, valid where bit i of count is set */
 } sae_pairwise;
 
-static inline void sae_pairwise_add(sae_pairwise *p, double block)
+static inline SAE_HD void sae_pairwise_add(sae_pairwise *p, double block)
 {
     int i = 0;
     for (uint64_t c = p->count++; c & 1; c >>= 1)
@@ -26,7 +26,7 @@ static inline void sae_pairwise_add(sae_pairwise *p, double block)
     p->part[i] = block;
 }
 
-static inline double sae_pairwise_total(const sae_pairwise *p)
+static inline SAE_HD double sae_pairwise_total(const sae_pairwise *p)
 {
     double total = 0;
     int i = 0;
@@ -36,7 +36,7 @@ static inline double sae_pairwise_total(const sae_pairwise *p)
     return total;
 }
 
-static inline double sae_fold_lanes(double lane[SAE_SUM_LANES])
+static inline SAE_HD double sae_fold_lanes(double lane[SAE_SUM_LANES])
 {
     for (int half = SAE_SUM_LANES / 2; half; half /= 2)
         for (int l = 0; l < half; l++)

@@ -1,0 +1,220 @@
+/* suite/kernels/cuda/cuda.cuh - the device, its workspaces, launches, and what kernels share.
+ *
+ * The sources are also compiled as C++ against tests/emu, which runs them on the processor: they use
+ * nothing of CUDA that is not there.
+ *
+ * Determinism (level D2): every output element has one writer, integer atomics only, grids depend on
+ * extents alone. Double reductions follow the tree of shared/sum.h and give the bits of the host.
+ * Rows of encoders and products go through products of one fixed number of rows, so that a row's
+ * bits do not depend on its batch even where cuBLAS chooses its algorithm by shape.
+ */
+#ifndef SAE_KERNELS_CUDA_CUH
+#define SAE_KERNELS_CUDA_CUH
+
+#include <cublas_v2.h>
+#include <cuda_runtime.h>
+#include <sae/backend.h>
+
+#include "shared/shape.h"
+#include "shared/sum.h"
+
+#define SAE_CUDA(op) sae_k_##op##_cuda
+#define SAE_CUDA_PROTOTYPE(op) extern "C" __attribute__((weak)) SAE_DECL_##op(SAE_CUDA(op));
+SAE_KERNEL_LIST(SAE_CUDA_PROTOTYPE)
+#undef SAE_CUDA_PROTOTYPE
+
+/* ---- the device ------------------------------------------------------------------------------ */
+
+/* Slots of the workspace. No kernel calls another while it holds one that the other uses. */
+enum sae_cuda_slot {
+    WS_ROWS,   /* a chunk of rows of an encoder's input, or of a product's operands */
+    WS_OUT,    /* the product of a chunk and a panel */
+    WS_SHIFT,
+    WS_COUNT,  /* counts of rows or columns, and their sums */
+    WS_KEY,    /* keys and their sorted copies */
+    WS_LIST,   /* candidates of a selection */
+    WS_SPARE,  /* the candidates' other half */
+    WS_SUMS,   /* sums of blocks */
+    WS_CUB,    /* what CUB works in */
+    WS_STATE,  /* states of rows: selections, pursuits */
+    WS_SLOTS
+};
+
+struct sae_device {
+    int index;
+    cudaStream_t stream;
+    cublasHandle_t blas;
+    void *blas_room;
+    struct {
+        void *p;
+        size_t bytes;
+    } ws[WS_SLOTS];
+    void *answer; /* host memory for results that a call waits for */
+    char name[96], library[96];
+    char why[160]; /* the first error of the runtime */
+    sae_kernels host; /* the reference table, for host.cu */
+};
+
+/* Status of a call of the runtime; remembers why. */
+int sae_cuda_check(sae_device *dev, cudaError_t rc);
+int sae_cuda_check_blas(sae_device *dev, cublasStatus_t rc);
+/* Room for count * size bytes in a slot, contents undefined; NULL when out of memory. Valid until the
+ * slot is asked for again. Aligned to 256 bytes. */
+void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_t size);
+/* Copy to host memory and wait. */
+int sae_cuda_read(sae_device *dev, void *host, const void *device, size_t bytes);
+int sae_cuda_zero(sae_device *dev, void *p, size_t bytes);
+
+template <class T> T *ws_new(sae_device *dev, enum sae_cuda_slot slot, int64_t count)
+{
+    return (T *)sae_cuda_ws(dev, slot, count, sizeof(T));
+}
+
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        int try_rc = (call);                                                                       \
+        if (try_rc < 0)                                                                            \
+            return try_rc;                                                                         \
+    } while (0)
+
+/* ---- launches -------------------------------------------------------------------------------- */
+
+constexpr int WARP = 32, BLOCK = 256, WARPS = BLOCK / WARP;
+constexpr int64_t MOST_BLOCKS = 1 << 30;
+
+/* LAUNCH(dev, kernel, blocks, threads, arguments...): status of the launch; 0 blocks: nothing. */
+#ifdef SAE_EMULATED_CUDA
+#define LAUNCH(dev, kernel, blocks, threads, ...)                                                  \
+    ((blocks) ? (emu_launch(dim3(blocks), dim3(threads), kernel, __VA_ARGS__), SAE_OK) : SAE_OK)
+#else
+#define LAUNCH(dev, kernel, blocks, threads, ...)                                                  \
+    ((blocks) ? (kernel<<<(blocks), (threads), 0, (dev)->stream>>>(__VA_ARGS__),                   \
+                 sae_cuda_check(dev, cudaGetLastError()))                                          \
+              : SAE_OK)
+#endif
+
+static inline unsigned blocks_for(int64_t items, int64_t each)
+{
+    int64_t blocks = items / each + (items % each != 0);
+    return (unsigned)(blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS);
+}
+
+/* for (i over [0, n)) by all threads of a one-dimensional grid. */
+#define GRID_FOR(i, n)                                                                             \
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n);                      \
+         i += (int64_t)gridDim.x * blockDim.x)
+/* for (i over [0, n)) by the warps of the grid: every lane sees every i of its warp. */
+#define WARP_FOR(i, n)                                                                             \
+    for (int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / WARP; i < (n);             \
+         i += (int64_t)gridDim.x * blockDim.x / WARP)
+
+/* ---- inside kernels -------------------------------------------------------------------------- */
+
+static __device__ inline int lane_id(void)
+{
+    return (int)(threadIdx.x % WARP);
+}
+
+/* The sum of term(i), i in [0, count), by a warp, along the tree of shared/sum.h: half a warp per
+ * block of 256 terms. Every lane gets the result. */
+template <class F> __device__ double warp_sum(int64_t count, F term)
+{
+    sae_pairwise p = {0, {0}};
+    int lane = lane_id(), half = lane / SAE_SUM_LANES;
+    for (int64_t from = 0; from < count; from += 2 * SAE_SUM_BLOCK) {
+        int64_t first = from + half * SAE_SUM_BLOCK, end = first + SAE_SUM_BLOCK;
+        double s = 0;
+        for (int64_t i = first + lane % SAE_SUM_LANES; i < (end < count ? end : count);
+             i += SAE_SUM_LANES)
+            s += term(i);
+        for (int by = SAE_SUM_LANES / 2; by; by /= 2)
+            s += __shfl_down_sync(~0u, s, (unsigned)by);
+        double second = __shfl_sync(~0u, s, SAE_SUM_LANES);
+        if (lane == 0) {
+            sae_pairwise_add(&p, s);
+            if (from + SAE_SUM_BLOCK < count)
+                sae_pairwise_add(&p, second);
+        }
+    }
+    double total = lane == 0 ? sae_pairwise_total(&p) : 0;
+    return __shfl_sync(~0u, total, 0);
+}
+
+/* Exclusive sum over the threads of a block of BLOCK threads; *total: of all. Every thread calls. */
+static __device__ inline unsigned block_scan(unsigned v, unsigned *total)
+{
+    __shared__ unsigned sums[WARPS];
+    unsigned inclusive = v;
+    for (unsigned by = 1; by < WARP; by *= 2) {
+        unsigned left = __shfl_up_sync(~0u, inclusive, by);
+        if (lane_id() >= (int)by)
+            inclusive += left;
+    }
+    if (lane_id() == WARP - 1)
+        sums[threadIdx.x / WARP] = inclusive;
+    __syncthreads();
+    unsigned before = 0, all = 0;
+    for (unsigned w = 0; w < WARPS; w++) {
+        before += w < threadIdx.x / WARP ? sums[w] : 0;
+        all += sums[w];
+    }
+    __syncthreads(); /* sums may be written again */
+    *total = all;
+    return before + inclusive - v;
+}
+
+/* ---- products (product.cu) ------------------------------------------------------------------- */
+
+/* Rows of a chunk and features of a panel: every product of an encoder has this many rows and, but
+ * for the last panel, this many columns. Smaller in tests, where one processor does the work. */
+#ifdef SAE_EMULATED_CUDA
+constexpr int64_t CHUNK = 16, PANEL = 48;
+#else
+constexpr int64_t CHUNK = 1024, PANEL = 8192;
+#endif
+
+/* c = alpha op(a) op(b) + beta c, row-major, in the device's precision. */
+int sae_cuda_product(sae_device *dev, int ta, int tb, sae_real alpha, sae_cmat a, sae_cmat b,
+                     sae_real beta, sae_mat c);
+/* c = op(a) op(b) + beta c in double; every ld is the number of columns. */
+int sae_cuda_product_wide(sae_device *dev, int ta, int tb, int64_t rows, int64_t cols,
+                          int64_t depth, const double *a, const double *b, double beta, double *c);
+
+/* What a walk shows: rows [row, row + live) and columns [col, col + cols) of an encoder's output. */
+typedef struct sae_cuda_pre {
+    const sae_real *p; /* [live x cols] without the bias */
+    int64_t ld, row, live, col, cols;
+    const sae_real *bias;  /* [n] or NULL */
+    const int32_t *subset; /* of all columns, or NULL */
+
+    __device__ int32_t feature(int64_t c) const
+    {
+        return subset ? subset[col + c] : (int32_t)(col + c);
+    }
+    /* Row r and column c of the piece: the one place where the bias is added. */
+    __device__ sae_real at(int64_t r, int64_t c) const
+    {
+        return bias ? p[r * ld + c] + bias[feature(c)] : p[r * ld + c];
+    }
+} sae_cuda_pre;
+
+/* A walk over an encoder's output, piece by piece; nothing of size B x n exists:
+ *     sae_cuda_walk w = sae_cuda_walk_of(e);
+ *     while ((rc = sae_cuda_walk_next(dev, &w)) > 0) ... w.pre ...
+ * Chunks of rows ascend, panels of columns ascend inside a chunk. The piece is valid until the next
+ * call; WS_ROWS, WS_OUT and WS_SHIFT are the walk's. */
+typedef struct sae_cuda_walk {
+    const sae_encoder *e;
+    sae_cuda_pre pre;
+    sae_cmat x; /* the chunk, shifted and padded to CHUNK rows */
+} sae_cuda_walk;
+
+static inline sae_cuda_walk sae_cuda_walk_of(const sae_encoder *e)
+{
+    sae_cuda_walk w = {e, {NULL, 0, 0, 0, 0, 0, NULL, NULL}, {NULL, 0, 0, 0}};
+    return w;
+}
+/* 1: w shows the next piece; 0: the end; else a status. */
+int sae_cuda_walk_next(sae_device *dev, sae_cuda_walk *w);
+
+#endif

@@ -1,0 +1,241 @@
+/* suite/kernels/cuda/device.cu - opening a GPU, its memory and copies, and the backend itself. */
+#include "cuda/cuda.cuh"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BLAS_ROOM = 32 << 20, ANSWER = 256 };
+
+int sae_cuda_check(sae_device *dev, cudaError_t rc)
+{
+    if (rc == cudaSuccess)
+        return SAE_OK;
+    if (!dev->why[0])
+        snprintf(dev->why, sizeof dev->why, "%s", cudaGetErrorString(rc));
+    return rc == cudaErrorMemoryAllocation ? SAE_ENOMEM : SAE_EBACKEND;
+}
+
+int sae_cuda_check_blas(sae_device *dev, cublasStatus_t rc)
+{
+    if (rc == CUBLAS_STATUS_SUCCESS)
+        return SAE_OK;
+    if (!dev->why[0])
+        snprintf(dev->why, sizeof dev->why, "cuBLAS: %s", cublasGetStatusString(rc));
+    return SAE_EBACKEND;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static void *take(sae_device *dev, size_t bytes)
+{
+    void *p = NULL;
+    cudaError_t rc = cudaSetDevice(dev->index);
+    if (rc == cudaSuccess)
+        rc = cudaMalloc(&p, bytes ? bytes : 1);
+    if (rc == cudaSuccess)
+        return p;
+    cudaGetLastError(); /* it would be found by the next launch */
+    size_t left = 0, total = 0;
+    if (!dev->why[0] && cudaMemGetInfo(&left, &total) == cudaSuccess)
+        snprintf(dev->why, sizeof dev->why, "%zu bytes asked for, %zu of %zu free: %s", bytes, left,
+                 total, cudaGetErrorString(rc));
+    return NULL;
+}
+
+static void *alloc_cuda(sae_device *dev, size_t bytes)
+{
+    void *p = take(dev, bytes);
+    if (p && sae_cuda_zero(dev, p, bytes) < 0) {
+        cudaFree(p);
+        return NULL;
+    }
+    return p;
+}
+
+static void release_cuda(sae_device *dev, void *p)
+{
+    (void)dev;
+    cudaFree(p); /* waits for what uses it */
+}
+
+void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_t size)
+{
+    size_t bytes;
+    if (count < 0 || __builtin_mul_overflow((size_t)count, size, &bytes))
+        return NULL;
+    if (dev->ws[slot].p && bytes <= dev->ws[slot].bytes)
+        return dev->ws[slot].p;
+    cudaFree(dev->ws[slot].p);
+    dev->ws[slot].p = take(dev, bytes);
+    dev->ws[slot].bytes = dev->ws[slot].p ? bytes : 0;
+    return dev->ws[slot].p;
+}
+
+int sae_cuda_zero(sae_device *dev, void *p, size_t bytes)
+{
+    return bytes ? sae_cuda_check(dev, cudaMemsetAsync(p, 0, bytes, dev->stream)) : SAE_OK;
+}
+
+static int copy_cuda(sae_device *dev, void *dst, const void *src, size_t bytes,
+                     enum sae_copy kind)
+{
+    static const cudaMemcpyKind kinds[] = {cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost,
+                                           cudaMemcpyDeviceToDevice};
+    if (!bytes)
+        return SAE_OK;
+    TRY(sae_cuda_check(dev, cudaMemcpyAsync(dst, src, bytes, kinds[kind], dev->stream)));
+    /* The caller may change src at once, also where it is pinned; and reads dst at once. */
+    return kind == SAE_COPY_D2D ? SAE_OK
+                                : sae_cuda_check(dev, cudaStreamSynchronize(dev->stream));
+}
+
+int sae_cuda_read(sae_device *dev, void *host, const void *device, size_t bytes)
+{
+    return copy_cuda(dev, host, device, bytes, SAE_COPY_D2H);
+}
+
+static int sync_cuda(sae_device *dev)
+{
+    return sae_cuda_check(dev, cudaStreamSynchronize(dev->stream));
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int score(void)
+{
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess && count > 0 ? 20 : 0;
+}
+
+static void close_cuda(sae_device **dev)
+{
+    sae_device *d = *dev;
+    *dev = NULL;
+    if (!d)
+        return;
+    cudaSetDevice(d->index);
+    for (int i = 0; i < WS_SLOTS; i++)
+        cudaFree(d->ws[i].p);
+    if (d->blas)
+        cublasDestroy(d->blas);
+    cudaFree(d->blas_room);
+    if (d->stream)
+        cudaStreamDestroy(d->stream);
+    free(d);
+}
+
+/* The workspace of cuBLAS is ours: its own would come and go with streams, and results may depend on
+ * its size. */
+static int open_blas(sae_device *d)
+{
+    int version = 0;
+    TRY(sae_cuda_check_blas(d, cublasCreate(&d->blas)));
+    TRY(sae_cuda_check_blas(d, cublasSetStream(d->blas, d->stream)));
+    d->blas_room = take(d, BLAS_ROOM);
+    if (!d->blas_room)
+        return SAE_ENOMEM;
+    TRY(sae_cuda_check_blas(d, cublasSetWorkspace(d->blas, d->blas_room, BLAS_ROOM)));
+    TRY(sae_cuda_check_blas(d, cublasGetVersion(d->blas, &version)));
+    snprintf(d->library, sizeof d->library, "cuBLAS %d.%d.%d, fp32", version / 10000,
+             version / 100 % 100, version % 100);
+    return SAE_OK;
+}
+
+static int open_parts(sae_device *d)
+{
+    cudaDeviceProp p;
+    int count = 0;
+    TRY(sae_cuda_check(d, cudaGetDeviceCount(&count)));
+    if (d->index < 0 || d->index >= count) {
+        snprintf(d->why, sizeof d->why, "there are %d devices, the first is 0", count);
+        return SAE_EINVAL;
+    }
+    TRY(sae_cuda_check(d, cudaSetDevice(d->index)));
+    TRY(sae_cuda_check(d, cudaGetDeviceProperties(&p, d->index)));
+    snprintf(d->name, sizeof d->name, "%.95s", p.name);
+    TRY(sae_cuda_check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking)));
+    return open_blas(d);
+}
+
+static int open_cuda(sae_device **dev, int index, int threads, sae_err *err)
+{
+    (void)threads;
+    sae_device *d = *dev = (sae_device *)calloc(1, sizeof *d);
+    if (!d)
+        return SAE_ENOMEM;
+    d->index = index;
+    int rc = open_parts(d);
+    if (rc >= 0)
+        return SAE_OK;
+    if (err && !err->code) {
+        err->code = rc;
+        err->file = __FILE__;
+        err->line = __LINE__;
+        snprintf(err->msg, sizeof err->msg, "CUDA device %d: %s", index, d->why);
+    }
+    close_cuda(dev);
+    return rc;
+}
+
+static int props_cuda(const sae_device *dev, sae_device_props *out)
+{
+    size_t left = 0, total = 0;
+    memset(out, 0, sizeof *out);
+    snprintf(out->name, sizeof out->name, "%s", dev->name);
+    snprintf(out->library, sizeof out->library, "%s", dev->library);
+    if (cudaMemGetInfo(&left, &total) == cudaSuccess) {
+        out->mem_total = (int64_t)total;
+        out->mem_free = (int64_t)left;
+    }
+    return SAE_OK;
+}
+
+static const char *why_cuda(const sae_device *dev)
+{
+    return dev->why;
+}
+
+static void kernels_cuda(sae_device *dev, sae_kernels *k)
+{
+    if (dev)
+        dev->host = *k;
+#define ASSIGN(op)                                                                                 \
+    if (SAE_CUDA(op))                                                                              \
+        k->op = SAE_CUDA(op);
+    SAE_KERNEL_LIST(ASSIGN)
+#undef ASSIGN
+}
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+/* What the loader looks for (suite/core/backend_file.c). */
+EXPORT const sae_backend *sae_backend_of_file(void)
+{
+    static const sae_backend be = {SAE_BACKEND_ABI,
+                                   sizeof(sae_backend),
+                                   "cuda",
+                                   "an NVIDIA GPU: own kernels and cuBLAS",
+                                   score,
+                                   open_cuda,
+                                   close_cuda,
+                                   props_cuda,
+                                   alloc_cuda,
+                                   release_cuda,
+                                   copy_cuda,
+                                   sync_cuda,
+                                   kernels_cuda,
+                                   why_cuda};
+    return &be;
+}
+
+/* Memory that host and device both reach, for tests of single kernels. */
+EXPORT void *sae_cuda_managed(size_t bytes)
+{
+    void *p = NULL;
+    return cudaMallocManaged(&p, bytes) == cudaSuccess ? p : NULL;
+}
+
+EXPORT void sae_cuda_managed_free(void *p)
+{
+    cudaFree(p);
+}

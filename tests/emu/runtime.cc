@@ -1,0 +1,357 @@
+/* tests/emu/runtime.cc - threads of a block as coroutines, a stream that waits, guarded memory. */
+#include "cuda_runtime.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <deque>
+#include <map>
+#include <vector>
+
+emu_position emu_at;
+
+namespace
+{
+
+[[noreturn]] void give_up(const char *why)
+{
+    fprintf(stderr, "emulated CUDA: %s (block %u,%u thread %u)\n", why, emu_at.block.x,
+            emu_at.block.y, emu_at.thread.x);
+    abort();
+}
+
+/* ---- threads of a block ---- */
+
+enum waiting { READY, AT_BLOCK, AT_WARP, GONE };
+enum { STACK = 64 * 1024, WARP = 32, MAX_THREADS = 1024 };
+
+struct fiber {
+    jmp_buf at;
+    std::vector<char> stack;
+    waiting state;
+    bool started;
+    dim3 index;
+    uint64_t word;
+};
+
+std::vector<fiber> fibers(MAX_THREADS);
+unsigned count, current;
+jmp_buf scheduler;
+const std::function<void()> *body;
+
+void enter()
+{
+    (*body)();
+    fibers[current].state = GONE;
+    _longjmp(scheduler, 1);
+}
+
+void start(fiber &f)
+{
+    static ucontext_t made, back;
+    f.started = true;
+    f.stack.resize(STACK);
+    getcontext(&made);
+    made.uc_stack.ss_sp = f.stack.data();
+    made.uc_stack.ss_size = f.stack.size();
+    made.uc_link = nullptr;
+    makecontext(&made, enter, 0);
+    swapcontext(&back, &made);
+}
+
+/* Until the thread waits or has ended. */
+void resume(unsigned i)
+{
+    fiber &f = fibers[i];
+    current = i;
+    emu_at.thread = f.index;
+    if (_setjmp(scheduler) == 0) {
+        if (f.started)
+            _longjmp(f.at, 1);
+        start(f);
+    }
+}
+
+void wait(waiting what)
+{
+    fiber &f = fibers[current];
+    f.state = what;
+    if (_setjmp(f.at) == 0)
+        _longjmp(scheduler, 1);
+}
+
+/* Threads [from, to) that wait for `what` go on when none of them still runs elsewhere. */
+bool release(unsigned from, unsigned to, waiting what)
+{
+    bool any = false;
+    for (unsigned i = from; i < to; i++) {
+        if (fibers[i].state != what && fibers[i].state != GONE)
+            return false;
+        any |= fibers[i].state == what;
+    }
+    for (unsigned i = from; i < to && any; i++)
+        if (fibers[i].state == what)
+            fibers[i].state = READY;
+    return any;
+}
+
+void run_block(bool backwards)
+{
+    for (;;) {
+        bool ran = false;
+        for (unsigned k = 0; k < count; k++) {
+            unsigned i = backwards ? count - 1 - k : k;
+            if (fibers[i].state == READY) {
+                resume(i);
+                ran = true;
+            }
+        }
+        if (ran)
+            for (unsigned w = 0; w < count; w += WARP)
+                release(w, w + WARP < count ? w + WARP : count, AT_WARP);
+        else if (!release(0, count, AT_BLOCK))
+            break;
+    }
+    for (unsigned i = 0; i < count; i++)
+        if (fibers[i].state != GONE)
+            give_up("a barrier that not every thread reaches");
+}
+
+/* ---- memory ---- */
+
+/* Device memory is one range that only running work may touch. */
+const size_t ARENA = (size_t)8 << 30, ALIGN = 256;
+char *arena;
+size_t used;
+std::map<void *, size_t> taken;        /* managed and device allocations */
+std::multimap<size_t, char *> returned; /* free pieces of the arena by size */
+int open_depth;
+
+void allow(bool yes)
+{
+    if (!arena || (yes ? open_depth++ : --open_depth))
+        return;
+    if (used && mprotect(arena, used, yes ? PROT_READ | PROT_WRITE : PROT_NONE))
+        give_up("mprotect");
+}
+
+/* ---- the stream ---- */
+
+std::deque<std::function<void()>> queue;
+cudaError_t last;
+
+void flush()
+{
+    allow(true);
+    while (!queue.empty()) {
+        std::function<void()> work = queue.front();
+        queue.pop_front();
+        work();
+    }
+    allow(false);
+}
+
+} // namespace
+
+void emu_enqueue(std::function<void()> work)
+{
+    queue.push_back(work);
+}
+
+void emu_grid(dim3 grid, dim3 block, const std::function<void()> &thread)
+{
+    static unsigned launches;
+    count = block.x * block.y * block.z;
+    if (!count || count > MAX_THREADS || !grid.x || !grid.y || grid.y > 65535 || grid.z != 1)
+        give_up("a launch that no GPU accepts");
+    uint64_t blocks = (uint64_t)grid.x * grid.y, step = ++launches % 2 ? 1 : blocks - 1;
+    body = &thread;
+    emu_at.blocks = grid;
+    emu_at.threads = block;
+    for (uint64_t k = 0, b = launches % 3 % (blocks ? blocks : 1); k < blocks; k++) {
+        emu_at.block = dim3((unsigned)(b % grid.x), (unsigned)(b / grid.x));
+        for (unsigned i = 0; i < count; i++) {
+            fibers[i].state = READY;
+            fibers[i].started = false;
+            fibers[i].index = dim3(i % block.x, i / block.x % block.y, i / block.x / block.y);
+        }
+        run_block(launches / 2 % 2);
+        b = (b + step) % blocks;
+    }
+}
+
+void __syncthreads()
+{
+    wait(AT_BLOCK);
+}
+
+void __syncwarp(unsigned)
+{
+    wait(AT_WARP);
+}
+
+int emu_lane()
+{
+    return (int)(current % WARP);
+}
+
+uint64_t emu_exchange(uint64_t mine, int from)
+{
+    unsigned first = current / WARP * WARP, other = first + (unsigned)from;
+    fibers[current].word = mine;
+    wait(AT_WARP);
+    if (other < count && fibers[other].state != GONE)
+        mine = fibers[other].word;
+    wait(AT_WARP);
+    return mine;
+}
+
+uint32_t emu_ballot(int predicate)
+{
+    unsigned first = current / WARP * WARP;
+    uint32_t bits = 0;
+    fibers[current].word = predicate != 0;
+    wait(AT_WARP);
+    for (unsigned i = 0; i < WARP && first + i < count; i++)
+        if (fibers[first + i].state != GONE && fibers[first + i].word)
+            bits |= 1u << i;
+    wait(AT_WARP);
+    return bits;
+}
+
+/* ---- the runtime ---- */
+
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    *n = 1;
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int index)
+{
+    return index ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
+{
+    memset(p, 0, sizeof *p);
+    snprintf(p->name, sizeof p->name, "emulated on the processor");
+    p->multiProcessorCount = 2;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
+{
+    *total = ARENA;
+    *free = ARENA - used;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
+{
+    *s = nullptr;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t)
+{
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t)
+{
+    flush();
+    return cudaSuccess;
+}
+
+static char *piece(size_t bytes)
+{
+    auto found = returned.find(bytes);
+    if (found != returned.end()) {
+        char *p = found->second;
+        returned.erase(found);
+        return p;
+    }
+    if (!arena) {
+        void *p = mmap(nullptr, ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED)
+            return nullptr;
+        arena = (char *)p;
+    }
+    if (bytes > ARENA - used)
+        return nullptr;
+    used += bytes;
+    return arena + used - bytes;
+}
+
+cudaError_t emu_malloc(void **p, size_t bytes)
+{
+    size_t room = (bytes + ALIGN) / ALIGN * ALIGN;
+    *p = bytes < ARENA ? piece(room) : nullptr;
+    if (!*p)
+        return last = cudaErrorMemoryAllocation;
+    taken[*p] = room;
+    allow(true);
+    memset(*p, 0xFF, room);
+    allow(false);
+    return cudaSuccess;
+}
+
+cudaError_t emu_malloc_managed(void **p, size_t bytes)
+{
+    *p = malloc(bytes ? bytes : 1);
+    return *p ? cudaSuccess : last = cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFree(void *p)
+{
+    flush();
+    auto found = taken.find(p);
+    if (found == taken.end()) {
+        free(p);
+        return cudaSuccess;
+    }
+    returned.emplace(found->second, (char *)p);
+    taken.erase(found);
+    return cudaSuccess;
+}
+
+/* From the host: the bytes of now. To the host: those of when the stream comes to it. */
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t)
+{
+    if (kind == cudaMemcpyHostToDevice) {
+        std::vector<char> copy((const char *)from, (const char *)from + bytes);
+        emu_enqueue([=] { memcpy(to, copy.data(), bytes); });
+    } else {
+        emu_enqueue([=] { memmove(to, from, bytes); });
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
+{
+    emu_enqueue([=] { memset(p, value, bytes); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t e = last;
+    last = cudaSuccess;
+    return e;
+}
+
+const char *cudaGetErrorString(cudaError_t e)
+{
+    return e == cudaErrorMemoryAllocation ? "out of memory" : e ? "invalid value" : "no error";
+}

@@ -83,7 +83,7 @@ static int run(const cli_args *a, sae_err *err)
     return rc;
 }
 
-static const cli_option options[] = {CLI_THREADS, CLI_PLUGIN, {NULL, NULL, NULL}};
+static const cli_option options[] = {CLI_DEVICE, CLI_THREADS, CLI_PLUGIN, {NULL, NULL, NULL}};
 
 const cli_command cli_bench = {
     .name = "bench",

@@ -219,6 +219,7 @@ static const cli_option options[] = {
     {"metric", "SPEC", "measure this family only; may be repeated (default: all that apply)"},
     {"rows", "N", "rows to measure (default: all of a bounded split)"},
     CLI_JSON,
+    CLI_DEVICE,
     CLI_THREADS,
     CLI_PLUGIN,
     {NULL, NULL, NULL},

@@ -48,7 +48,7 @@ static const cli_option options[] = {
     {"resume", NULL, "continue an interrupted run in its directory"},
     {"seed", "S", "train with this one seed instead of the plan's"},
     CLI_THREADS,
-    {"device", "NAME", "backend (saemark list backends; default: the best usable one)"},
+    CLI_DEVICE,
     {"no-report", NULL, "write the CSV files only"},
     CLI_PLUGIN,
     {NULL, NULL, NULL},

@@ -530,6 +530,7 @@ static const cli_option options[] = {
     {"anchors", "N", "rows that relative representations refer to (default: 300)"},
     {"atoms", "SAE", "dictionary of a place, with origins of its atoms; once per place, in order"},
     {"transfer", NULL, "rebuild every dictionary where every other took its atoms, and measure it"},
+    CLI_DEVICE,
     CLI_THREADS,
     CLI_PLUGIN,
     {NULL, NULL, NULL},

@@ -26,7 +26,7 @@ int cli_open_engine(const cli_args *a, const sae_registry *reg, sae_engine *e, s
 {
     int64_t threads;
     SAE_TRY(cli_int(a, "threads", 0, 1, 4096, &threads, err));
-    return sae_engine_open(e, sae_all_backends(reg)[0], 0, (int)threads, err);
+    return sae_device_open(e, reg, cli_get(a, "device"), (int)threads, err);
 }
 
 int cli_open_model(const cli_args *a, cli_model *m, sae_err *err)
@@ -34,7 +34,8 @@ int cli_open_model(const cli_args *a, cli_model *m, sae_err *err)
     const char *tokenizer = cli_get(a, "tokenizer");
     SAE_TRY(cli_open_registry(a, &m->reg, err));
     SAE_TRY(cli_open_engine(a, m->reg, &m->e, err));
-    return sae_lm_open(&m->lm, a->word[0], tokenizer ? tokenizer : "", &m->e.k, m->e.dev, err);
+    return sae_lm_open(&m->lm, a->word[0], tokenizer ? tokenizer : "", &m->e.host_k,
+                       m->e.host_dev, err);
 }
 
 void cli_close_model(cli_model *m)

@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #define CLI_PLUGIN {"plugin", "FILE.so", "load components from a plug-in first; may be repeated"}
+#define CLI_DEVICE {"device", "NAME", "cpu, cuda or cuda:1 (saemark list backends; default: the best)"}
 #define CLI_THREADS {"threads", "N", "worker threads (default: all processors)"}
 #define CLI_JSON {"json", NULL, "print JSON"}
 #define CLI_TOKENIZER {"tokenizer", "FILE", "tokenizer (default: the one beside the weights)"}
@@ -20,7 +21,7 @@
 
 /* The in-tree components and every --plugin. */
 int cli_open_registry(const cli_args *a, sae_registry **reg, sae_err *err);
-/* The best backend with --threads. */
+/* The backend of --device, where the command has it, with --threads. */
 int cli_open_engine(const cli_args *a, const sae_registry *reg, sae_engine *e, sae_err *err);
 
 /* f32, f16 or bf16; `def` when not given. */

@@ -26,11 +26,36 @@ static const char *complete_kernels(sae_kernels *k, const sae_backend *be, sae_d
     return NULL;
 }
 
+/* The backend in this program with the highest score: all of them share memory with the host. */
+static const sae_backend *best_host(void)
+{
+    const sae_backend *best = sae_list_backends[0];
+    for (int i = 1; sae_list_backends[i]; i++)
+        if (sae_list_backends[i]->score() > best->score())
+            best = sae_list_backends[i];
+    return best;
+}
+
+static int open_host(sae_engine *e, int threads, sae_err *err)
+{
+    e->host_be = e->be;
+    e->host_dev = e->dev;
+    e->host_k = e->k;
+    if (e->props.shares_host)
+        return SAE_OK;
+    e->host_dev = NULL;
+    e->host_be = best_host();
+    SAE_TRY(e->host_be->open(&e->host_dev, 0, threads, err));
+    complete_kernels(&e->host_k, e->host_be, e->host_dev);
+    return SAE_OK;
+}
+
 int sae_engine_open(sae_engine *e, const sae_backend *be, int index, int threads, sae_err *err)
 {
     int rc = SAE_OK;
     memset(e, 0, sizeof *e);
     e->be = be;
+    e->index = index;
     if (be->score() <= 0)
         SAE_FAIL(err, SAE_EBACKEND, "backend %s cannot be used on this machine", be->name);
     rc = be->open(&e->dev, index, threads, err);
@@ -42,6 +67,7 @@ int sae_engine_open(sae_engine *e, const sae_backend *be, int index, int threads
     rc = be->props(e->dev, &e->props);
     if (rc < 0)
         SAE_GOTO(SAE_SET(err, rc, "backend %s: no device properties", be->name));
+    SAE_GOTO(open_host(e, threads, err));
     return SAE_OK;
 fail:
     sae_engine_close(e);
@@ -50,6 +76,8 @@ fail:
 
 void sae_engine_close(sae_engine *e)
 {
+    if (e->host_dev && e->host_dev != e->dev)
+        e->host_be->close(&e->host_dev);
     if (e->be)
         e->be->close(&e->dev);
     memset(e, 0, sizeof *e);
@@ -280,6 +308,12 @@ int sae_tape_grow_code(sae_tape *t, int64_t need, const sae_engine *e, sae_err *
     return SAE_OK;
 }
 
+/* What the device itself says of a failure. */
+static const char *why(const sae_engine *e)
+{
+    return e->be->why ? e->be->why(e->dev) : "";
+}
+
 int sae_forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t,
                 const sae_engine *e)
 {
@@ -290,8 +324,8 @@ int sae_forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_ta
         int rc = m->v->forward(m, c, b, t);
         if (rc != SAE_ECAPACITY) {
             if (rc < 0)
-                SAE_SET(c->err, rc, "%s: forward failed at step %lld", m->v->name,
-                        (long long)c->step);
+                SAE_SET(c->err, rc, "%s: forward failed at step %lld%s%s", m->v->name,
+                        (long long)c->step, *why(e) ? ": " : "", why(e));
             return rc;
         }
         if (t->code.nnz <= t->code.cap)

@@ -6,12 +6,15 @@
 #include "options.h"
 #include <sae/variant.h>
 
-/* A backend opened for use: the completed kernel table and the device. */
+/* A backend opened for use: the completed kernel table and the device. host_k and host_dev compute
+ * on host memory, for language models and datasets: the same where the backend shares memory with
+ * the host, else the best backend that does. */
 typedef struct sae_engine {
-    const sae_backend *be;
-    sae_device *dev;
-    sae_kernels k;
+    const sae_backend *be, *host_be;
+    sae_device *dev, *host_dev;
+    sae_kernels k, host_k;
     sae_device_props props;
+    int index; /* of the device, for backends that have several */
 } sae_engine;
 
 int sae_engine_open(sae_engine *e, const sae_backend *be, int index, int threads, sae_err *err);

@@ -24,8 +24,8 @@ sae_host sae_host_make(const sae_engine *e, uint64_t seed)
     sae_host h = {
         .size = sizeof h,
         .seed = seed,
-        .k = &e->k,
-        .dev = e->dev,
+        .k = &e->host_k,
+        .dev = e->host_dev,
         .lm_open = host_lm_open,
         .lm_close = sae_lm_close,
         .docs_open = sae_docs_open,

@@ -1,6 +1,7 @@
 /* suite/run/session.c - opening and closing everything a run needs. */
 #include "run/session.h"
 
+#include "core/device.h"
 #include "core/error.h"
 #include "core/memory.h"
 #include "run/host.h"
@@ -8,25 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int choose_backend(const sae_session *s, const sae_backend **be, sae_err *err)
-{
-    const sae_backend *const *all = sae_all_backends(s->reg);
-    if (!s->o->device) {
-        *be = all[0];
-        return SAE_OK;
-    }
-    *be = sae_find_backend(s->reg, s->o->device);
-    if (*be && (*be)->score() > 0)
-        return SAE_OK;
-    char known[160] = "";
-    size_t used = 0;
-    for (int i = 0; all[i] && used < sizeof known - 32; i++)
-        if (all[i]->score() > 0)
-            used += (size_t)snprintf(known + used, sizeof known - used, "%s%.20s", used ? ", " : "",
-                                     all[i]->name);
-    SAE_FAIL(err, SAE_EINVAL, "--device %s: not available here; usable: %s", s->o->device, known);
-}
 
 static enum sae_norm norm_of(const sae_plan *p)
 {
@@ -112,11 +94,9 @@ static void override_seed(sae_session *s)
 
 static int open_all(sae_session *s, sae_err *err)
 {
-    const sae_backend *be = NULL;
     SAE_TRY(sae_plan_load(&s->plan, s->o->plan, s->o->sets, err));
     override_seed(s);
-    SAE_TRY(choose_backend(s, &be, err));
-    SAE_TRY(sae_engine_open(&s->e, be, 0, s->o->threads, err));
+    SAE_TRY(sae_device_open(&s->e, s->reg, s->o->device, s->o->threads, err));
     SAE_TRY(open_metrics(s, err));
     SAE_TRY(open_data(s, err));
     SAE_TRY(sae_grid_open(&s->grid, s->plan, s->reg, &s->train.dim, err));

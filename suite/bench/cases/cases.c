@@ -17,8 +17,9 @@ typedef struct yard {
 static int product(yard *y)
 {
     const sae_engine *e = y->c->e;
-    return e->k.gemm(e->dev, 0, 1, 1, sae_matrix_in(y->a, SIDE, SIDE),
-                     sae_matrix_in(y->b, SIDE, SIDE), 0, sae_matrix_out(y->out, SIDE, SIDE));
+    return sae_cases_wait(e, e->k.gemm(e->dev, 0, 1, 1, sae_matrix_in(y->a, SIDE, SIDE),
+                                       sae_matrix_in(y->b, SIDE, SIDE), 0,
+                                       sae_matrix_out(y->out, SIDE, SIDE)));
 }
 
 #ifdef SAE_HAVE_OPENBLAS
@@ -35,8 +36,8 @@ static int copy(yard *y)
 {
     const sae_engine *e = y->c->e;
     const int64_t rows = STREAM / SIDE;
-    return e->k.shift_rows(e->dev, sae_matrix_in(y->a, rows, SIDE), 0, y->b,
-                           sae_matrix_out(y->out, rows, SIDE));
+    return sae_cases_wait(e, e->k.shift_rows(e->dev, sae_matrix_in(y->a, rows, SIDE), 0, y->b,
+                                             sae_matrix_out(y->out, rows, SIDE)));
 }
 
 /* The best of a few: what the machine can do when it is not interrupted. */
@@ -71,7 +72,7 @@ static int measure(sae_cases *c, sae_err *err)
     if (rc >= 0)
         rc = best_rate(&y, product, flops, &c->sgemm);
 #ifdef SAE_HAVE_OPENBLAS
-    if (rc >= 0)
+    if (rc >= 0 && e->props.shares_host)
         rc = best_rate(&y, blas_product, flops, &c->sgemm);
 #endif
     if (rc >= 0)

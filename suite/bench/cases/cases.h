@@ -44,6 +44,12 @@ double sae_cases_loop(sae_bench_state *st, int (*fn)(void *arg, sae_err *err), v
 /* End the benchmark with what happened. */
 void sae_cases_fail(sae_bench_state *st, int rc, const sae_err *err);
 
+/* The status of a call, once the device is through with it: a device computes behind the call. */
+static inline int sae_cases_wait(const sae_engine *e, int rc)
+{
+    return rc < 0 ? rc : e->be->sync(e->dev);
+}
+
 /* A side of B rows, width d, dictionary n and k entries a row. */
 typedef struct sae_shape {
     int64_t d, n, B, k;

@@ -116,8 +116,8 @@ static int open_job(job *j, sae_err *err)
     snprintf(j->path, sizeof j->path, "%s/data", j->dir);
     SAE_TRY(sae_new(&j->rows, ROWS * WIDTH, sizeof *j->rows, "bench.rows", err));
     SAE_TRY(sae_new(&j->tok, ROWS, sizeof *j->tok, "bench.tokens", err));
-    return e->k.normal_fill(e->dev, 1, SAE_STREAM_SYNTHETIC, 0,
-                            sae_matrix_out(j->rows, ROWS, WIDTH));
+    return e->host_k.normal_fill(e->host_dev, 1, SAE_STREAM_SYNTHETIC, 0,
+                                 sae_matrix_out(j->rows, ROWS, WIDTH));
 }
 
 static void close_job(job *j)

@@ -389,7 +389,7 @@ static int once(void *arg, sae_err *err)
     job *j = arg;
     int rc = j->run(j);
     (void)err;
-    return j->w->rc < 0 ? j->w->rc : rc;
+    return j->w->rc < 0 ? j->w->rc : sae_cases_wait(j->w->c->e, rc);
 }
 
 static void run_kernel(sae_bench_state *st)

@@ -128,7 +128,7 @@ static int open_job(job *j, int64_t T, sae_err *err)
     const sae_engine *e = j->c->e;
     const sae_lm_config *c = &j->shape->c;
     sae_lm_source src = {NULL, weights};
-    SAE_TRY(sae_lm_model_open(&j->m, c, &src, &e->k, e->dev, err));
+    SAE_TRY(sae_lm_model_open(&j->m, c, &src, &e->host_k, e->host_dev, err));
     SAE_TRY(sae_new(&j->start, TOKENS / T + 1, sizeof *j->start, "bench.contexts", err));
     SAE_TRY(sae_new(&j->tok, TOKENS, sizeof *j->tok, "bench.tokens", err));
     SAE_TRY(sae_new(&j->ce, TOKENS, sizeof *j->ce, "bench.losses", err));

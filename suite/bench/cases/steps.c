@@ -125,7 +125,7 @@ static int open_side(side *s, const subject *of, const sae_shape *shape, sae_err
 {
     const sae_engine *e = of->c->e;
     int known = forget_peak();
-    SAE_TRY(sae_engine_open(&s->e, e->be, 0, e->props.threads, err));
+    SAE_TRY(sae_engine_open(&s->e, e->be, e->index, e->props.threads, err));
     s->engine_open = 1;
     SAE_TRY(open_learner(s, of, shape, err));
     SAE_TRY(open_batch(s, shape, err));
@@ -143,10 +143,9 @@ static int open_side(side *s, const subject *of, const sae_shape *shape, sae_err
 
 static int step(side *s, const subject *of, sae_err *err)
 {
-    if (!of->eval)
-        return sae_learner_step(&s->l, &s->b, err);
     s->ctx.err = err;
-    return sae_forward(&s->l.model, &s->ctx, &s->b, &s->tape, &s->e);
+    return sae_cases_wait(&s->e, of->eval ? sae_forward(&s->l.model, &s->ctx, &s->b, &s->tape, &s->e)
+                                          : sae_learner_step(&s->l, &s->b, err));
 }
 
 /* The product with any n x d matrix: its values do not matter. */
@@ -154,9 +153,9 @@ static int product(side *s, const sae_shape *shape)
 {
     const sae_engine *e = &s->e;
     const sae_tensor *w = sae_model_tensor(&s->l.model, "W_dec");
-    return e->k.gemm(e->dev, 0, 1, 1, sae_matrix_in(s->x, shape->B, shape->d),
-                     sae_matrix_in(w->w, shape->n, shape->d), 0,
-                     sae_matrix_out(s->product, shape->B, shape->n));
+    return sae_cases_wait(e, e->k.gemm(e->dev, 0, 1, 1, sae_matrix_in(s->x, shape->B, shape->d),
+                                       sae_matrix_in(w->w, shape->n, shape->d), 0,
+                                       sae_matrix_out(s->product, shape->B, shape->n)));
 }
 
 static void count_memory(sae_bench_state *st, const side *s)

@@ -32,7 +32,7 @@ static int encode(void *arg, sae_err *err)
     sae_code *z = sae_work_made(o->w);
     (void)err;
     SAE_TRY(o->w->rc);
-    return o->e->k.encode_topk(o->e->dev, &in, SAE_KEY_RELU, s->k, z);
+    return sae_cases_wait(o->e, o->e->k.encode_topk(o->e->dev, &in, SAE_KEY_RELU, s->k, z));
 }
 
 /* The loop, its rates and N. */
@@ -69,7 +69,7 @@ static void run_threads(sae_bench_state *st)
     sae_engine e;
     sae_err err = {0};
     int64_t threads = sae_bench_range_of(st, 4);
-    int rc = sae_engine_open(&e, s->c->e->be, 0, (int)threads, &err);
+    int rc = sae_engine_open(&e, s->c->e->be, s->c->e->index, (int)threads, &err);
     if (rc < 0) {
         sae_cases_fail(st, rc, &err);
         return;

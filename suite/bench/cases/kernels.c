@@ -139,10 +139,7 @@ static int run_flat_topk(job *j)
 static int run_col_topk(job *j)
 {
     sae_scores s = scores(j);
-    int64_t *quota = GET(SLOT_COUNTS), each = SHAPE.B * SHAPE.k / SHAPE.n;
-    for (int64_t i = 0; quota && i < SHAPE.n; i++)
-        quota[i] = each > 0 ? each : 1;
-    return j->k->col_topk(j->dev, &s, quota, sae_work_made(j->w));
+    return j->k->col_topk(j->dev, &s, GET(SLOT_QUOTA), sae_work_made(j->w));
 }
 
 static int run_threshold(job *j)
@@ -151,14 +148,10 @@ static int run_threshold(job *j)
     return j->k->threshold(j->dev, &s, sae_work_bound(j->w), NULL, sae_work_made(j->w));
 }
 
-/* A norm that fewer than k of the largest values reach. */
 static int run_row_prefix(job *j)
 {
     sae_scores s = scores(j);
-    double *target = GET(SLOT_ROWS_DOUBLE);
-    for (int64_t i = 0; target && i < SHAPE.B; i++)
-        target[i] = 2 * sqrt(j->kk);
-    return j->k->row_prefix(j->dev, &s, target, 0, sae_work_made(j->w));
+    return j->k->row_prefix(j->dev, &s, GET(SLOT_TARGET), 0, sae_work_made(j->w));
 }
 
 /* ---- codes ----------------------------------------------------------------------------------- */
@@ -329,8 +322,10 @@ static int run_cross(job *j)
 static double *square(job *j)
 {
     double *a = GET(SLOT_SQUARE), *start = GET(SLOT_SQUARE_START);
-    if (a && start)
-        memcpy(a, start, (size_t)(SHAPE.d * SHAPE.d) * sizeof *a);
+    const sae_engine *e = j->w->c->e;
+    if (a && start && j->w->rc >= 0)
+        j->w->rc = e->be->copy(e->dev, a, start, (size_t)(SHAPE.d * SHAPE.d) * sizeof *a,
+                               SAE_COPY_D2D);
     return a;
 }
 

@@ -53,6 +53,7 @@ static void size_of(const sae_shape *s, enum sae_slot slot, int64_t *rows, int64
         *cols = s->d;
         break;
     case SLOT_ROW:
+    case SLOT_TARGET:
     case SLOT_ROWS_DOUBLE:
     case SLOT_L0:
         *cols = s->B;
@@ -66,6 +67,26 @@ static void size_of(const sae_shape *s, enum sae_slot slot, int64_t *rows, int64
     }
 }
 
+/* Where the host writes what is to lie at p: there, or in a copy that bring() brings over. */
+static void *draft(sae_work *w, void *p, size_t bytes)
+{
+    sae_err err = {0};
+    void *copy = NULL;
+    if (w->rc < 0 || w->c->e->props.shares_host)
+        return p;
+    w->rc = sae_new(&copy, (int64_t)bytes, 1, "bench.draft", &err);
+    return copy;
+}
+
+static void bring(sae_work *w, void *p, void *from, size_t bytes)
+{
+    if (from == p)
+        return;
+    if (w->rc >= 0)
+        w->rc = w->c->e->be->copy(w->c->e->dev, p, from, bytes, SAE_COPY_H2D);
+    sae_free(from);
+}
+
 /* Symmetric and dominated by its diagonal: positive definite. */
 static void fill_square(double *a, int64_t d)
 {
@@ -74,6 +95,17 @@ static void fill_square(double *a, int64_t d)
             a[i * d + j] = a[j * d + i] =
                 i == j ? 2 * sqrt((double)d)
                        : sae_normal(5, SAE_STREAM_SYNTHETIC, (uint64_t)i, (uint32_t)j) / 2;
+}
+
+static void fill_slot(const sae_shape *s, enum sae_slot slot, void *p)
+{
+    int64_t each = s->B * s->k / s->n;
+    if (slot == SLOT_SQUARE_START)
+        fill_square(p, s->d);
+    for (int64_t i = 0; slot == SLOT_TARGET && i < s->B; i++)
+        ((double *)p)[i] = 2 * sqrt((double)s->k);
+    for (int64_t j = 0; slot == SLOT_QUOTA && j < s->n; j++)
+        ((int64_t *)p)[j] = each > 0 ? each : 1;
 }
 
 void *sae_work_get(sae_work *w, enum sae_slot slot)
@@ -92,8 +124,12 @@ void *sae_work_get(sae_work *w, enum sae_slot slot)
                                  sae_matrix_out(p, rows, cols));
     if (slot == SLOT_W && w->rc >= 0)
         w->rc = e->k.unit_rows(e->dev, sae_matrix_out(p, rows, cols));
-    if (slot == SLOT_SQUARE_START)
-        fill_square(p, w->s.d);
+    if (slot == SLOT_SQUARE_START || slot == SLOT_TARGET || slot == SLOT_QUOTA) {
+        void *host = draft(w, p, (size_t)(rows * cols) * 8);
+        if (host)
+            fill_slot(&w->s, slot, host);
+        bring(w, p, host, (size_t)(rows * cols) * 8);
+    }
     return p;
 }
 
@@ -106,15 +142,10 @@ static void make_code(sae_work *w, sae_code *z, int64_t cap)
 }
 
 /* k features a row: one of each k-th of the dictionary. */
-sae_code *sae_work_code(sae_work *w)
+static void fill_code(const sae_code *z, int64_t k)
 {
-    sae_code *z = &w->z;
-    int64_t k = w->s.k, part = w->s.n / k;
-    if (z->rowptr || w->rc < 0)
-        return z;
-    make_code(w, z, w->s.B * k);
-    if (w->rc < 0)
-        return z;
+    int64_t part = z->n / k;
+    z->rowptr[0] = 0;
     for (int64_t r = 0; r < z->B; r++)
         for (int64_t i = 0; i < k; i++) {
             sae_u4 u = sae_philox(3, SAE_STREAM_SYNTHETIC, (uint64_t)r, (uint32_t)i);
@@ -122,7 +153,27 @@ sae_code *sae_work_code(sae_work *w)
             z->val[r * k + i] = (sae_real)sae_u01(u.v[1]) + 1;
             z->rowptr[r + 1] = (r + 1) * k;
         }
-    z->nnz = z->B * k;
+}
+
+sae_code *sae_work_code(sae_work *w)
+{
+    sae_code *z = &w->z, host;
+    if (z->rowptr || w->rc < 0)
+        return z;
+    make_code(w, z, w->s.B * w->s.k);
+    if (w->rc < 0)
+        return z;
+    size_t ptrs = (size_t)(z->B + 1) * sizeof *z->rowptr, cap = (size_t)z->cap;
+    host = *z;
+    host.rowptr = draft(w, z->rowptr, ptrs);
+    host.idx = draft(w, z->idx, cap * sizeof *z->idx);
+    host.val = draft(w, z->val, cap * sizeof *z->val);
+    if (w->rc >= 0)
+        fill_code(&host, w->s.k);
+    bring(w, z->rowptr, host.rowptr, ptrs);
+    bring(w, z->idx, host.idx, cap * sizeof *z->idx);
+    bring(w, z->val, host.val, cap * sizeof *z->val);
+    z->nnz = z->B * w->s.k;
     return z;
 }
 

@@ -14,7 +14,10 @@ enum sae_slot { /* what a buffer is */
     SLOT_ROWS_DOUBLE, SLOT_LONG_DOUBLE,         /* [B], [B d] double */
     SLOT_SQUARE, SLOT_SQUARE_START, SLOT_CROSS, /* [d x d] double */
     SLOT_D_DOUBLE,                              /* [d] double */
+    SLOT_TARGET,                                /* [B] double: a norm that fewer than k of the
+                                                   largest values reach */
     SLOT_COUNTS, SLOT_FIRED, SLOT_FIRES,        /* [n] 64-bit */
+    SLOT_QUOTA,                                 /* [n] 64-bit: B k entries in all, at least one */
     SLOT_L0,                                    /* [B] 64-bit */
     SLOTS
 };

@@ -7,6 +7,7 @@
 #ifndef SAE_TESTS_RIG_H
 #define SAE_TESTS_RIG_H
 
+#include "core/device.h"
 #include "core/error.h"
 #include "core/memory.h"
 #include "support/support.h"
@@ -150,20 +151,26 @@ typedef struct rig {
     sae_err err;
 } rig;
 
-/* The best backend of this machine with `threads` threads; batches of B rows. */
-static inline void rig_open(rig *r, int threads, enum sae_norm norm, uint64_t gives, int64_t B)
+/* A backend (NULL: the best of this machine) with `threads` threads; batches of B rows. */
+static inline void rig_open_on(rig *r, const char *backend, int threads, enum sae_norm norm,
+                               uint64_t gives, int64_t B)
 {
     sae_dataset ds = rig_dataset(gives);
     sae_spec spec = {.name = "rig"};
     rig_gives = gives;
     memset(r, 0, sizeof *r);
     ck_assert_ok(sae_registry_open(&r->reg, &r->err), r->err);
-    ck_assert_ok(sae_engine_open(&r->e, sae_all_backends(r->reg)[0], 0, threads, &r->err), r->err);
+    ck_assert_ok(sae_device_open(&r->e, r->reg, backend, threads, &r->err), r->err);
     ck_assert_ok(sae_admit_dataset(&ds, &r->ds, &r->err), r->err);
     spec.dataset = &r->ds;
     ck_assert_ok(sae_opts_open(&spec.opts, r->ds.options, r->ds.opt_size, &r->err), r->err);
     ck_assert_ok(sae_stream_open(&r->s, &spec, NULL, &r->e, norm, B, &r->err), r->err);
     sae_spec_free(&spec);
+}
+
+static inline void rig_open(rig *r, int threads, enum sae_norm norm, uint64_t gives, int64_t B)
+{
+    rig_open_on(r, NULL, threads, norm, gives, B);
 }
 
 static inline void rig_close(rig *r)

@@ -67,16 +67,25 @@ static int bench(const cli_args *a, sae_registry *reg, sae_err *err)
     sae_cases_close(&c);
     sae_engine_close(&e);
     SAE_TRY(rc);
+    if (status == 130)
+        SAE_FAIL(err, SAE_EINTR, "bench: interrupted; the reports hold what was measured");
     if (status)
         SAE_FAIL(err, SAE_EBACKEND, "bench: not everything was measured or written");
     return SAE_OK;
 }
 
+/* The reports are finished after the measurement that runs; a second signal does not wait. */
+static void stop(int sig)
+{
+    sae_bench_stop();
+    signal(sig, SIG_DFL);
+}
+
 static int run(const cli_args *a, sae_err *err)
 {
     sae_registry *reg = NULL;
-    signal(SIGINT, SIG_DFL); /* a measurement is not finished first */
-    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, stop);
+    signal(SIGTERM, stop);
     SAE_TRY(cli_open_registry(a, &reg, err));
     int rc = bench(a, reg, err);
     sae_registry_close(&reg);

@@ -238,5 +238,6 @@ int64_t sbh_predict(int64_t n, double seconds, double min_time);
 /* Rows go to `report` as instances finish. The number of rows with errors. */
 int64_t sbh_run_instances(struct sbh_pool *p, const struct sbh_instances *all,
                           struct sbh_report *report);
+bool sbh_stopped(void); /* by sae_bench_stop */
 
 #endif

@@ -82,6 +82,8 @@ static int run_found(struct sbh_pool *p, const struct sbh_instances *all, FILE *
     int64_t errors = sbh_run_instances(p, all, &report);
     sbh_report_end(&report);
     sbh_perf_close();
+    if (sbh_stopped())
+        return 130;
     return errors && f->fail_on_error ? 3 : 0;
 }
 

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -233,12 +234,24 @@ static int64_t finish_instance(struct sbh_pool *p, struct runner *r, struct sbh_
     return errors;
 }
 
+static volatile sig_atomic_t stopped;
+
+void sae_bench_stop(void)
+{
+    stopped = 1;
+}
+
+bool sbh_stopped(void)
+{
+    return stopped;
+}
+
 int64_t sbh_run_instances(struct sbh_pool *p, const struct sbh_instances *all,
                           struct sbh_report *report)
 {
     struct runner *r = make_runners(p, all);
     int64_t slots, errors = 0, *order = order_of(p, r, all->count, &slots);
-    for (int64_t i = 0; i < slots; i++) {
+    for (int64_t i = 0; i < slots && !stopped; i++) {
         struct runner *now = &r[order[i]];
         repeat(p, now);
         if (now->done == now->repeats)

@@ -217,6 +217,9 @@ void sae_bench_context(const char *key, const char *value);
 /* Run what the flags select. Exit status: 0; 1 misuse or a file that cannot be written; 3 an
  * error with --benchmark_fail_on_error, nothing to run with --benchmark_fail_on_empty. */
 int sae_bench_run(void);
+/* Run nothing after the repetition that runs now; the reports end as they should, and sae_bench_run
+ * returns 130. A signal handler may call it. */
+void sae_bench_stop(void);
 /* All of it: what SAE_BENCH_MAIN calls. */
 int sae_bench_main(int argc, char **argv);
 void sae_bench_help(void);

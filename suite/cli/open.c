@@ -1,6 +1,7 @@
 /* suite/cli/open.c - opening the registry and the engine; printing JSON. */
 #include "cli/open.h"
 
+#include "core/device.h"
 #include "core/error.h"
 #include "core/memory.h"
 #include "models/lm_file.h"

@@ -2,8 +2,8 @@
  * the product of its encoder.
  *
  * The step is the trainer's own (sae_learner_step): forward, backward, projection, clipping, Adam,
- * statistics, adapt, shortly after the start of training: codes of variants that learn their
- * sparsity are still dense. Step and product x w^T, [B x d] [d x n], alternate; only the step is
+ * statistics, adapt. Weights are fresh; where that lets half of the features through, the biases of
+ * the features are lowered until k of them pass, as after training. Step and product x w^T, [B x d] [d x n], alternate; only the step is
  * timed. `of_product` is the median of the pairs' ratios, so that a busy machine slows both sides,
  * and `of_product_cpu` the same in CPU time of all threads. `peak_bytes` is what the whole process
  * held at most, before the product's result is allocated, and `of_memory_limit` its share of
@@ -83,13 +83,68 @@ static int open_batch(side *s, const sae_shape *shape, sae_err *err)
                : SAE_OK;
 }
 
+/* ---- sparsity -------------------------------------------------------------------------------- */
+
+static sae_ctx eval_context(side *s, sae_err *err)
+{
+    return (sae_ctx){.size = sizeof s->ctx, .mode = SAE_EVAL, .seed = 1, .opt = s->l.opt_now,
+                     .k = &s->e.k, .dev = s->e.dev, .be = s->e.be, .stats = &s->l.stats.view,
+                     .err = err};
+}
+
+/* All biases of features = value; 0: there are none. */
+static int fill_biases(side *s, sae_real value, sae_err *err)
+{
+    const sae_engine *e = &s->e;
+    const sae_model *m = &s->l.model;
+    sae_real *v = NULL;
+    int found = 0, rc = sae_new(&v, m->dim.n, sizeof *v, "bench.bias", err);
+    for (int64_t j = 0; rc >= 0 && j < m->dim.n; j++)
+        v[j] = value;
+    for (int i = 0; rc >= 0 && i < m->nt; i++) {
+        const sae_tensor *t = &m->t[i];
+        if (strncmp(t->spec->name, "b_", 2) || t->spec->dtype != SAE_REAL || t->rows != 1 ||
+            t->cols != m->dim.n)
+            continue;
+        found = 1;
+        rc = e->be->copy(e->dev, t->w, v, (size_t)m->dim.n * sizeof *v, SAE_COPY_H2D);
+    }
+    sae_free(v);
+    return rc < 0 ? rc : found;
+}
+
+/* Lower the biases of features until k of them pass in a row; as they were where that does not
+ * work. */
+static int settle(side *s, const sae_shape *shape, sae_err *err)
+{
+    enum { ROWS = 64, HALVINGS = 24 };
+    sae_tape t;
+    sae_ctx c = eval_context(s, err);
+    sae_batch b = s->b;
+    double lo = -4, hi = 0;
+    b.B = shape->B < ROWS ? shape->B : ROWS;
+    sae_extras_give(s->l.extras, &c);
+    SAE_TRY(sae_tape_open(&t, s->l.model.v, c.opt, &s->l.model.dim, b.B, SAE_EVAL, &s->e, err));
+    int rc = sae_forward(&s->l.model, &c, &b, &t, &s->e);
+    const int64_t most = 2 * shape->k * b.B;
+    const int lower = rc >= 0 && !t.code.dense && t.code.nnz > most;
+    for (int i = 0; lower && rc >= 0 && i < HALVINGS; i++) {
+        rc = fill_biases(s, (sae_real)((lo + hi) / 2), err);
+        if (rc > 0)
+            rc = sae_forward(&s->l.model, &c, &b, &t, &s->e);
+        *(t.code.nnz > shape->k * b.B ? &hi : &lo) = (lo + hi) / 2;
+    }
+    if (lower && rc >= 0 && (t.code.nnz > most || t.code.nnz < most / 4))
+        rc = sae_learner_init(&s->l, &s->b, err);
+    sae_tape_close(&t, &s->e);
+    return rc;
+}
+
 /* Evaluation goes through the tape of that mode, as in the metric runner. */
 static int open_eval(side *s, const sae_shape *shape, sae_err *err)
 {
     const sae_engine *e = &s->e;
-    s->ctx = (sae_ctx){.size = sizeof s->ctx, .mode = SAE_EVAL, .seed = 1, .opt = s->l.opt_now,
-                       .k = &e->k, .dev = e->dev, .be = e->be, .stats = &s->l.stats.view,
-                       .err = err};
+    s->ctx = eval_context(s, err);
     sae_extras_give(s->l.extras, &s->ctx);
     SAE_TRY(sae_tape_open(&s->tape, s->l.model.v, s->ctx.opt, &s->l.model.dim, shape->B, SAE_EVAL,
                           e, err));
@@ -130,6 +185,7 @@ static int open_side(side *s, const subject *of, const sae_shape *shape, sae_err
     SAE_TRY(open_learner(s, of, shape, err));
     SAE_TRY(open_batch(s, shape, err));
     SAE_TRY(sae_learner_init(&s->l, &s->b, err));
+    SAE_TRY(settle(s, shape, err));
     for (int i = 0; i < WARM_STEPS; i++)
         SAE_TRY(sae_learner_step(&s->l, &s->b, err));
     s->peak = known && !of->eval ? (double)sae_memory_peak_rss() : 0;

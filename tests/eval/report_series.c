@@ -162,7 +162,7 @@ START_TEST(folded)
     begin_run();
     sae_csv *m = table("metrics.csv", METRICS), *f = table("features.csv", FEATURES);
     for (int i = 0; i < 7; i++) {
-        char variant[8], spec[32];
+        char variant[16], spec[32];
         snprintf(variant, sizeof variant, "v%d", i);
         snprintf(spec, sizeof spec, "%s:n=8", variant);
         put_pair(m, spec, variant, 0, 4 + i, 0.5);

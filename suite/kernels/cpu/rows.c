@@ -112,27 +112,12 @@ SAE_DECL_unit_rows(SAE_CPU(unit_rows))
     return SAE_OK;
 }
 
-static sae_adam_row fold(const sae_adam *a)
-{
-    sae_adam_row s;
-    s.grad_scale = (float)a->grad_scale;
-    s.beta1 = (float)a->beta1;
-    s.beta2 = (float)a->beta2;
-    s.rate1 = (float)(1 - a->beta1);
-    s.rate2 = (float)(1 - a->beta2);
-    s.step = (float)(a->lr / (1 - pow(a->beta1, (double)a->t)));
-    s.root = (float)(1 / sqrt(1 - pow(a->beta2, (double)a->t)));
-    s.eps = (float)a->eps;
-    s.keep = (float)(1 - a->lr * a->weight_decay);
-    return s;
-}
-
 SAE_DECL_adam_step(SAE_CPU(adam_step))
 {
     if (bad_mat(w) || w.ld != w.cols || a->t < 1)
         return SAE_EINVAL;
     const sae_simd *s = simd_of(dev);
-    const sae_adam_row c = fold(a);
+    const sae_adam_row c = sae_adam_fold(a);
     if (a->unit_rows) {
         PARALLEL_FOR(dev, r, w.rows, CHUNK_ROWS)
         {

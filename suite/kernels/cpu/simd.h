@@ -7,6 +7,8 @@
 
 #include <sae/kernels.h>
 
+#include "shared/adam.h"
+
 enum sae_simd_level { SAE_SIMD_GENERIC, SAE_SIMD_AVX2, SAE_SIMD_AVX512, SAE_SIMD_LEVELS };
 
 enum { SAE_TILE_MAX_WIDTH = 32, SAE_TILE_MAX_HEIGHT = 14, SAE_SCAN = 64, SAE_CROSS_HEIGHT = 6 };
@@ -33,14 +35,6 @@ typedef struct sae_gather {
     float alpha;
     float *out;
 } sae_gather;
-
-/* One Adam step with its constants folded. */
-typedef struct sae_adam_row {
-    float grad_scale, beta1, beta2, rate1, rate2; /* rate = 1 - beta */
-    float step;      /* lr / (1 - beta1^t) */
-    float root;      /* 1 / sqrt(1 - beta2^t) */
-    float eps, keep; /* keep = 1 - lr * weight_decay */
-} sae_adam_row;
 
 typedef struct sae_simd {
     const char *name;

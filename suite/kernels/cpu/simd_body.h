@@ -8,8 +8,6 @@
 
 #include "cpu/simd_map.h"
 
-#include <float.h>
-
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 static inline float coef(const sae_gather *g, int64_t i)
@@ -155,12 +153,7 @@ static void adam(const sae_adam_row *a, float *restrict w, float *restrict g, fl
 {
     const sae_adam_row s = *a;
     for (int64_t i = 0; i < n; i++) {
-        float grad = g[i] * s.grad_scale;
-        float mean = s.beta1 * m[i] + s.rate1 * grad;
-        float square = s.beta2 * v[i] + s.rate2 * grad * grad;
-        w[i] = s.keep * w[i] - s.step * (mean / (sqrtf(square) * s.root + s.eps));
-        m[i] = fabsf(mean) < FLT_MIN ? 0 : mean;
-        v[i] = square < FLT_MIN ? 0 : square;
+        sae_adam_number(&s, w + i, g[i], m + i, v + i);
         g[i] = 0;
     }
 }

@@ -85,7 +85,8 @@ constexpr int64_t MOST_BLOCKS = 1 << 30;
 /* LAUNCH(dev, kernel, blocks, threads, arguments...): status of the launch; 0 blocks: nothing. */
 #ifdef SAE_EMULATED_CUDA
 #define LAUNCH(dev, kernel, blocks, threads, ...)                                                  \
-    ((blocks) ? (emu_launch(dim3(blocks), dim3(threads), kernel, __VA_ARGS__), SAE_OK) : SAE_OK)
+    ((void)(dev),                                                                                  \
+     (blocks) ? (emu_launch(dim3(blocks), dim3(threads), kernel, __VA_ARGS__), SAE_OK) : SAE_OK)
 #else
 #define LAUNCH(dev, kernel, blocks, threads, ...)                                                  \
     ((blocks) ? (kernel<<<(blocks), (threads), 0, (dev)->stream>>>(__VA_ARGS__),                   \
@@ -119,7 +120,8 @@ static __device__ inline int lane_id(void)
  * block of 256 terms. Every lane gets the result. */
 template <class F> __device__ double warp_sum(int64_t count, F term)
 {
-    sae_pairwise p = {0, {0}};
+    sae_pairwise p; /* in local memory: not zeroed, which would be 12 KB of stores by a warp */
+    p.count = 0;
     int lane = lane_id(), half = lane / SAE_SUM_LANES;
     for (int64_t from = 0; from < count; from += 2 * SAE_SUM_BLOCK) {
         int64_t first = from + half * SAE_SUM_BLOCK, end = first + SAE_SUM_BLOCK;

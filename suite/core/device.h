@@ -5,7 +5,8 @@
 #include "core/model.h"
 #include "core/registry.h"
 
-/* name: "cpu", "cuda", "cuda:1"; NULL: the best usable backend. Errors list the usable ones. */
+/* name: "cpu", "cuda", "cuda:1", "cuda:0,tf32" (see sae_backend.precision); NULL: the best usable
+ * backend. Errors list the usable ones. */
 int sae_device_open(sae_engine *e, const sae_registry *reg, const char *name, int threads,
                     sae_err *err);
 

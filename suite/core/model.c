@@ -74,6 +74,22 @@ fail:
     return rc;
 }
 
+int sae_engine_precision(sae_engine *e, const char *name)
+{
+    if (!e->be->precision && strcmp(name, "fp32"))
+        return SAE_EINVAL;
+    if (e->be->precision)
+        SAE_TRY(e->be->precision(e->dev, name));
+    e->precision = name;
+    return e->be->props(e->dev, &e->props); /* the library's name tells it */
+}
+
+int sae_engine_like(sae_engine *out, const sae_engine *e, int threads, sae_err *err)
+{
+    SAE_TRY(sae_engine_open(out, e->be, e->index, threads, err));
+    return e->precision ? sae_engine_precision(out, e->precision) : SAE_OK;
+}
+
 void sae_engine_close(sae_engine *e)
 {
     if (e->host_dev && e->host_dev != e->dev)

@@ -15,10 +15,15 @@ typedef struct sae_engine {
     sae_kernels k, host_k;
     sae_device_props props;
     int index; /* of the device, for backends that have several */
+    const char *precision; /* of products: see sae_backend.precision; NULL: as opened */
 } sae_engine;
 
 int sae_engine_open(sae_engine *e, const sae_backend *be, int index, int threads, sae_err *err);
 void sae_engine_close(sae_engine *e);
+/* "fp32", "tf32", "bf16"; name must outlive e. SAE_EINVAL: not on this backend. */
+int sae_engine_precision(sae_engine *e, const char *name);
+/* Another one like e, on the same device. */
+int sae_engine_like(sae_engine *out, const sae_engine *e, int threads, sae_err *err);
 
 /* Tensors as v declares them, zeroed; gradients for PARAM when with_grad. `opt` is kept (borrowed).
  * The variant's check() must agree; bytes needed are compared with free memory first. */

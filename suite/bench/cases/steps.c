@@ -180,7 +180,7 @@ static int open_side(side *s, const subject *of, const sae_shape *shape, sae_err
 {
     const sae_engine *e = of->c->e;
     int known = forget_peak();
-    SAE_TRY(sae_engine_open(&s->e, e->be, e->index, e->props.threads, err));
+    SAE_TRY(sae_engine_like(&s->e, e, e->props.threads, err));
     s->engine_open = 1;
     SAE_TRY(open_learner(s, of, shape, err));
     SAE_TRY(open_batch(s, shape, err));

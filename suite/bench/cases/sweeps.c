@@ -69,7 +69,7 @@ static void run_threads(sae_bench_state *st)
     sae_engine e;
     sae_err err = {0};
     int64_t threads = sae_bench_range_of(st, 4);
-    int rc = sae_engine_open(&e, s->c->e->be, s->c->e->index, (int)threads, &err);
+    int rc = sae_engine_like(&e, s->c->e, (int)threads, &err);
     if (rc < 0) {
         sae_cases_fail(st, rc, &err);
         return;

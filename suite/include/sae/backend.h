@@ -35,6 +35,9 @@ typedef struct sae_backend {
     void (*kernels)(sae_device *dev, sae_kernels *k);
     /* What the device said of its first failure, "" when nothing. NULL: it never says. */
     const char *(*why)(const sae_device *dev);
+    /* How products round their operands before they are added up in fp32: "fp32" (not at all, the
+     * default), "tf32" or "bf16". props.library names it. SAE_EINVAL: not here. NULL: fp32 only. */
+    int (*precision)(sae_device *dev, const char *name);
 } sae_backend;
 
 #endif

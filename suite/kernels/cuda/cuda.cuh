@@ -44,6 +44,7 @@ struct sae_device {
     int index;
     cudaStream_t stream;
     cublasHandle_t blas;
+    cublasComputeType_t compute; /* of products in fp32 */
     void *blas_room;
     struct {
         void *p;

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { BLAS_ROOM = 32 << 20, ANSWER = 256 };
 
@@ -124,21 +125,38 @@ static void close_cuda(sae_device **dev)
     free(d);
 }
 
+static int precision_cuda(sae_device *d, const char *name)
+{
+    static const struct {
+        const char *name;
+        cublasComputeType_t type;
+    } known[] = {{"fp32", CUBLAS_COMPUTE_32F},
+                 {"tf32", CUBLAS_COMPUTE_32F_FAST_TF32},
+                 {"bf16", CUBLAS_COMPUTE_32F_FAST_16BF}};
+    int version = 0;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(name, known[i].name))
+            continue;
+        d->compute = known[i].type;
+        TRY(sae_cuda_check_blas(d, cublasGetVersion(d->blas, &version)));
+        snprintf(d->library, sizeof d->library, "cuBLAS %d.%d.%d, products in %s", version / 10000,
+                 version / 100 % 100, version % 100, name);
+        return SAE_OK;
+    }
+    return SAE_EINVAL;
+}
+
 /* The workspace of cuBLAS is ours: its own would come and go with streams, and results may depend on
  * its size. */
 static int open_blas(sae_device *d)
 {
-    int version = 0;
     TRY(sae_cuda_check_blas(d, cublasCreate(&d->blas)));
     TRY(sae_cuda_check_blas(d, cublasSetStream(d->blas, d->stream)));
     d->blas_room = take(d, BLAS_ROOM);
     if (!d->blas_room)
         return SAE_ENOMEM;
     TRY(sae_cuda_check_blas(d, cublasSetWorkspace(d->blas, d->blas_room, BLAS_ROOM)));
-    TRY(sae_cuda_check_blas(d, cublasGetVersion(d->blas, &version)));
-    snprintf(d->library, sizeof d->library, "cuBLAS %d.%d.%d, fp32", version / 10000,
-             version / 100 % 100, version % 100);
-    return SAE_OK;
+    return precision_cuda(d, "fp32");
 }
 
 static int open_parts(sae_device *d)
@@ -224,7 +242,8 @@ EXPORT const sae_backend *sae_backend_of_file(void)
                                    copy_cuda,
                                    sync_cuda,
                                    kernels_cuda,
-                                   why_cuda};
+                                   why_cuda,
+                                   precision_cuda};
     return &be;
 }
 

@@ -33,7 +33,7 @@ int sae_cuda_product(sae_device *dev, int ta, int tb, sae_real alpha, sae_cmat a
     return sae_cuda_check_blas(
         dev, cublasGemmEx_64(dev->blas, op(tb), op(ta), c.cols, c.rows, depth, &alpha, b.p,
                              CUDA_R_32F, lead(b.ld), a.p, CUDA_R_32F, lead(a.ld), &beta, c.p,
-                             CUDA_R_32F, lead(c.ld), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+                             CUDA_R_32F, lead(c.ld), dev->compute, CUBLAS_GEMM_DEFAULT));
 }
 
 int sae_cuda_product_wide(sae_device *dev, int ta, int tb, int64_t rows, int64_t cols,

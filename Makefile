@@ -166,8 +166,8 @@ $(B)/libsaemark.a: $(LIBOBJ)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 # The CUDA backend: an object of its own, opened at run time where it lies beside the program.
 KCUDA := $(sort $(wildcard suite/kernels/cuda/*.cu))
-CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
-             -gencode arch=compute_90,code=compute_90
+# Code for Hopper, and what drivers turn into code for everything since Ampere.
+CUDA_ARCH ?= -gencode arch=compute_90,code=sm_90 -gencode arch=compute_80,code=compute_80
 $(B)/obj/%.cu.o: %.cu $(B)/gen/flags.txt
 	$(Q)mkdir -p $(dir $@) && $(NVCC) -std=c++17 -O3 $(CUDA_ARCH) -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra \
 	  --Werror all-warnings $(INC_ABI) -Isuite/kernels -MMD -MP -c -o $@ $<
@@ -283,6 +283,7 @@ bench: all $(BENCHES) ## time everything, or make bench BENCH=--benchmark_filter
 install: all $(B)/libsaebench.a ## install to $(PREFIX): program, headers, harness, completion
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/sae $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(B)/saemark $(DESTDIR)$(PREFIX)/bin/saemark
+	[ ! -f $(B)/libsaemark-cuda.so ] || install -D -m 755 $(B)/libsaemark-cuda.so $(DESTDIR)$(PREFIX)/lib/saemark/libsaemark-cuda.so
 	install -m 644 $(B)/libsaebench.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 suite/include/sae/*.h $(DESTDIR)$(PREFIX)/include/sae/
 	install -m 644 scripts/saemark.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/saemark

@@ -151,6 +151,10 @@ inline float __uint_as_float(unsigned u)
     memcpy(&v, &u, sizeof v);
     return v;
 }
+inline double __dmul_rn(double a, double b)
+{
+    return a * b;
+}
 inline unsigned __umulhi(unsigned a, unsigned b)
 {
     return (unsigned)((uint64_t)a * b >> 32);

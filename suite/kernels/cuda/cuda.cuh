@@ -144,19 +144,19 @@ template <class F> __device__ double warp_sum(int64_t count, F term)
 }
 
 /* Exclusive sum over the threads of a block of BLOCK threads; *total: of all. Every thread calls. */
-static __device__ inline unsigned block_scan(unsigned v, unsigned *total)
+template <class T> __device__ T block_scan(T v, T *total)
 {
-    __shared__ unsigned sums[WARPS];
-    unsigned inclusive = v;
+    __shared__ T sums[WARPS];
+    T inclusive = v;
     for (unsigned by = 1; by < WARP; by *= 2) {
-        unsigned left = __shfl_up_sync(~0u, inclusive, by);
+        T left = __shfl_up_sync(~0u, inclusive, by);
         if (lane_id() >= (int)by)
             inclusive += left;
     }
     if (lane_id() == WARP - 1)
         sums[threadIdx.x / WARP] = inclusive;
     __syncthreads();
-    unsigned before = 0, all = 0;
+    T before = 0, all = 0;
     for (unsigned w = 0; w < WARPS; w++) {
         before += w < threadIdx.x / WARP ? sums[w] : 0;
         all += sums[w];
@@ -194,10 +194,15 @@ typedef struct sae_cuda_pre {
     {
         return subset ? subset[col + c] : (int32_t)(col + c);
     }
-    /* Row r and column c of the piece: the one place where the bias is added. */
+    /* v of column c with its bias: the one place where it is added. */
+    __device__ sae_real biased(sae_real v, int64_t c) const
+    {
+        return bias ? v + bias[feature(c)] : v;
+    }
+    /* Row r and column c of the piece. */
     __device__ sae_real at(int64_t r, int64_t c) const
     {
-        return bias ? p[r * ld + c] + bias[feature(c)] : p[r * ld + c];
+        return biased(p[r * ld + c], c);
     }
 } sae_cuda_pre;
 

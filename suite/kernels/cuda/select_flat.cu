@@ -1,0 +1,314 @@
+/* suite/kernels/cuda/select_flat.cu - the best of a whole matrix.
+ *
+ * Candidates are appended to a pool in no particular order. When it could overflow, the host looks
+ * at its size, and when it holds more than twice the budget a radix select finds the budget's last
+ * entry by (score descending, position ascending); later candidates must come before that entry.
+ * Sorting the pool by position at the end makes the order, and the code, independent of the
+ * pool's.
+ */
+#include "cuda/select.cuh"
+#include "cuda/sort.cuh"
+
+typedef unsigned long long wide;
+
+/* Entries up to (key, pos) stay; key is inverted, so that better is smaller. While it is searched
+ * for, digit by digit: what is known of it, and how many of the entries that agree with that stay. */
+typedef struct bound {
+    wide pos, left;
+    unsigned key, found;
+} bound;
+
+typedef struct pool {
+    wide *pos; /* row * n + feature */
+    sae_real *v;
+} pool;
+
+typedef struct flat {
+    sae_device *dev;
+    sae_cuda_source *src;
+    sae_cuda_answer *a;
+    bound *b;
+    wide *hist;
+    pool in, kept; /* in: [room]; kept: [budget] */
+    int64_t budget, room, most; /* most: entries that can be in the pool by now */
+    int pos_bits;
+} flat;
+
+enum { DIGIT = 11, BINS = 1 << DIGIT, BINS_EACH = BINS / BLOCK, EACH = 16 };
+
+/* ---- pruning --------------------------------------------------------------------------------- */
+
+static __global__ void set_bound(bound *b, bound v)
+{
+    *b = v;
+}
+
+/* The bits of entry i from `shift` on: of its position, or of its key when that is what digits are
+ * taken of. *agrees: so far it is equal to the bound. */
+static __device__ wide digits_of(const pool &in, sae_cuda_rank rank, int64_t i, const bound &b,
+                                 int of_pos, int shift, bool *agrees)
+{
+    unsigned key = ~rank.key(in.v[i]);
+    wide mine = of_pos ? in.pos[i] : key, known = of_pos ? b.pos : b.key;
+    *agrees = (!of_pos || key == b.key) && mine >> shift >> DIGIT == known >> shift >> DIGIT;
+    return mine >> shift;
+}
+
+static __global__ void count_digit(pool in, int64_t count, sae_cuda_rank rank, const bound *b,
+                                   int of_pos, int shift, wide *hist)
+{
+    __shared__ unsigned mine[BINS];
+    bound known = *b;
+    if (known.found)
+        return;
+    for (int i = (int)threadIdx.x; i < BINS; i += BLOCK)
+        mine[i] = 0;
+    __syncthreads();
+    GRID_FOR(i, count)
+    {
+        bool agrees;
+        wide digit = digits_of(in, rank, i, known, of_pos, shift, &agrees);
+        if (agrees)
+            atomicAdd(&mine[digit % BINS], 1u);
+    }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < BINS; i += BLOCK)
+        if (mine[i])
+            atomicAdd(&hist[i], (wide)mine[i]);
+}
+
+/* One block: the bin of the budget's last entry becomes known. When the whole bin stays, all bits
+ * below do not matter. */
+static __global__ void pick_digit(bound *b, int of_pos, int shift, wide *hist)
+{
+    bound v = *b;
+    if (v.found)
+        return;
+    wide bins[BINS_EACH], sum = 0, all;
+    int first = (int)threadIdx.x * BINS_EACH;
+    for (int i = 0; i < BINS_EACH; i++) {
+        bins[i] = hist[first + i];
+        sum += bins[i];
+        hist[first + i] = 0;
+    }
+    wide before = block_scan(sum, &all); /* every thread has read *b */
+    if (v.left <= before || v.left > before + sum)
+        return;
+    int bin = 0;
+    for (; v.left > before + bins[bin]; bin++)
+        before += bins[bin];
+    v.left -= before;
+    v.found = v.left == bins[bin];
+    wide known = (wide)(first + bin) << shift, below = v.found ? ((wide)1 << shift) - 1 : 0;
+    if (of_pos)
+        v.pos |= known | below;
+    else
+        v.key |= (unsigned)(known | below);
+    if (v.found && !of_pos)
+        v.pos = ~(wide)0;
+    *b = v;
+}
+
+static __global__ void keep_best(pool in, int64_t count, sae_cuda_rank rank, const bound *b,
+                                 pool out, sae_cuda_answer *a)
+{
+    __shared__ wide start;
+    for (int64_t from = (int64_t)blockIdx.x * BLOCK; from < count;
+         from += (int64_t)gridDim.x * BLOCK) {
+        int64_t i = from + threadIdx.x;
+        unsigned key = i < count ? ~rank.key(in.v[i]) : ~0u, all;
+        unsigned stays = key < b->key || (key == b->key && i < count && in.pos[i] <= b->pos);
+        unsigned place = block_scan(stays, &all);
+        if (threadIdx.x == 0)
+            start = atomicAdd(&a->used, (wide)all);
+        __syncthreads();
+        if (stays) {
+            out.pos[start + place] = in.pos[i];
+            out.v[start + place] = in.v[i];
+        }
+        __syncthreads(); /* start may be written again */
+    }
+}
+
+static int copy(const flat *f, void *to, const void *from, size_t size)
+{
+    return sae_cuda_check(f->dev,
+                          cudaMemcpyAsync(to, from, (size_t)f->budget * size,
+                                          cudaMemcpyDeviceToDevice, f->dev->stream));
+}
+
+/* Of `count` entries, more than the budget, the best stay. */
+static int prune(const flat *f, int64_t count)
+{
+    sae_device *dev = f->dev;
+    sae_cuda_rank rank = f->src->rank;
+    unsigned blocks = blocks_for(count, BLOCK * EACH);
+    bound v = {0, (wide)f->budget, 0, 0};
+    TRY(LAUNCH(dev, set_bound, 1, 1, f->b, v));
+    for (int of_pos = 0; of_pos < 2; of_pos++) {
+        int digits = ((of_pos ? f->pos_bits : 32) + DIGIT - 1) / DIGIT;
+        for (int shift = (digits - 1) * DIGIT; shift >= 0; shift -= DIGIT) {
+            TRY(LAUNCH(dev, count_digit, blocks, BLOCK, f->in, count, rank, f->b, of_pos, shift,
+                       f->hist));
+            TRY(LAUNCH(dev, pick_digit, 1, BLOCK, f->b, of_pos, shift, f->hist));
+        }
+    }
+    TRY(sae_cuda_zero(dev, &f->a->used, sizeof f->a->used));
+    TRY(LAUNCH(dev, keep_best, blocks, BLOCK, f->in, count, rank, f->b, f->kept, f->a));
+    TRY(copy(f, f->in.pos, f->kept.pos, sizeof *f->in.pos));
+    return copy(f, f->in.v, f->kept.v, sizeof *f->in.v);
+}
+
+/* ---- filling --------------------------------------------------------------------------------- */
+
+struct within {
+    const bound *b;
+    int64_t n;
+
+    __device__ bool operator()(int64_t row, int32_t j, unsigned key, sae_real) const
+    {
+        return ~key < b->key || (~key == b->key && (wide)(row * n + j) <= b->pos);
+    }
+};
+
+struct into_pool {
+    pool in;
+    int64_t n;
+
+    __device__ void part(int64_t, int64_t, unsigned) const {}
+    __device__ void put(int64_t at, int64_t row, int32_t j, sae_real v) const
+    {
+        in.pos[at] = (wide)(row * n + j);
+        in.v[at] = v;
+    }
+};
+
+/* At most `limit` entries stay in the pool; f->most is exact then. */
+static int look(flat *f, int64_t limit)
+{
+    sae_cuda_answer got;
+    TRY(sae_cuda_read(f->dev, &got, f->a, sizeof got));
+    f->most = (int64_t)got.used;
+    if (f->most <= limit)
+        return SAE_OK;
+    TRY(prune(f, f->most));
+    f->most = f->budget;
+    return SAE_OK;
+}
+
+static int append(flat *f)
+{
+    const sae_cuda_pre *pre = &f->src->pre;
+    within pass = {f->b, f->src->n};
+    into_pool out = {f->in, f->src->n};
+    if (f->most + pre->live * pre->cols > f->room)
+        TRY(look(f, 2 * f->budget));
+    f->most += pre->live * pre->cols;
+    return LAUNCH(f->dev, (sae_cuda_append<within, into_pool>), (unsigned)pre->live, BLOCK, *pre,
+                  f->src->rank, pass, out, f->a);
+}
+
+static int open_flat(flat *f)
+{
+    sae_device *dev = f->dev;
+    int64_t all = f->src->rows * f->src->cols, pieces = 2 * CHUNK * PANEL;
+    if (f->budget > all)
+        f->budget = all;
+    f->room = all - f->budget < f->budget + pieces ? all : 2 * f->budget + pieces;
+    f->in.pos = ws_new<wide>(dev, WS_LIST, f->room);
+    f->in.v = ws_new<sae_real>(dev, WS_KEY, f->room);
+    f->kept.pos = ws_new<wide>(dev, WS_SPARE, f->budget);
+    f->kept.v = ws_new<sae_real>(dev, WS_COUNT, f->budget);
+    f->hist = ws_new<wide>(dev, WS_STATE, BINS + sizeof *f->b / sizeof *f->hist);
+    if (!f->in.pos || !f->in.v || !f->kept.pos || !f->kept.v || !f->hist)
+        return SAE_ENOMEM;
+    f->b = (bound *)(f->hist + BINS);
+    for (wide last = (wide)f->src->rows * (wide)f->src->n; last; last >>= 1)
+        f->pos_bits++;
+    /* Everything that is eligible, or nothing at all: no key is inverted to 0. */
+    bound v = {f->budget ? ~(wide)0 : 0, 0, f->budget ? ~f->src->rank.floor - 1 : 0, 0};
+    TRY(sae_cuda_zero(dev, f->hist, BINS * sizeof *f->hist));
+    return LAUNCH(dev, set_bound, 1, 1, f->b, v);
+}
+
+/* ---- the code -------------------------------------------------------------------------------- */
+
+static __global__ void write_entries(pool in, int64_t count, int64_t n, sae_cmat value, sae_code z)
+{
+    GRID_FOR(i, count)
+    {
+        int64_t row = (int64_t)in.pos[i] / n, j = (int64_t)in.pos[i] % n;
+        z.idx[i] = (int32_t)j;
+        z.val[i] = value.p ? value.p[row * value.ld + j] : in.v[i];
+    }
+}
+
+/* rowptr[r]: entries at positions before row r. */
+static __global__ void write_rowptr(pool in, int64_t count, int64_t n, sae_code z)
+{
+    GRID_FOR(r, z.B + 1)
+    {
+        int64_t from = 0, to = count;
+        while (from < to) {
+            int64_t mid = from + (to - from) / 2;
+            if (in.pos[mid] < (wide)(r * n))
+                from = mid + 1;
+            else
+                to = mid;
+        }
+        z.rowptr[r] = from;
+    }
+}
+
+static int write_code(flat *f, sae_code *z)
+{
+    int64_t n = f->src->n, count = f->most;
+    if (count == 0)
+        return SAE_OK; /* empty as it was begun */
+    TRY(sae_cuda_sort(f->dev, count, f->pos_bits, f->in.pos, f->in.v, f->kept.pos, f->kept.v));
+    TRY(LAUNCH(f->dev, write_entries, blocks_for(count, BLOCK), BLOCK, f->kept, count, n,
+               f->src->value, *z));
+    return LAUNCH(f->dev, write_rowptr, blocks_for(z->B + 1, BLOCK), BLOCK, f->kept, count, n, *z);
+}
+
+static int pick_flat(sae_device *dev, sae_cuda_source *src, int64_t budget, sae_code *z)
+{
+    flat f;
+    memset(&f, 0, sizeof f);
+    f.dev = dev;
+    f.src = src;
+    f.budget = budget;
+    if (budget < 0)
+        return SAE_EINVAL;
+    TRY(sae_cuda_code_begin(dev, src, z, &f.a));
+    TRY(open_flat(&f));
+    int rc;
+    while ((rc = sae_cuda_source_next(dev, src)) > 0)
+        TRY(append(&f));
+    TRY(rc);
+    sae_cuda_answer got;
+    TRY(sae_cuda_read(dev, &got, f.a, sizeof got));
+    z->nan = (int64_t)got.nan;
+    f.most = (int64_t)got.used;
+    z->nnz = f.most < f.budget ? f.most : f.budget;
+    if (z->nnz > z->cap)
+        return SAE_ECAPACITY;
+    if (f.most > f.budget)
+        TRY(prune(&f, f.most));
+    f.most = z->nnz;
+    return write_code(&f, z);
+}
+
+SAE_DECL_encode_flat_topk(SAE_CUDA(encode_flat_topk))
+{
+    sae_cuda_source src;
+    TRY(sae_cuda_from_encoder(e, key, &src));
+    return pick_flat(dev, &src, budget, z);
+}
+
+SAE_DECL_flat_topk(SAE_CUDA(flat_topk))
+{
+    sae_cuda_source src;
+    TRY(sae_cuda_from_scores(s, &src));
+    return pick_flat(dev, &src, budget, z);
+}

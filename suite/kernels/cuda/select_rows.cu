@@ -1,0 +1,232 @@
+/* suite/kernels/cuda/select_rows.cu - the best of every row, and all above a threshold.
+ *
+ * Row top-k keeps, while panels go by, the k best entries of every row of the chunk in ascending
+ * order. From k on only what is above the row's bound can enter, so most rows of later panels are
+ * read and left as they are.
+ */
+#include "cuda/select.cuh"
+
+/* ---- top-k ----------------------------------------------------------------------------------- */
+
+/* Keys of [lo, hi] are searched for the one that splits off the k best of a block:
+ * count(key) is a thread's number of entries with at least that key; there are more than k from lo
+ * and at most k above hi. Result t: *above <= k entries are above t, and with those equal to t there
+ * are k or more. Where some key splits off exactly k the search ends at it, at once. */
+template <class F>
+__device__ unsigned split(unsigned lo, unsigned hi, unsigned k, F count, unsigned *above)
+{
+    while (lo < hi) {
+        unsigned mid = lo + (hi - lo + 1) / 2, n;
+        block_scan(count(mid), &n);
+        if (n == k) {
+            *above = k;
+            return mid - 1;
+        }
+        lo = n > k ? mid : lo;
+        hi = n > k ? hi : mid - 1;
+    }
+    block_scan(count(lo + 1), above);
+    return lo;
+}
+
+static __device__ inline unsigned block_max(unsigned v)
+{
+    __shared__ unsigned most[WARPS];
+    for (int by = WARP / 2; by; by /= 2) {
+        unsigned other = __shfl_xor_sync(~0u, v, by);
+        v = other > v ? other : v;
+    }
+    if (lane_id() == 0)
+        most[threadIdx.x / WARP] = v;
+    __syncthreads();
+    for (int w = 0; w < WARPS; w++)
+        v = most[w] > v ? most[w] : v;
+    __syncthreads(); /* most may be written again */
+    return v;
+}
+
+/* Keep, in place and in order, entries with keys above t and the first `ties` of those equal to t.
+ * *equal: ties found; result: entries kept. */
+static __device__ unsigned keep_above(sae_cuda_rank rank, unsigned t, unsigned ties, unsigned count,
+                                      int32_t *idx, sae_real *val, unsigned *equal)
+{
+    unsigned more = 0, same = 0;
+    for (unsigned from = 0; from < count; from += BLOCK) {
+        unsigned i = from + threadIdx.x, all;
+        int32_t j = i < count ? idx[i] : 0;
+        sae_real v = i < count ? val[i] : 0;
+        unsigned key = i < count ? rank.key(v) : 0;
+        unsigned before = block_scan((unsigned)(key > t) + ((unsigned)(key == t) << 16), &all);
+        unsigned above = more + (before & 0xFFFF), tie = same + (before >> 16);
+        if (i < count && (key > t || (key == t && tie < ties))) {
+            unsigned at = above + (tie < ties ? tie : ties);
+            idx[at] = j;
+            val[at] = v;
+        }
+        more += all & 0xFFFF;
+        same += all >> 16;
+    }
+    *equal = same;
+    return more + (same < ties ? same : ties);
+}
+
+/* The rows' states are parts of the lists: k places each, and the bound that an entry of a later
+ * panel must be above. */
+static __global__ void merge_rows(sae_cuda_pre pre, sae_cuda_rank rank, int64_t k,
+                                  sae_cuda_lists l, sae_cuda_answer *a)
+{
+    sae_real v[ITEMS];
+    unsigned key[ITEMS];
+    int64_t r = blockIdx.x;
+    int32_t *idx = l.idx + r * k;
+    sae_real *val = l.val + r * k;
+    sae_cuda_part state = {r * k, 0, rank.floor};
+    if (pre.col > 0)
+        state = l.parts[r];
+    unsigned nan = 0, mine = 0, most = 0, found, above = 0, marks = 0, all;
+    tile_read(pre, r, v);
+    UNROLL
+    for (int i = 0; i < ITEMS; i++) {
+        int inside = tile_col(i) < pre.cols;
+        key[i] = inside ? rank.key(v[i]) : 0;
+        nan += inside && key[i] == 0;
+        mine += key[i] > state.bound;
+        most = key[i] > most ? key[i] : most;
+    }
+    if (nan)
+        atomicAdd(&a->nan, (unsigned long long)nan);
+    block_scan(mine, &found);
+    unsigned t = state.bound, ties = 0, same = 0;
+    if (found && state.count + found > k) {
+        auto count = [&](unsigned from) {
+            unsigned n = 0;
+            if (most >= from) {
+                UNROLL
+                for (int i = 0; i < ITEMS; i++)
+                    n += key[i] >= from;
+            }
+            for (unsigned i = threadIdx.x; i < state.count; i += BLOCK)
+                n += rank.key(val[i]) >= from;
+            return n;
+        };
+        t = split(state.bound, block_max(most), (unsigned)k, count, &above);
+        ties = (unsigned)k - above;
+        state.count = keep_above(rank, t, ties, state.count, idx, val, &same);
+        state.bound = t;
+    }
+    if (found) {
+        UNROLL
+        for (int i = 0; i < ITEMS; i++)
+            marks |= (unsigned)(key[i] > t) << i;
+        if (same < ties) { /* the first of the tile's ties as well */
+            unsigned equal = 0, left = ties - same;
+            UNROLL
+            for (int i = 0; i < ITEMS; i++)
+                equal |= (unsigned)(key[i] == t) << i;
+            unsigned first = block_scan((unsigned)__popc(equal), &all);
+            tile_each(equal, first, [&](int i, unsigned at) {
+                marks |= (unsigned)(at < left) << i;
+            });
+        }
+        unsigned first = block_scan((unsigned)__popc(marks), &all);
+        tile_each(marks, first, [&](int i, unsigned at) {
+            idx[state.count + at] = pre.feature(tile_col(i));
+            val[state.count + at] = pre.at(r, tile_col(i)); /* v[] would cost its registers */
+        });
+        state.count += all;
+    }
+    if (threadIdx.x == 0)
+        l.parts[r] = state;
+}
+
+static int pick_rows(sae_device *dev, sae_cuda_source *src, int64_t k, sae_code *z)
+{
+    sae_cuda_answer *a;
+    if (k < 0)
+        return SAE_EINVAL;
+    TRY(sae_cuda_code_begin(dev, src, z, &a));
+    k = k < src->cols ? k : src->cols;
+    sae_cuda_lists l;
+    memset(&l, 0, sizeof l);
+    l.idx = ws_new<int32_t>(dev, WS_LIST, CHUNK * k);
+    l.val = ws_new<sae_real>(dev, WS_SPARE, CHUNK * k);
+    l.parts = ws_new<sae_cuda_part>(dev, WS_STATE, CHUNK);
+    int rc = l.idx && l.val && l.parts ? SAE_OK : SAE_ENOMEM;
+    while (rc >= 0 && (rc = sae_cuda_source_next(dev, src)) > 0) {
+        TRY(LAUNCH(dev, merge_rows, (unsigned)src->pre.live, BLOCK, src->pre, src->rank, k, l, a));
+        if (ends_chunk(src)) {
+            sae_cuda_rows rows = {src->pre.row, src->pre.live, 1,     CHUNK,
+                                  l.parts,      l.idx,         l.val, src->value};
+            TRY(sae_cuda_code_join(dev, &rows, z, a));
+        }
+    }
+    return rc < 0 ? rc : sae_cuda_code_end(dev, a, z);
+}
+
+SAE_DECL_encode_topk(SAE_CUDA(encode_topk))
+{
+    sae_cuda_source src;
+    TRY(sae_cuda_from_encoder(e, key, &src));
+    return pick_rows(dev, &src, k, z);
+}
+
+SAE_DECL_row_topk(SAE_CUDA(row_topk))
+{
+    sae_cuda_source src;
+    TRY(sae_cuda_from_scores(s, &src));
+    return pick_rows(dev, &src, k, z);
+}
+
+/* ---- thresholds ------------------------------------------------------------------------------ */
+
+int sae_cuda_lists_new(sae_device *dev, const sae_cuda_source *src, int64_t cap,
+                       sae_cuda_lists *out)
+{
+    int64_t panels = src->cols / PANEL + 1, most = CHUNK * src->cols;
+    memset(out, 0, sizeof *out);
+    out->room = cap < most ? cap : most;
+    out->idx = ws_new<int32_t>(dev, WS_LIST, out->room);
+    out->val = ws_new<sae_real>(dev, WS_SPARE, out->room);
+    out->parts = ws_new<sae_cuda_part>(dev, WS_STATE, panels * CHUNK);
+    return out->idx && out->val && out->parts ? SAE_OK : SAE_ENOMEM;
+}
+
+sae_cuda_rows sae_cuda_lists_rows(const sae_cuda_source *src, const sae_cuda_lists *l)
+{
+    sae_cuda_rows rows = {src->pre.row, src->pre.live, src->pre.col / PANEL + 1, CHUNK,
+                          l->parts,     l->idx,        l->val,                   src->value};
+    return rows;
+}
+
+struct above_theta {
+    double theta;
+    const double *per_feature;
+
+    __device__ bool operator()(int64_t, int32_t j, unsigned, sae_real score) const
+    {
+        return (double)score > (per_feature ? per_feature[j] : theta);
+    }
+};
+
+static int pick_above(sae_device *dev, sae_cuda_source *src, above_theta above, sae_code *z)
+{
+    sae_cuda_answer *a;
+    TRY(sae_cuda_code_begin(dev, src, z, &a));
+    return sae_cuda_select_if(dev, src, above, z, a);
+}
+
+SAE_DECL_encode_threshold(SAE_CUDA(encode_threshold))
+{
+    sae_cuda_source src;
+    above_theta above = {theta, per_feature};
+    TRY(sae_cuda_from_encoder(e, key, &src));
+    return pick_above(dev, &src, above, z);
+}
+
+SAE_DECL_threshold(SAE_CUDA(threshold))
+{
+    sae_cuda_source src;
+    above_theta above = {theta, per_feature};
+    TRY(sae_cuda_from_scores(s, &src));
+    return pick_above(dev, &src, above, z);
+}

@@ -98,7 +98,7 @@ static void check_dense(const impl *im, void *ctx)
         e.x.p += r * e.x.ld;
         e.x.rows = 1;
         sae_mat out = {row, 1, m, m};
-        if (im->k.encode_dense(im->dev, &e, out))
+        if (im->k.encode_dense(im->dev, &e, out) || im->be->sync(im->dev))
             kern_fail("row alone failed");
         kern_same("row alone", row, c->pre.p + r * c->pre.ld, (size_t)m * sizeof *row);
     }
@@ -169,7 +169,8 @@ static void check_encode(const impl *im, void *ctx)
     w.val = kern_temp(room * sizeof *w.val);
     /* Integers: every dense output is exact, so take the reference's. */
     const impl *source = c->kind == INTEGERS ? kern_ref() : im;
-    if (source->k.encode_dense(source->dev, &c->e, pre) || expected(c, pre, &w)) {
+    if (source->k.encode_dense(source->dev, &c->e, pre) || source->be->sync(source->dev) ||
+        expected(c, pre, &w)) {
         kern_fail("no expectation");
         return;
     }

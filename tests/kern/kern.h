@@ -40,7 +40,7 @@ int kern_benching(void);
  * case. Contents at the call of kern_run are what every run starts from. ---- */
 void *kern_in(size_t bytes);
 void *kern_out(size_t bytes); /* filled with a pattern */
-void *kern_temp(size_t bytes); /* plain, zeroed; for expectations */
+void *kern_temp(size_t bytes); /* unguarded, zeroed; for expectations */
 
 /* ---- data ---- */
 enum data { NORMAL, MIXTURE, INTEGERS, SPECIAL, ZEROS };

@@ -65,7 +65,7 @@ static void release(void)
         free(h.buf[i].fused);
     }
     for (int i = 0; i < h.temps; i++)
-        free(h.temp[i]);
+        (h.managed ? h.managed_free : free)(h.temp[i]);
     h.bufs = h.temps = 0;
 }
 
@@ -107,7 +107,8 @@ void *kern_temp(size_t bytes)
 {
     if (h.temps == (int)(sizeof h.temp / sizeof h.temp[0]))
         must(NULL);
-    return h.temp[h.temps++] = must(calloc(1, bytes + 1));
+    void *p = h.temp[h.temps++] = must((h.managed ? h.managed : malloc)(bytes + 1));
+    return memset(p, 0, bytes + 1);
 }
 
 /* ---- results ---- */

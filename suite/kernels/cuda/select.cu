@@ -111,8 +111,8 @@ static __global__ void copy_parts(sae_cuda_rows rows, sae_code z)
             for (int64_t i = lane_id(); i < part.count && to + i < z.cap; i += WARP) {
                 int32_t j = rows.idx[part.start + i];
                 z.idx[to + i] = j;
-                z.val[to + i] = rows.value.p ? rows.value.p[row * rows.value.ld + j]
-                                             : rows.val[part.start + i];
+                z.val[to + i] =
+                    rows.value.p ? rows.value.p[row * rows.value.ld + j] : rows.val[part.start + i];
             }
             to += part.count;
         }

@@ -1,9 +1,9 @@
 /* suite/kernels/cuda/select.cuh - what the selections share: ranks, sources, tiles, codes.
  *
- * A selection walks over its scores in pieces of at most CHUNK rows and PANEL columns. A block takes
- * one row of a piece, a tile, into registers, so every score is read once, from the cache that the
- * product left it in. What passes goes to lists, a part per row and panel; after the last panel of
- * a chunk the parts of its rows are joined into the code.
+ * A selection walks over its scores in pieces of at most CHUNK rows and PANEL columns. A block
+ * takes one row of a piece, a tile, into registers, so every score is read once, from the cache
+ * that the product left it in. What passes goes to lists, a part per row and panel; after the last
+ * panel of a chunk the parts of its rows are joined into the code.
  */
 #ifndef SAE_KERNELS_CUDA_SELECT_CUH
 #define SAE_KERNELS_CUDA_SELECT_CUH
@@ -45,8 +45,8 @@ typedef struct sae_cuda_rank {
 typedef struct sae_cuda_source {
     const sae_scores *s; /* NULL: the walk's encoder */
     sae_cuda_walk walk;
-    sae_cuda_pre pre;    /* the piece shown */
-    sae_cmat value;      /* what is stored; p == NULL: the scores */
+    sae_cuda_pre pre; /* the piece shown */
+    sae_cmat value;   /* what is stored; p == NULL: the scores */
     int64_t rows, cols, n;
     sae_cuda_rank rank;
 } sae_cuda_source;
@@ -88,15 +88,14 @@ typedef struct sae_cuda_rows {
 int sae_cuda_code_begin(sae_device *dev, const sae_cuda_source *src, sae_code *z,
                         sae_cuda_answer **a);
 /* Append the next rows to the code; those past its capacity are counted, not written. */
-int sae_cuda_code_join(sae_device *dev, const sae_cuda_rows *rows, sae_code *z,
-                       sae_cuda_answer *a);
+int sae_cuda_code_join(sae_device *dev, const sae_cuda_rows *rows, sae_code *z, sae_cuda_answer *a);
 /* Wait for the answer; nnz, nan and the status. */
 int sae_cuda_code_end(sae_device *dev, const sae_cuda_answer *a, sae_code *z);
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
-/* A tile is a row of a piece in the registers of a block: each warp has ITEMS * WARP columns, item i
- * of its lanes being WARP neighbours. */
+/* A tile is a row of a piece in the registers of a block: each warp has ITEMS * WARP columns, item
+ * i of its lanes being WARP neighbours. */
 constexpr int ITEMS = (int)((PANEL + BLOCK - 1) / BLOCK);
 static_assert(ITEMS <= 32, "a bit of a word for every item");
 
@@ -121,13 +120,13 @@ static __device__ inline void tile_read(const sae_cuda_pre &pre, int64_t r, sae_
 }
 
 /* take(i, place) for every marked item; places ascend with the columns. `first`: the exclusive
- * block_scan of the numbers of marks. */
+ * block_scan of the numbers of marks. What take wants of few items it reads again: the loop is not
+ * unrolled, and arrays in registers need that. */
 template <class F> __device__ void tile_each(unsigned marks, unsigned first, F take)
 {
     unsigned at = __shfl_sync(~0u, first, 0), below = (1u << lane_id()) - 1;
     if (!__any_sync(~0u, marks != 0))
         return;
-    UNROLL
     for (int i = 0; i < ITEMS; i++) {
         unsigned who = __ballot_sync(~0u, marks >> i & 1);
         if (marks >> i & 1)
@@ -166,13 +165,14 @@ __global__ void sae_cuda_append(sae_cuda_pre pre, sae_cuda_rank rank, P pass, O 
     }
     __syncthreads();
     tile_each(marks, first, [&](int i, unsigned place) {
-        out.put((int64_t)start + place, row, pre.feature(tile_col(i)), v[i]);
+        int64_t c = tile_col(i);
+        out.put((int64_t)start + place, row, pre.feature(c), pre.at(r, c));
     });
 }
 
-/* ---- selections by a rule that is known entry by entry (select_rows.cu) ----------------------- */
+/* ---- selections by a rule of single entries (select_rows.cu) ---------------------------------- */
 
-/* A list of the entries of a chunk, as long as the code's; those behind its end are only counted. */
+/* A list of the entries of a chunk, as long as the code's; those behind it are only counted. */
 typedef struct sae_cuda_lists {
     int64_t room;
     int32_t *idx;

@@ -11,8 +11,8 @@
 
 typedef unsigned long long wide;
 
-/* Entries up to (key, pos) stay; key is inverted, so that better is smaller. While it is searched
- * for, digit by digit: what is known of it, and how many of the entries that agree with that stay. */
+/* Entries up to (key, pos) stay; key is inverted, so that better is smaller. While that is searched
+ * for, digit by digit: what is known of it, and how many entries that agree with that stay. */
 typedef struct bound {
     wide pos, left;
     unsigned key, found;
@@ -29,7 +29,7 @@ typedef struct flat {
     sae_cuda_answer *a;
     bound *b;
     wide *hist;
-    pool in, kept; /* in: [room]; kept: [budget] */
+    pool in, kept;              /* in: [room]; kept: [budget] */
     int64_t budget, room, most; /* most: entries that can be in the pool by now */
     int pos_bits;
 } flat;
@@ -132,9 +132,8 @@ static __global__ void keep_best(pool in, int64_t count, sae_cuda_rank rank, con
 
 static int copy(const flat *f, void *to, const void *from, size_t size)
 {
-    return sae_cuda_check(f->dev,
-                          cudaMemcpyAsync(to, from, (size_t)f->budget * size,
-                                          cudaMemcpyDeviceToDevice, f->dev->stream));
+    return sae_cuda_check(f->dev, cudaMemcpyAsync(to, from, (size_t)f->budget * size,
+                                                  cudaMemcpyDeviceToDevice, f->dev->stream));
 }
 
 /* Of `count` entries, more than the budget, the best stay. */
@@ -175,7 +174,9 @@ struct into_pool {
     pool in;
     int64_t n;
 
-    __device__ void part(int64_t, int64_t, unsigned) const {}
+    __device__ void part(int64_t, int64_t, unsigned) const
+    {
+    }
     __device__ void put(int64_t at, int64_t row, int32_t j, sae_real v) const
     {
         in.pos[at] = (wide)(row * n + j);

@@ -1,5 +1,5 @@
-/* suite/kernels/cuda/select_marks.cu - selections that first find a mark per feature or per row: the
- * best rows of every feature, and the prefix of every row whose norm is nearest a target.
+/* suite/kernels/cuda/select_marks.cu - selections that first find a mark per feature or per row:
+ * the best rows of every feature, and the prefix of every row whose norm is nearest a target.
  */
 #include "cuda/select.cuh"
 #include "cuda/sort.cuh"
@@ -15,7 +15,8 @@ typedef struct mark {
     }
 } mark;
 
-/* ---- the best rows of a feature --------------------------------------------------------------- */
+/* ---- the best rows of a feature ---------------------------------------------------------------
+ */
 
 struct up_to_row {
     const mark *of_feature;
@@ -30,8 +31,8 @@ enum { DIGIT = 8, BINS = 1 << DIGIT, BINS_EACH = BINS / WARPS, AT_ONCE = 4 };
 
 /* A block has WARP features, a lane each; its warps share the rows. A radix select per feature. */
 typedef struct column {
-    mark m[WARP]; /* key: the digits known */
-    unsigned left[WARP];  /* entries to select among those that agree with them */
+    mark m[WARP];        /* key: the digits known */
+    unsigned left[WARP]; /* entries to select among those that agree with them */
     bool found[WARP];
     unsigned bins[BINS][WARP], sums[WARPS][WARP];
 } column;
@@ -165,7 +166,8 @@ SAE_DECL_col_topk(SAE_CUDA(col_topk))
     return sae_cuda_select_if(dev, &src, pass, z, a);
 }
 
-/* ---- prefixes --------------------------------------------------------------------------------- */
+/* ---- prefixes ---------------------------------------------------------------------------------
+ */
 
 struct up_to_feature {
     const mark *of_row;

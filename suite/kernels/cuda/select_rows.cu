@@ -10,8 +10,8 @@
 
 /* Keys of [lo, hi] are searched for the one that splits off the k best of a block:
  * count(key) is a thread's number of entries with at least that key; there are more than k from lo
- * and at most k above hi. Result t: *above <= k entries are above t, and with those equal to t there
- * are k or more. Where some key splits off exactly k the search ends at it, at once. */
+ * and at most k above hi. Result t: *above <= k entries are above t, and with those equal to t
+ * there are k or more. Where some key splits off exactly k the search ends at it, at once. */
 template <class F>
 __device__ unsigned split(unsigned lo, unsigned hi, unsigned k, F count, unsigned *above)
 {
@@ -72,8 +72,9 @@ static __device__ unsigned keep_above(sae_cuda_rank rank, unsigned t, unsigned t
 
 /* The rows' states are parts of the lists: k places each, and the bound that an entry of a later
  * panel must be above. */
-static __global__ void merge_rows(sae_cuda_pre pre, sae_cuda_rank rank, int64_t k,
-                                  sae_cuda_lists l, sae_cuda_answer *a)
+static __global__ void __launch_bounds__(BLOCK, 4)
+    merge_rows(sae_cuda_pre pre, sae_cuda_rank rank, int64_t k, sae_cuda_lists l,
+               sae_cuda_answer *a)
 {
     sae_real v[ITEMS];
     unsigned key[ITEMS];
@@ -124,14 +125,13 @@ static __global__ void merge_rows(sae_cuda_pre pre, sae_cuda_rank rank, int64_t 
             for (int i = 0; i < ITEMS; i++)
                 equal |= (unsigned)(key[i] == t) << i;
             unsigned first = block_scan((unsigned)__popc(equal), &all);
-            tile_each(equal, first, [&](int i, unsigned at) {
-                marks |= (unsigned)(at < left) << i;
-            });
+            tile_each(equal, first,
+                      [&](int i, unsigned at) { marks |= (unsigned)(at < left) << i; });
         }
         unsigned first = block_scan((unsigned)__popc(marks), &all);
         tile_each(marks, first, [&](int i, unsigned at) {
             idx[state.count + at] = pre.feature(tile_col(i));
-            val[state.count + at] = pre.at(r, tile_col(i)); /* v[] would cost its registers */
+            val[state.count + at] = pre.at(r, tile_col(i));
         });
         state.count += all;
     }
@@ -193,8 +193,9 @@ int sae_cuda_lists_new(sae_device *dev, const sae_cuda_source *src, int64_t cap,
 
 sae_cuda_rows sae_cuda_lists_rows(const sae_cuda_source *src, const sae_cuda_lists *l)
 {
-    sae_cuda_rows rows = {src->pre.row, src->pre.live, src->pre.col / PANEL + 1, CHUNK,
-                          l->parts,     l->idx,        l->val,                   src->value};
+    sae_cuda_rows rows = {src->pre.row, src->pre.live, src->pre.col / PANEL + 1,
+                          CHUNK,        l->parts,      l->idx,
+                          l->val,       src->value};
     return rows;
 }
 

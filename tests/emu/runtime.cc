@@ -32,7 +32,7 @@ struct fiber {
     jmp_buf at;
     std::vector<char> stack;
     waiting state;
-    bool started;
+    bool started = false;
     dim3 index;
     uint64_t word;
 };
@@ -42,11 +42,21 @@ unsigned count, current;
 jmp_buf scheduler;
 const std::function<void()> *body;
 
+void wait(waiting what)
+{
+    fiber &f = fibers[current];
+    f.state = what;
+    if (_setjmp(f.at) == 0)
+        _longjmp(scheduler, 1);
+}
+
+/* A coroutine runs one thread after the other: making one costs system calls. */
 void enter()
 {
-    (*body)();
-    fibers[current].state = GONE;
-    _longjmp(scheduler, 1);
+    for (;;) {
+        (*body)();
+        wait(GONE);
+    }
 }
 
 void start(fiber &f)
@@ -73,14 +83,6 @@ void resume(unsigned i)
             _longjmp(f.at, 1);
         start(f);
     }
-}
-
-void wait(waiting what)
-{
-    fiber &f = fibers[current];
-    f.state = what;
-    if (_setjmp(f.at) == 0)
-        _longjmp(scheduler, 1);
 }
 
 /* Threads [from, to) that wait for `what` go on when none of them still runs elsewhere. */
@@ -175,7 +177,6 @@ void emu_grid(dim3 grid, dim3 block, const std::function<void()> &thread)
         emu_at.block = dim3((unsigned)(b % grid.x), (unsigned)(b / grid.x));
         for (unsigned i = 0; i < count; i++) {
             fibers[i].state = READY;
-            fibers[i].started = false;
             fibers[i].index = dim3(i % block.x, i / block.x % block.y, i / block.x / block.y);
         }
         run_block(launches / 2 % 2);

@@ -13,6 +13,7 @@
 
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
+#include <cusolverDn.h>
 #include <sae/backend.h>
 
 #include "shared/shape.h"
@@ -46,6 +47,7 @@ struct sae_device {
     cublasHandle_t blas;
     cublasComputeType_t compute; /* of products in fp32 */
     void *blas_room;
+    cusolverDnHandle_t solver; /* of linalg.cu, made when it is first needed */
     struct {
         void *p;
         size_t bytes;

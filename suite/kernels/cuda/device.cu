@@ -117,6 +117,8 @@ static void close_cuda(sae_device **dev)
     cudaSetDevice(d->index);
     for (int i = 0; i < WS_SLOTS; i++)
         cudaFree(d->ws[i].p);
+    if (d->solver)
+        cusolverDnDestroy(d->solver);
     if (d->blas)
         cublasDestroy(d->blas);
     cudaFree(d->blas_room);

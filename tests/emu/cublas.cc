@@ -4,8 +4,31 @@
 namespace
 {
 
+/* What a product in a lower precision sees of an operand. */
+float seen(float v, uint32_t bits)
+{
+    uint32_t u;
+    memcpy(&u, &v, sizeof u);
+    u &= bits;
+    memcpy(&v, &u, sizeof v);
+    return v;
+}
+
+double seen(double v, uint32_t)
+{
+    return v;
+}
+
+uint32_t bits_of(cublasComputeType_t compute)
+{
+    return compute == CUBLAS_COMPUTE_32F_FAST_TF32   ? 0xffffe000u
+           : compute == CUBLAS_COMPUTE_32F_FAST_16BF ? 0xffff0000u
+                                                     : 0xffffffffu;
+}
+
 template <class T> struct product {
     bool ta, tb;
+    uint32_t bits;
     int64_t m, n, k, lda, ldb, ldc;
     T alpha, beta;
     const T *a, *b;
@@ -17,8 +40,8 @@ template <class T> struct product {
             for (int64_t i = 0; i < m; i++) {
                 double s = 0;
                 for (int64_t l = 0; l < k; l++)
-                    s += (double)(ta ? a[i * lda + l] : a[l * lda + i]) *
-                         (double)(tb ? b[l * ldb + j] : b[j * ldb + l]);
+                    s += (double)seen(ta ? a[i * lda + l] : a[l * lda + i], bits) *
+                         (double)seen(tb ? b[l * ldb + j] : b[j * ldb + l], bits);
                 T *to = c + j * ldc + i;
                 *to = (T)((double)alpha * s + (beta == 0 ? 0 : (double)beta * (double)*to));
             }
@@ -26,11 +49,11 @@ template <class T> struct product {
 };
 
 template <class T>
-void enqueue(cublasOperation_t ta, cublasOperation_t tb, int64_t m, int64_t n, int64_t k,
-             const void *alpha, const void *a, int64_t lda, const void *b, int64_t ldb,
+void enqueue(cublasOperation_t ta, cublasOperation_t tb, uint32_t bits, int64_t m, int64_t n,
+             int64_t k, const void *alpha, const void *a, int64_t lda, const void *b, int64_t ldb,
              const void *beta, void *c, int64_t ldc)
 {
-    product<T> p = {ta == CUBLAS_OP_T, tb == CUBLAS_OP_T, m, n, k, lda, ldb, ldc,
+    product<T> p = {ta == CUBLAS_OP_T, tb == CUBLAS_OP_T, bits, m, n, k, lda, ldb, ldc,
                     *(const T *)alpha, *(const T *)beta, (const T *)a, (const T *)b, (T *)c};
     emu_enqueue([=] { p.run(); });
 }
@@ -82,8 +105,8 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t, cublasOperation_t ta, cublasOpera
         wide != (at == CUDA_R_64F))
         return CUBLAS_STATUS_INVALID_VALUE;
     if (wide)
-        enqueue<double>(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        enqueue<double>(ta, tb, bits_of(compute), m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     else
-        enqueue<float>(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        enqueue<float>(ta, tb, bits_of(compute), m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -1,9 +1,10 @@
 /* tests/kern/main.c - kernel tests: implementations, runs, guards, timing.
  *
- * usage: kern [--seed N] [--repeat N] [--filter TEXT] [--bench] [--cuda FILE]
+ * usage: kern [--seed N] [--repeat N] [--filter TEXT] [--bench] [--cuda FILE [--precision NAME]]
  *
  * --cuda tests the backend of that file instead of the processor's. Buffers then lie in memory that
- * the host and the device both reach, so cases and checks are the same.
+ * the host and the device both reach, so cases and checks are the same. --precision is that of its
+ * products; with another than fp32, of use with a filter for what must not depend on it.
  */
 #include "kern/kern.h"
 
@@ -394,7 +395,7 @@ static void *symbol_of(void *object, const char *name)
 }
 
 /* The reference and the backend of a file. */
-static int add_cuda(const char *path)
+static int add_cuda(const char *path, const char *precision)
 {
     sae_err err = {0};
     const sae_backend *be = NULL;
@@ -408,7 +409,11 @@ static int add_cuda(const char *path)
     p = symbol_of(object, "sae_cuda_managed_free");
     memcpy(&h.managed_free, &p, sizeof h.managed_free);
     open_impl(&sae_backend_ref, "ref");
-    open_impl(be, "cuda");
+    const impl *im = open_impl(be, "cuda");
+    if (precision && be->precision(im->dev, precision) < 0) {
+        fprintf(stderr, "kern: no products in %s\n", precision);
+        return -1;
+    }
     return 0;
 }
 
@@ -439,7 +444,7 @@ static void close_impls(void)
 int main(int argc, char **argv)
 {
     int repeat = 1;
-    const char *cuda = NULL;
+    const char *cuda = NULL, *precision = NULL;
     h.seed = 1;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--bench"))
@@ -452,16 +457,18 @@ int main(int argc, char **argv)
             h.filter = argv[++i];
         else if (!strcmp(argv[i], "--cuda") && i + 1 < argc)
             cuda = argv[++i];
+        else if (!strcmp(argv[i], "--precision") && i + 1 < argc)
+            precision = argv[++i];
         else {
             fprintf(stderr, "usage: kern [--seed N] [--repeat N] [--filter TEXT] [--bench] "
-                            "[--cuda FILE]\n");
+                            "[--cuda FILE [--precision NAME]]\n");
             return 2;
         }
     }
     static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         signal(signals[i], on_signal);
-    if (cuda ? add_cuda(cuda) : add_impls())
+    if (cuda ? add_cuda(cuda, precision) : add_impls())
         return 1;
     printf("kern: seed %llu\n", (unsigned long long)h.seed);
     for (int r = 0; r < repeat; r++, h.seed++) {

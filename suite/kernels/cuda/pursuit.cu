@@ -116,18 +116,29 @@ static __device__ void join_picks(pick mine, quarry *s)
     }
 }
 
-/* A row's block looks at its products c with the atoms [col, col + cols). They are off by no more
- * than `off`: a chain of d products is rounded, whatever its order, and r to float. An atom that is
- * better than the best so far is within `off` of it, and the best of these atoms within 2 `off` of
- * the largest product. */
+/* By how much a product of vectors of norm 1 may be off. Operands may be cut to 10 bits (TF32) or 7
+ * (bf16); a chain of d products is rounded, whatever its order, at worst towards zero; and so was r
+ * when it became float. */
+static double product_error(const sae_device *dev, int64_t d)
+{
+    double chain = ((double)d + 4) * 0x1p-24, cut = 0x1p-10;
+    if (dev->compute == CUBLAS_COMPUTE_32F)
+        return chain;
+    if (dev->compute != CUBLAS_COMPUTE_32F_FAST_TF32)
+        cut = 0x1p-7;
+    return 2 * chain + cut * (2 + cut);
+}
+
+/* A row's block looks at its products c with the atoms [col, col + cols), which are off by no more
+ * than `off`. An atom that is better than the best so far is within `off` of it, and the best of
+ * these atoms within 2 `off` of the largest product. */
 static __global__ void screen(chase q, const sae_real *product, int64_t col, int64_t cols)
 {
     view v = view_of(q, blockIdx.x);
     if (finished(v.s))
         return;
     const sae_real *c = product + (int64_t)blockIdx.x * cols;
-    double size = sqrt(q.total->norm2) * sqrt(v.s->r2);
-    double off = ((double)q.w.cols + 4) * 0x1p-24 * size + 1e-36;
+    double off = q.error * sqrt(q.total->norm2) * sqrt(v.s->r2) + 1e-36;
     pick mine = {v.s->best, 0, -1};
     sae_real top = -INFINITY;
     for (int64_t i = threadIdx.x; i < cols; i += CREW) {
@@ -286,6 +297,7 @@ SAE_DECL_pursuit(SAE_CUDA(pursuit))
     q.x = x;
     q.w = w;
     q.k = p->k < w.rows ? p->k : w.rows;
+    q.error = product_error(dev, w.cols);
     q.words = p->solver == SAE_SOLVE_OMP ? (w.rows + 31) / 32 : 0;
     TRY(open_chase(dev, &q, &most));
     z->B = x.rows;

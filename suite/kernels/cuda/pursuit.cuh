@@ -31,6 +31,7 @@ typedef struct totals {
 typedef struct chase {
     sae_pursuit p; /* k_row: of the chunk */
     sae_cmat x, w;
+    double error;    /* of the products, for vectors of norm 1 */
     int64_t k;       /* the largest support of a row */
     quarry *row;     /* of the chunk; so are the rest, each with as many entries for every row: */
     double *r;       /* [d] residual */

@@ -3,9 +3,7 @@
  * Sums of rows (code_decode, code_outer) gather rows of a matrix by a block whose threads stand on
  * columns: every access is coalesced and every output has one writer.
  */
-#include "cuda/cuda.cuh"
-
-#include <cub/cub.cuh>
+#include "cuda/sort.cuh"
 
 /* for (b over [0, n)) by the blocks of the grid: every thread sees every b of its block. */
 #define BLOCK_FOR(b, n) for (int64_t b = blockIdx.x; b < (n); b += gridDim.x)
@@ -193,22 +191,6 @@ static __global__ void fill_index(const uint32_t *key, const int32_t *row, sae_c
 }
 
 /* The sort is stable and rows ascend: so do the rows of a column. */
-static int sort_entries(sae_device *dev, const uint32_t *idx, uint32_t *key, const int64_t *pos,
-                        sae_csc *t)
-{
-    size_t bytes = 0;
-    int bits = 1;
-    while (bits < 32 && (t->n - 1) >> bits)
-        bits++;
-    TRY(sae_cuda_check(dev, cub::DeviceRadixSort::SortPairs(nullptr, bytes, idx, key, pos, t->pos,
-                                                            t->nnz, 0, bits, dev->stream)));
-    void *room = sae_cuda_ws(dev, WS_CUB, (int64_t)bytes, 1);
-    if (!room)
-        return SAE_ENOMEM;
-    return sae_cuda_check(dev, cub::DeviceRadixSort::SortPairs(room, bytes, idx, key, pos, t->pos,
-                                                               t->nnz, 0, bits, dev->stream));
-}
-
 SAE_DECL_code_transpose(SAE_CUDA(code_transpose))
 {
     if (bad_code(z) || z->dense || z->B > INT32_MAX)
@@ -220,11 +202,14 @@ SAE_DECL_code_transpose(SAE_CUDA(code_transpose))
     uint32_t *key = ws_new<uint32_t>(dev, WS_KEY, z->nnz);
     int64_t *pos = ws_new<int64_t>(dev, WS_LIST, z->nnz);
     int32_t *row = ws_new<int32_t>(dev, WS_SPARE, z->nnz);
+    int bits = 1;
     if (!key || !pos || !row)
         return SAE_ENOMEM;
+    while (bits < 32 && (z->n - 1) >> bits)
+        bits++;
     TRY(LAUNCH(dev, number_entries, blocks_for(z->B, WARPS), BLOCK, *z, pos, row));
     if (z->nnz)
-        TRY(sort_entries(dev, (const uint32_t *)z->idx, key, pos, t));
+        TRY(sae_cuda_sort(dev, z->nnz, bits, (const uint32_t *)z->idx, pos, key, t->pos));
     int64_t most = z->nnz > z->n + 1 ? z->nnz : z->n + 1;
     return LAUNCH(dev, fill_index, blocks_for(most, BLOCK), BLOCK, key, row, *t);
 }

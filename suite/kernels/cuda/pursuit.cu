@@ -182,8 +182,7 @@ static __global__ void add_counts(int64_t rows, int64_t *rowptr, totals *t)
 {
     int64_t before = rowptr[0];
     for (int64_t from = 0; from < rows; from += BLOCK) {
-        int64_t i = from + threadIdx.x;
-        unsigned total, count = i < rows ? (unsigned)rowptr[i + 1] : 0;
+        int64_t i = from + threadIdx.x, total, count = i < rows ? rowptr[i + 1] : 0;
         int64_t sum = before + block_scan(count, &total) + count;
         if (i < rows)
             rowptr[i + 1] = sum;

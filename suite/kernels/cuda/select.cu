@@ -108,7 +108,9 @@ static __global__ void copy_parts(sae_cuda_rows rows, sae_code z)
         int64_t row = rows.row + r, to = z.rowptr[row];
         for (int64_t p = 0; p < rows.panels; p++) {
             sae_cuda_part part = rows.part[p * rows.stride + r];
-            for (int64_t i = lane_id(); i < part.count && to + i < z.cap; i += WARP) {
+            int64_t most =
+                rows.list - part.start < z.cap - to ? rows.list - part.start : z.cap - to;
+            for (int64_t i = lane_id(); i < part.count && i < most; i += WARP) {
                 int32_t j = rows.idx[part.start + i];
                 z.idx[to + i] = j;
                 z.val[to + i] =
@@ -172,7 +174,7 @@ SAE_DECL_code_slice(SAE_CUDA(code_slice))
     if (!part)
         return SAE_ENOMEM;
     TRY(LAUNCH(dev, find_slices, blocks_for(z->B, BLOCK), BLOCK, *z, j0, j1, part));
-    sae_cuda_rows rows = {0, z->B, 1, z->B, part, z->idx, z->val, {nullptr, 0, 0, 0}};
+    sae_cuda_rows rows = {0, z->B, 1, z->B, z->nnz, part, z->idx, z->val, {nullptr, 0, 0, 0}};
     TRY(sae_cuda_code_join(dev, &rows, out, a));
     return sae_cuda_code_end(dev, a, out);
 }

@@ -75,9 +75,10 @@ typedef struct sae_cuda_part {
     unsigned count, bound; /* bound: of row top-k, see there */
 } sae_cuda_part;
 
-/* Rows [row, row + rows) of a code: row r is the parts part[p * stride + r], panel after panel. */
+/* Rows [row, row + rows) of a code: row r is the parts part[p * stride + r], panel after panel. A
+ * part may end behind the list when the code has no room for all of it either. */
 typedef struct sae_cuda_rows {
-    int64_t row, rows, panels, stride;
+    int64_t row, rows, panels, stride, list; /* list: its length */
     const sae_cuda_part *part;
     const int32_t *idx;
     const sae_real *val;
@@ -170,7 +171,7 @@ __global__ void sae_cuda_append(sae_cuda_pre pre, sae_cuda_rank rank, P pass, O 
     });
 }
 
-/* ---- selections by a rule of single entries (select_rows.cu) ---------------------------------- */
+/* ---- selections by a rule of single entries (select_rows.cu) --------------------------------- */
 
 /* A list of the entries of a chunk, as long as the code's; those behind it are only counted. */
 typedef struct sae_cuda_lists {

@@ -70,73 +70,89 @@ static __device__ unsigned keep_above(sae_cuda_rank rank, unsigned t, unsigned t
     return more + (same < ties ? same : ties);
 }
 
-/* The rows' states are parts of the lists: k places each, and the bound that an entry of a later
- * panel must be above. */
+/* A row of the chunk while panels go by. Its list has k places. */
+typedef struct top {
+    unsigned k;
+    sae_cuda_part state; /* bound: what an entry of a later panel must be above */
+    int32_t *idx;
+    sae_real *val;
+} top;
+
+/* Drop what is not among the k best of the list and the tile, when they are more than k together.
+ * What is left of the tile is above *bar; result: so many of those equal to *bar stay as well. */
+static __device__ unsigned make_room(top &row, sae_cuda_rank rank, const unsigned (&key)[ITEMS],
+                                     unsigned most, unsigned *bar)
+{
+    unsigned above, same, ties;
+    auto count = [&](unsigned from) {
+        unsigned n = 0;
+        if (most >= from) {
+            UNROLL
+            for (int i = 0; i < ITEMS; i++)
+                n += key[i] >= from;
+        }
+        for (unsigned i = threadIdx.x; i < row.state.count; i += BLOCK)
+            n += rank.key(row.val[i]) >= from;
+        return n;
+    };
+    *bar = row.state.bound = split(row.state.bound, block_max(most), row.k, count, &above);
+    ties = row.k - above;
+    row.state.count = keep_above(rank, *bar, ties, row.state.count, row.idx, row.val, &same);
+    return same < ties ? ties - same : 0;
+}
+
+/* Items above the bar and the first `ties` of those equal to it. */
+static __device__ unsigned mark_items(const unsigned (&key)[ITEMS], unsigned bar, unsigned ties)
+{
+    unsigned marks = 0, equal = 0, all;
+    UNROLL
+    for (int i = 0; i < ITEMS; i++) {
+        marks |= (unsigned)(key[i] > bar) << i;
+        equal |= (unsigned)(key[i] == bar) << i;
+    }
+    if (!ties)
+        return marks;
+    unsigned first = block_scan((unsigned)__popc(equal), &all);
+    tile_each(equal, first, [&](int i, unsigned at) { marks |= (unsigned)(at < ties) << i; });
+    return marks;
+}
+
 static __global__ void __launch_bounds__(BLOCK, 4)
     merge_rows(sae_cuda_pre pre, sae_cuda_rank rank, int64_t k, sae_cuda_lists l,
                sae_cuda_answer *a)
 {
     sae_real v[ITEMS];
-    unsigned key[ITEMS];
+    unsigned key[ITEMS], nan = 0, mine = 0, most = 0, found, all;
     int64_t r = blockIdx.x;
-    int32_t *idx = l.idx + r * k;
-    sae_real *val = l.val + r * k;
-    sae_cuda_part state = {r * k, 0, rank.floor};
+    top row = {(unsigned)k, {r * k, 0, rank.floor}, l.idx + r * k, l.val + r * k};
     if (pre.col > 0)
-        state = l.parts[r];
-    unsigned nan = 0, mine = 0, most = 0, found, above = 0, marks = 0, all;
+        row.state = l.parts[r];
     tile_read(pre, r, v);
     UNROLL
     for (int i = 0; i < ITEMS; i++) {
-        int inside = tile_col(i) < pre.cols;
+        bool inside = tile_col(i) < pre.cols;
         key[i] = inside ? rank.key(v[i]) : 0;
         nan += inside && key[i] == 0;
-        mine += key[i] > state.bound;
+        mine += key[i] > row.state.bound;
         most = key[i] > most ? key[i] : most;
     }
     if (nan)
         atomicAdd(&a->nan, (unsigned long long)nan);
     block_scan(mine, &found);
-    unsigned t = state.bound, ties = 0, same = 0;
-    if (found && state.count + found > k) {
-        auto count = [&](unsigned from) {
-            unsigned n = 0;
-            if (most >= from) {
-                UNROLL
-                for (int i = 0; i < ITEMS; i++)
-                    n += key[i] >= from;
-            }
-            for (unsigned i = threadIdx.x; i < state.count; i += BLOCK)
-                n += rank.key(val[i]) >= from;
-            return n;
-        };
-        t = split(state.bound, block_max(most), (unsigned)k, count, &above);
-        ties = (unsigned)k - above;
-        state.count = keep_above(rank, t, ties, state.count, idx, val, &same);
-        state.bound = t;
-    }
     if (found) {
-        UNROLL
-        for (int i = 0; i < ITEMS; i++)
-            marks |= (unsigned)(key[i] > t) << i;
-        if (same < ties) { /* the first of the tile's ties as well */
-            unsigned equal = 0, left = ties - same;
-            UNROLL
-            for (int i = 0; i < ITEMS; i++)
-                equal |= (unsigned)(key[i] == t) << i;
-            unsigned first = block_scan((unsigned)__popc(equal), &all);
-            tile_each(equal, first,
-                      [&](int i, unsigned at) { marks |= (unsigned)(at < left) << i; });
-        }
-        unsigned first = block_scan((unsigned)__popc(marks), &all);
+        unsigned bar = row.state.bound, ties = 0;
+        if (row.state.count + found > row.k)
+            ties = make_room(row, rank, key, most, &bar);
+        unsigned marks = mark_items(key, bar, ties);
+        unsigned first = block_scan((unsigned)__popc(marks), &all) + row.state.count;
         tile_each(marks, first, [&](int i, unsigned at) {
-            idx[state.count + at] = pre.feature(tile_col(i));
-            val[state.count + at] = pre.at(r, tile_col(i));
+            row.idx[at] = pre.feature(tile_col(i));
+            row.val[at] = pre.at(r, tile_col(i));
         });
-        state.count += all;
+        row.state.count += all;
     }
     if (threadIdx.x == 0)
-        l.parts[r] = state;
+        l.parts[r] = row.state;
 }
 
 static int pick_rows(sae_device *dev, sae_cuda_source *src, int64_t k, sae_code *z)
@@ -155,7 +171,7 @@ static int pick_rows(sae_device *dev, sae_cuda_source *src, int64_t k, sae_code 
     while (rc >= 0 && (rc = sae_cuda_source_next(dev, src)) > 0) {
         TRY(LAUNCH(dev, merge_rows, (unsigned)src->pre.live, BLOCK, src->pre, src->rank, k, l, a));
         if (ends_chunk(src)) {
-            sae_cuda_rows rows = {src->pre.row, src->pre.live, 1,     CHUNK,
+            sae_cuda_rows rows = {src->pre.row, src->pre.live, 1,     CHUNK,     CHUNK * k,
                                   l.parts,      l.idx,         l.val, src->value};
             TRY(sae_cuda_code_join(dev, &rows, z, a));
         }
@@ -194,8 +210,8 @@ int sae_cuda_lists_new(sae_device *dev, const sae_cuda_source *src, int64_t cap,
 sae_cuda_rows sae_cuda_lists_rows(const sae_cuda_source *src, const sae_cuda_lists *l)
 {
     sae_cuda_rows rows = {src->pre.row, src->pre.live, src->pre.col / PANEL + 1,
-                          CHUNK,        l->parts,      l->idx,
-                          l->val,       src->value};
+                          CHUNK,        l->room,       l->parts,
+                          l->idx,       l->val,        src->value};
     return rows;
 }
 

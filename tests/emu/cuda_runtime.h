@@ -94,6 +94,20 @@ template <class T> T __shfl_down_sync(unsigned, T v, unsigned by)
     int from = emu_lane() + (int)by;
     return emu_from_lane(v, from > 31 ? emu_lane() : from);
 }
+inline unsigned __reduce_add_sync(unsigned, unsigned v)
+{
+    for (int by = 16; by; by /= 2)
+        v += __shfl_xor_sync(~0u, v, by);
+    return v;
+}
+inline unsigned __reduce_max_sync(unsigned, unsigned v)
+{
+    for (int by = 16; by; by /= 2) {
+        unsigned other = __shfl_xor_sync(~0u, v, by);
+        v = other > v ? other : v;
+    }
+    return v;
+}
 inline unsigned __ballot_sync(unsigned, int p)
 {
     return emu_ballot(p);

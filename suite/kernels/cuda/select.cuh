@@ -30,7 +30,7 @@ typedef struct sae_cuda_rank {
     __device__ unsigned key(sae_real v) const
     {
         unsigned u = __float_as_uint(v + 0.0f) & mask;
-        return v != v ? 0 : u >> 31 ? ~u : u | 0x80000000u;
+        return v != v ? 0 : u ^ ((unsigned)((int)u >> 31) | 0x80000000u);
     }
     /* The score of a key (+0 for -0). */
     __device__ sae_real score_of_key(unsigned k) const

@@ -8,16 +8,43 @@
 
 /* ---- top-k ----------------------------------------------------------------------------------- */
 
-/* Keys of [lo, hi] are searched for the one that splits off the k best of a block:
- * count(key) is a thread's number of entries with at least that key; there are more than k from lo
- * and at most k above hi. Result t: *above <= k entries are above t, and with those equal to t
- * there are k or more. Where some key splits off exactly k the search ends at it, at once. */
+/* The sum over a block. `turn` alternates between 0 and 1 from call to call, so that one barrier is
+ * enough. */
+static __device__ inline unsigned block_sum(unsigned v, unsigned turn)
+{
+    __shared__ unsigned sums[2][WARPS];
+    v = __reduce_add_sync(~0u, v);
+    if (lane_id() == 0)
+        sums[turn][threadIdx.x / WARP] = v;
+    __syncthreads();
+    v = 0;
+    for (int w = 0; w < WARPS; w++)
+        v += sums[turn][w];
+    return v;
+}
+
+static __device__ inline unsigned block_max(unsigned v)
+{
+    __shared__ unsigned most[WARPS];
+    v = __reduce_max_sync(~0u, v);
+    if (lane_id() == 0)
+        most[threadIdx.x / WARP] = v;
+    __syncthreads();
+    for (int w = 0; w < WARPS; w++)
+        v = most[w] > v ? most[w] : v;
+    return v;
+}
+
+/* Keys of [lo, hi] are searched for the one that splits off the k best of a block: count(key) is a
+ * thread's number of entries with at least that key; there are more than k from lo and at most k
+ * above hi. Result t: *above <= k entries are above t, and with those equal to t there are k or
+ * more. Where some key splits off exactly k the search ends at it, at once. */
 template <class F>
 __device__ unsigned split(unsigned lo, unsigned hi, unsigned k, F count, unsigned *above)
 {
-    while (lo < hi) {
-        unsigned mid = lo + (hi - lo + 1) / 2, n;
-        block_scan(count(mid), &n);
+    unsigned turn = 0;
+    for (; lo < hi; turn ^= 1) {
+        unsigned mid = lo + (hi - lo + 1) / 2, n = block_sum(count(mid), turn);
         if (n == k) {
             *above = k;
             return mid - 1;
@@ -25,24 +52,8 @@ __device__ unsigned split(unsigned lo, unsigned hi, unsigned k, F count, unsigne
         lo = n > k ? mid : lo;
         hi = n > k ? hi : mid - 1;
     }
-    block_scan(count(lo + 1), above);
+    *above = block_sum(count(lo + 1), turn);
     return lo;
-}
-
-static __device__ inline unsigned block_max(unsigned v)
-{
-    __shared__ unsigned most[WARPS];
-    for (int by = WARP / 2; by; by /= 2) {
-        unsigned other = __shfl_xor_sync(~0u, v, by);
-        v = other > v ? other : v;
-    }
-    if (lane_id() == 0)
-        most[threadIdx.x / WARP] = v;
-    __syncthreads();
-    for (int w = 0; w < WARPS; w++)
-        v = most[w] > v ? most[w] : v;
-    __syncthreads(); /* most may be written again */
-    return v;
 }
 
 /* Keep, in place and in order, entries with keys above t and the first `ties` of those equal to t.

@@ -58,7 +58,7 @@ static void noise(const sae_source *s, uint64_t row, truth_row *w)
     double inside = sqrt(worlds[which].variance / (double)dims + EVERYWHERE);
     for (int64_t j = 0; j < s->law.d; j += 4) {
         double z[4];
-        truth_normals(s->seed, TRUTH_NOISE, row, (uint32_t)(j / 4), z);
+        sae_normal4(s->seed, TRUTH_NOISE, row, (uint32_t)(j / 4), z);
         for (int64_t h = 0; h < 4 && j + h < s->law.d; h++)
             w->x[j + h] += z[h] * (j + h < dims ? inside : sqrt(EVERYWHERE));
     }

@@ -52,7 +52,7 @@ static void correlated_normals(const sae_source *s, uint64_t row, double *g)
     memset(g, 0, (size_t)n * sizeof *g);
     for (int64_t k = 0; k < n; k++) { /* L is kept transposed: row k is what z_k adds */
         if (k % 4 == 0)
-            truth_normals(s->seed, TRUTH_COMMON, row, (uint32_t)(k / 4), z);
+            sae_normal4(s->seed, TRUTH_COMMON, row, (uint32_t)(k / 4), z);
         for (int64_t i = k; i < n; i++)
             g[i] += L[k * n + i] * z[k % 4];
     }

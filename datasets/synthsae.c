@@ -165,7 +165,7 @@ static void code(const sae_source *s, uint64_t row, truth_row *w)
     uint32_t draw = 0;
     for (int64_t k = 0; k < q->rank; k += 4) {
         double z[4];
-        truth_normals(s->seed, TRUTH_COMMON, row, (uint32_t)(k / 4), z);
+        sae_normal4(s->seed, TRUTH_COMMON, row, (uint32_t)(k / 4), z);
         for (int h = 0; h < 4; h++)
             e[k + h] = (float)z[h];
     }

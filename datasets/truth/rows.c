@@ -8,22 +8,11 @@
 
 /* ---- random numbers -------------------------------------------------------------------------- */
 
-void truth_normals(uint64_t seed, uint32_t stream, uint64_t row, uint32_t i, double out[4])
-{
-    sae_u4 u = sae_philox(seed, stream, row, i);
-    for (int h = 0; h < 4; h += 2) {
-        double r = sqrt(-2.0 * log((double)sae_u01(u.v[h])));
-        double t = 6.283185307179586476925 * (double)sae_u01(u.v[h + 1]);
-        out[h] = r * cos(t);
-        out[h + 1] = r * sin(t);
-    }
-}
-
 void truth_white(const sae_source *s, uint64_t row, double sd, double *x, int64_t n)
 {
     for (int64_t j = 0; j < n; j += 4) {
         double z[4];
-        truth_normals(s->seed, TRUTH_NOISE, row, (uint32_t)(j / 4), z);
+        sae_normal4(s->seed, TRUTH_NOISE, row, (uint32_t)(j / 4), z);
         for (int64_t h = 0; h < 4 && j + h < n; h++)
             x[j + h] += sd * z[h];
     }
@@ -192,7 +181,7 @@ static void make_atom(void *arg, int64_t i)
     double sq = 0.0, z[4];
     for (int64_t j = 0; j < d; j++) {
         if (j % 4 == 0)
-            truth_normals(s->seed, TRUTH_DICT, (uint64_t)i, (uint32_t)(j / 4), z);
+            sae_normal4(s->seed, TRUTH_DICT, (uint64_t)i, (uint32_t)(j / 4), z);
         atom[j] = (sae_real)z[j % 4];
         sq += z[j % 4] * z[j % 4];
     }

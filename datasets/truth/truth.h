@@ -87,8 +87,6 @@ static inline void truth_add(truth_row *w, int64_t i, double value)
 
 /* ---- random numbers -------------------------------------------------------------------------- */
 
-/* Normals 4i..4i+3 of a row: sae_normal, four at a time. */
-void truth_normals(uint64_t seed, uint32_t stream, uint64_t row, uint32_t i, double out[4]);
 /* x[j] += sd * normal j of the row's noise, j in [0, n). */
 void truth_white(const sae_source *s, uint64_t row, double sd, double *x, int64_t n);
 /* Uniform in (0, 1), number i of a row. */

@@ -1,4 +1,5 @@
-/* tests/prop/rng.c - published answers of Philox4x32-10, the keyed permutation, normal moments. */
+/* tests/prop/rng.c - published answers of Philox4x32-10, the keyed permutation, bits and moments of
+ * normals. */
 #include "support/support.h"
 
 #include <math.h>
@@ -69,6 +70,67 @@ START_TEST(permutation)
 }
 END_TEST
 
+/* Computed by a program in another language, operation by operation: the same bits everywhere.
+ * Words of the vectors above, and both ends. */
+START_TEST(normal_bits)
+{
+    static const struct {
+        uint32_t a, b;
+        double z[2];
+    } known[] = {
+        {0x00000000, 0x00000000, {0x1.7128ac8de72edp+2, 0x1.21efcc23f5be9p-19}},
+        {0xffffffff, 0xffffffff, {0x1.6a09e6c2761aap-12, -0x1.1c5831f507946p-33}},
+        {0x6627e8d5, 0xe169c58d, {0x1.fb765f032eebap-1, -0x1.d96d6662e6c50p-1}},
+        {0xbc57ac4c, 0x9b00dbd8, {-0x1.3c374109bf305p-1, -0x1.eda35327c04a2p-2}},
+        {0x408f276d, 0x41c83b0e, {-0x1.294a71173feb7p-4, 0x1.a8859eb304845p+0}},
+        {0xa20bc7c6, 0x6d5451fd, {-0x1.b7218d19a1019p-1, 0x1.b137a7bee03bep-2}},
+        {0x80000000, 0x1fffffff, {0x1.aa44a12575332p-1, 0x1.aa448c38d12d0p-1}},
+        {0xb504f334, 0x20000000, {0x1.2d6ab75bafcd9p-1, 0x1.2d6ac6276774cp-1}},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        double z[2];
+        sae_normal_pair(known[i].a, known[i].b, z);
+        for (int k = 0; k < 2; k++)
+            ck_assert_msg(z[k] == known[i].z[k], "pair %zu number %d: %a, expected %a", i, k, z[k],
+                          known[i].z[k]);
+    }
+}
+END_TEST
+
+/* The same of 4000 numbers: fused operations change some of them. */
+START_TEST(normals_of_a_row)
+{
+    uint64_t hash = 0;
+    for (uint32_t i = 0; i < 4000; i++) {
+        double z[4], one = sae_normal(11, SAE_STREAM_NOISE, 5, i);
+        sae_normal4(11, SAE_STREAM_NOISE, 5, i / 4, z);
+        ck_assert(z[i % 4] == one);
+        hash = hash * 31 + sae_double_bits(one);
+    }
+    ck_assert_msg(hash == UINT64_C(0x3d5b6f9ed0ca93b4), "hash %llx", (unsigned long long)hash);
+}
+END_TEST
+
+/* 2 units of 2^-53 for ours, 2 for the one ulp of libm. */
+static int is_near(double got, double want)
+{
+    return fabs(got - want) <= 0x1p-51 * fabs(want);
+}
+
+/* Of all 2^23 arguments every 16th. */
+START_TEST(functions)
+{
+    int wrong = 0;
+    for (uint32_t k = 0; k <= UINT32_MAX >> 9; k += k % 4 ? 1 : 46) {
+        double u = (double)sae_u01(k << 9), t = 6.283185307179586476925 * u, sine, cosine;
+        sae_rng_sin_cos(t, &sine, &cosine);
+        wrong += !is_near(sae_rng_log(u), log(u)) || !is_near(sae_rng_log(1 - u), log(1 - u)) ||
+                 !is_near(sine, sin(t)) || !is_near(cosine, cos(t));
+    }
+    ck_assert_int_eq(wrong, 0);
+}
+END_TEST
+
 /* Sample moments of N independent standard normals have standard errors sqrt(1/N), sqrt(2/N),
  * sqrt(15/N), sqrt(96/N) around 0, 1, 0, 3; five of them are allowed. */
 START_TEST(normal_moments)
@@ -101,6 +163,9 @@ Suite *suite_rng(void)
     tcase_add_test(c, known_answers);
     tcase_add_test(c, uniform_ends);
     tcase_add_test(c, permutation);
+    tcase_add_test(c, normal_bits);
+    tcase_add_test(c, normals_of_a_row);
+    tcase_add_test(c, functions);
     tcase_add_test(c, normal_moments);
     suite_add_tcase(s, c);
     return s;

@@ -140,11 +140,9 @@ SAE_DECL_normal_fill(SAE_CPU(normal_fill))
 {
     if (bad_mat(out) || out.cols > UINT32_MAX)
         return SAE_EINVAL;
+    const sae_simd *s = simd_of(dev);
     PARALLEL_FOR(dev, r, out.rows, CHUNK_ROWS)
-    {
-        sae_mat row = {out.p + r * out.ld, 1, out.cols, out.ld};
-        SAE_REF(normal_fill)(dev, seed, stream, row0 + (uint64_t)r, row);
-    }
+        s->normals(seed, stream, row0 + (uint64_t)r, out.cols, out.p + r * out.ld);
     return SAE_OK;
 }
 

@@ -68,6 +68,8 @@ typedef struct sae_simd {
     /* out = row * col * x; col may be NULL: 1 */
     void (*scale_by)(const float *x, double row, const float *col, float *out, int64_t n);
     void (*window)(const float *value, const float *gate, float half, float *out, int64_t n);
+    /* Normals [0, n) of a row, as sae_normal defines them. */
+    void (*normals)(uint64_t seed, uint32_t stream, uint64_t row, int64_t n, float *out);
     void (*max_to)(float *acc, const float *x, int64_t n);
     /* tile[h * W + l] += sum_r a[r * SAE_CROSS_HEIGHT + h] * b[r * W + l], W = width / 2, r
      * ascending. */

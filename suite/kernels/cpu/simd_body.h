@@ -181,6 +181,7 @@ const sae_simd SIMD_TABLE = {
     .mul = mul,
     .scale_by = scale_by,
     .window = window,
+    .normals = normals,
     .max_to = max_to,
     .cross = cross,
     .wide_dot = wide_dot,

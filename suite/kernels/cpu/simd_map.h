@@ -4,22 +4,9 @@
  * Part of simd_body.h, which says what the including file defines. Functions are computed in double
  * and rounded once; their own error, some 1e-11, does not show in a float.
  */
+#include <sae/rng.h>
 
 /* ---- exp and log, without branches ----------------------------------------------------------- */
-
-static inline double of_bits(uint64_t u)
-{
-    double x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
-
-static inline uint64_t bits_of(double x)
-{
-    uint64_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
 
 /* 2^k times the Taylor series of the rest, |rest| <= ln 2 / 2: its 11th term is below 7e-12. */
 static inline double exp_of(double x)
@@ -39,16 +26,16 @@ static inline double exp_of(double x)
     e = e * r + 0.5;
     e = e * r + 1;
     e = e * r + 1;
-    return e * of_bits((bits_of(k) + 1023) << 52);
+    return e * sae_bits_double((sae_double_bits(k) + 1023) << 52);
 }
 
 /* Of a positive float: k ln 2 + ln m, m in [sqrt 1/2, sqrt 2), by the series of atanh. */
 static inline double log_of(double x)
 {
     const uint64_t half_root = UINT64_C(0x3fe6a09e667f3bcd);
-    uint64_t u = bits_of(x), over = u - half_root + (UINT64_C(1024) << 52);
-    double k = of_bits(over >> 52 | UINT64_C(0x4330000000000000)) - (0x1p52 + 1024);
-    double m = of_bits((over & (UINT64_MAX >> 12)) + half_root);
+    uint64_t u = sae_double_bits(x), over = u - half_root + (UINT64_C(1024) << 52);
+    double k = sae_bits_double(over >> 52 | UINT64_C(0x4330000000000000)) - (0x1p52 + 1024);
+    double m = sae_bits_double((over & (UINT64_MAX >> 12)) + half_root);
     double s = (m - 1) / (m + 1), t = s * s;
     double series = 1.0 / 13;
     series = series * t + 1.0 / 11;
@@ -127,6 +114,31 @@ static void max_to(float *acc, const float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         acc[i] = x[i] > acc[i] ? x[i] : acc[i];
+}
+
+/* ---- random numbers -------------------------------------------------------------------------- */
+
+/* First the words, four by a call, then the pairs: both loops become vector code. */
+static void normals(uint64_t seed, uint32_t stream, uint64_t row, int64_t n, float *out)
+{
+    enum { CALLS = 64 };
+    uint32_t word[4 * CALLS];
+    float z[4 * CALLS];
+    for (int64_t i = 0; i < n; i += 4 * CALLS) {
+        int64_t live = n - i < 4 * CALLS ? n - i : 4 * CALLS;
+        for (int k = 0; k < (live + 3) / 4; k++) {
+            sae_u4 u = sae_philox(seed, stream, row, (uint32_t)(i / 4) + (uint32_t)k);
+            for (int h = 0; h < 4; h++)
+                word[4 * k + h] = u.v[h];
+        }
+        for (int k = 0; k < (live + 1) / 2; k++) {
+            double pair[2];
+            sae_normal_pair(word[2 * k], word[2 * k + 1], pair);
+            z[2 * k] = (float)pair[0];
+            z[2 * k + 1] = (float)pair[1];
+        }
+        memcpy(out + i, z, (size_t)live * sizeof *z);
+    }
 }
 
 /* ---- in double ------------------------------------------------------------------------------- */

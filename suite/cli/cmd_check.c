@@ -126,7 +126,8 @@ static int run(const cli_args *a, sae_err *err)
     return rc;
 }
 
-static const cli_option options[] = {CLI_JSON, CLI_DEVICE, CLI_THREADS, CLI_PLUGIN, {NULL, NULL, NULL}};
+static const cli_option options[] = {
+    CLI_JSON, CLI_DEVICE, CLI_THREADS, CLI_PLUGIN, {NULL, NULL, NULL}};
 
 const cli_command cli_check = {
     .name = "check",

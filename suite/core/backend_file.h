@@ -12,7 +12,7 @@
 /* Open the object and ask it for its backend; *object is for dlclose. */
 int sae_backend_open_file(const char *path, void **object, const sae_backend **be, sae_err *err);
 
-/* The backend of the file where this program looks for one. SAE_DONE with a reason in why (one line)
+/* The backend of the file where this program looks for one. SAE_DONE with a reason in why (a line)
  * when there is none; an error only where SAEMARK_CUDA names a file that is none. */
 int sae_backend_find_file(void **object, const sae_backend **be, char why[200], sae_err *err);
 

@@ -323,7 +323,7 @@ START_TEST(files)
     ck_assert_msg(has(err, "/dev/full: "), "%s", err);
     ck_assert_int_eq(run("echo old > %s; ulimit -f 1; trap '' XFSZ; %s --benchmark_filter=order "
                          "--benchmark_out=%s", in_dir("o.json"), clock, in_dir("o.json")), 1);
-    ck_assert_str_eq(read_all(in_dir("o.json")), "old\n");
+    holds_text(in_dir("o.json"), "old\n");
     ck_assert_int_eq(access(in_dir("o.json.partial"), R_OK), 0);
 }
 END_TEST

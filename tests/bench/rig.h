@@ -46,6 +46,13 @@ static inline char *read_all(const char *path)
     return text;
 }
 
+static inline void holds_text(const char *path, const char *expected)
+{
+    char *text = read_all(path);
+    ck_assert_str_eq(text, expected);
+    free(text);
+}
+
 /* What the last command printed; heap memory that the end of the test's process releases. */
 static char *out, *err;
 

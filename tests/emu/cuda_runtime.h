@@ -8,8 +8,8 @@
  *   - fresh device memory holds NaN patterns, blocks run in a shuffled order and threads in a
  *     different order every launch: what depends on an order or lacks a barrier gives other bits;
  *   - a barrier that not all threads of a block (warp) reach ends the program.
- * What it cannot show: time, memory order inside a block beyond that, precision of device functions.
- * Shared memory keeps its contents from block to block.
+ * What it cannot show: time, memory order inside a block beyond that, the precision of device
+ * functions. Shared memory keeps its contents from block to block.
  */
 #ifndef SAE_EMU_CUDA_RUNTIME_H
 #define SAE_EMU_CUDA_RUNTIME_H
@@ -51,7 +51,7 @@ enum { warpSize = 32 };
 void emu_enqueue(std::function<void()> work);
 void emu_grid(dim3 grid, dim3 block, const std::function<void()> &thread);
 
-/* kernel<<<grid, block>>>(arguments...): they are copied now, it runs when the stream comes to it. */
+/* kernel<<<grid, block>>>(arguments...): copied now; it runs when the stream comes to it. */
 template <class... P, class... A>
 void emu_launch(dim3 grid, dim3 block, void (*kernel)(P...), A... argument)
 {
@@ -62,7 +62,7 @@ void emu_launch(dim3 grid, dim3 block, void (*kernel)(P...), A... argument)
 
 void __syncthreads();
 void __syncwarp(unsigned mask = 0xffffffffu);
-/* All lanes of a warp put a word down and look at that of lane `from` (their own when it has left). */
+/* All lanes of a warp put a word down and look at that of lane `from`, or theirs when it left. */
 uint64_t emu_exchange(uint64_t mine, int from);
 uint32_t emu_ballot(int predicate);
 int emu_lane();
@@ -186,7 +186,11 @@ enum cudaError_t {
     cudaErrorMemoryAllocation = 2,
     cudaErrorInvalidConfiguration = 9
 };
-enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum cudaMemcpyKind {
+    cudaMemcpyHostToDevice = 1,
+    cudaMemcpyDeviceToHost,
+    cudaMemcpyDeviceToDevice
+};
 enum { cudaMemAttachGlobal = 1, cudaStreamNonBlocking = 1 };
 typedef struct emu_stream *cudaStream_t;
 struct cudaDeviceProp {

@@ -283,7 +283,8 @@ static char *piece(size_t bytes)
         return p;
     }
     if (!arena) {
-        void *p = mmap(nullptr, ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+        void *p = mmap(nullptr, ARENA, PROT_NONE, how, -1, 0);
         if (p == MAP_FAILED)
             return nullptr;
         arena = (char *)p;

@@ -1,10 +1,10 @@
-/* tests/train/devices.c - every variant trains on every backend as on the reference, and twice alike.
+/* tests/train/devices.c - every variant trains on every backend as on the reference, twice alike.
  *
- * A gradient is off by at most 2^10 u of its largest entry where sums are short (tests/prop/backends.c)
- * and a step of Adam moves no weight by more than lr, so differences of the loss grow by about that
- * share in every step: after STEPS of them the losses agree to STEPS 2^10 u of what they are made of.
- * A score within rounding of a cut may fall to the other side; the objective differs by less than that
- * then.
+ * A gradient is off by at most 2^10 u of its largest entry where sums are short (see
+ * tests/prop/backends.c) and a step of Adam moves no weight by more than lr, so differences of the
+ * loss grow by about that share in every step: after STEPS of them the losses agree to STEPS 2^10 u
+ * of what they are made of. A score within rounding of a cut may fall to the other side; the
+ * objective differs by less than that then.
  */
 #include "eval/snapshot.h"
 #include "support/backends.h"

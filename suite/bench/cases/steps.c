@@ -3,9 +3,10 @@
  *
  * The step is the trainer's own (sae_learner_step): forward, backward, projection, clipping, Adam,
  * statistics, adapt. Weights are fresh; where that lets half of the features through, the biases of
- * the features are lowered until k of them pass, as after training. Step and product x w^T, [B x d] [d x n], alternate; only the step is
- * timed. `of_product` is the median of the pairs' ratios, so that a busy machine slows both sides,
- * and `of_product_cpu` the same in CPU time of all threads. `peak_bytes` is what the whole process
+ * the features are lowered until k of them pass, as after training.
+ *
+ * Step and product x w^T, [B x d] [d x n], alternate; only the step is timed. `of_product` is the
+ * median of the pairs' ratios, so that a busy machine slows both sides, and `of_product_cpu` the same in CPU time of all threads. `peak_bytes` is what the whole process
  * held at most, before the product's result is allocated, and `of_memory_limit` its share of
  * parameters + optimiser state + 256 MiB. Variants that read more than rows, tokens and gradients
  * are left out.
@@ -200,8 +201,9 @@ static int open_side(side *s, const subject *of, const sae_shape *shape, sae_err
 static int step(side *s, const subject *of, sae_err *err)
 {
     s->ctx.err = err;
-    return sae_cases_wait(&s->e, of->eval ? sae_forward(&s->l.model, &s->ctx, &s->b, &s->tape, &s->e)
-                                          : sae_learner_step(&s->l, &s->b, err));
+    int rc = of->eval ? sae_forward(&s->l.model, &s->ctx, &s->b, &s->tape, &s->e)
+                      : sae_learner_step(&s->l, &s->b, err);
+    return sae_cases_wait(&s->e, rc);
 }
 
 /* The product with any n x d matrix: its values do not matter. */

@@ -1,11 +1,10 @@
 /* suite/kernels/cuda/cuda.cuh - the device, its workspaces, launches, and what kernels share.
  *
- * The sources are also compiled as C++ against tests/emu, which runs them on the processor: they use
- * nothing of CUDA that is not there.
+ * The sources are also compiled as C++ against tests/emu, which runs them on the processor: they
+ * use nothing of CUDA that is not there.
  *
- * Determinism (level D2): every output element has one writer, integer atomics only, grids depend on
- * extents alone. Double reductions follow the tree of shared/sum.h and give the bits of the host.
- * Rows of encoders and products go through products of one fixed number of rows, so that a row's
+ * Determinism (level D2): every output element has one writer, integer atomics only, grids depend
+ * on extents alone. Double reductions follow the tree of shared/sum.h and give the host's bits. Rows of encoders and products go through products of one fixed number of rows, so that a row's
  * bits do not depend on its batch even where cuBLAS chooses its algorithm by shape.
  */
 #ifndef SAE_KERNELS_CUDA_CUH
@@ -61,8 +60,8 @@ struct sae_device {
 /* Status of a call of the runtime; remembers why. */
 int sae_cuda_check(sae_device *dev, cudaError_t rc);
 int sae_cuda_check_blas(sae_device *dev, cublasStatus_t rc);
-/* Room for count * size bytes in a slot, contents undefined; NULL when out of memory. Valid until the
- * slot is asked for again. Aligned to 256 bytes. */
+/* Room for count * size bytes in a slot, contents undefined; NULL when out of memory. Valid until
+ * the slot is asked for again. Aligned to 256 bytes. */
 void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_t size);
 /* Copy to host memory and wait. */
 int sae_cuda_read(sae_device *dev, void *host, const void *device, size_t bytes);
@@ -145,7 +144,7 @@ template <class F> __device__ double warp_sum(int64_t count, F term)
     return __shfl_sync(~0u, total, 0);
 }
 
-/* Exclusive sum over the threads of a block of BLOCK threads; *total: of all. Every thread calls. */
+/* Exclusive sum over the threads of a block of BLOCK threads; *total: of all. All threads call. */
 template <class T> __device__ T block_scan(T v, T *total)
 {
     __shared__ T sums[WARPS];
@@ -185,7 +184,7 @@ int sae_cuda_product(sae_device *dev, int ta, int tb, sae_real alpha, sae_cmat a
 int sae_cuda_product_wide(sae_device *dev, int ta, int tb, int64_t rows, int64_t cols,
                           int64_t depth, const double *a, const double *b, double beta, double *c);
 
-/* What a walk shows: rows [row, row + live) and columns [col, col + cols) of an encoder's output. */
+/* What a walk shows: rows [row, row + live), columns [col, col + cols) of an encoder's output. */
 typedef struct sae_cuda_pre {
     const sae_real *p; /* [live x cols] without the bias */
     int64_t ld, row, live, col, cols;

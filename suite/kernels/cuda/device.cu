@@ -148,8 +148,8 @@ static int precision_cuda(sae_device *d, const char *name)
     return SAE_EINVAL;
 }
 
-/* The workspace of cuBLAS is ours: its own would come and go with streams, and results may depend on
- * its size. */
+/* The workspace of cuBLAS is ours: its own would come and go with streams, and results may depend
+ * on its size. */
 static int open_blas(sae_device *d)
 {
     TRY(sae_cuda_check_blas(d, cublasCreate(&d->blas)));

@@ -1,4 +1,4 @@
-/* suite/kernels/cuda/product.cu - dense products by cuBLAS, and an encoder's output piece by piece. */
+/* suite/kernels/cuda/product.cu - dense products by cuBLAS; an encoder's output piece by piece. */
 #include "cuda/cuda.cuh"
 
 static cublasOperation_t op(int transposed)

@@ -258,8 +258,8 @@ PLUGINS := $(patsubst %,$(B)/tests/plugin/%.so,$(call names,tests/plugin))
 $(B)/tests/plugin/%.so: tests/plugin/%.c $(B)/gen/flags.txt
 	$(Q)mkdir -p $(dir $@) && $(CC) -std=c11 -shared -fPIC -O2 -g $(WARN) $(INC_ABI) -MMD -MP -o $@ $<
 
-check: all $(TESTS) $(PLUGINS) $(if $(filter release,$(CONFIG)),$(B)/emu/libsaemark-cuda.so) ## build and run every test; ends with "N passed, N failed"
-	@tests/run $(B) $(CONFIG)
+check: all $(TESTS) $(PLUGINS) $(if $(EMU),$(B)/emu/libsaemark-cuda.so) ## build and run every test; ends with "N passed, N failed"
+	@EMU=$(EMU) tests/run $(B) $(CONFIG)
 check-asan: ## the same under address and undefined-behaviour sanitizers
 	@$(MAKE) --no-print-directory CONFIG=asan check
 lint: $(call obj,$(COMPONENTS),$(B)) ## style, headers, include directions

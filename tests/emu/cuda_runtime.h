@@ -4,7 +4,8 @@
  * they compute is tested on machines without a GPU. What it shows that a GPU may hide:
  *   - work in a stream waits until something synchronises: a host that reads too early reads old
  *     values;
- *   - device memory is inaccessible to the host outside of kernels and copies;
+ *   - device memory is inaccessible to the host outside of kernels and copies (on processors with
+ *     protection keys);
  *   - fresh device memory holds NaN patterns, blocks run in a shuffled order and threads in a
  *     different order every launch: what depends on an order or lacks a barrier gives other bits;
  *   - a barrier that not all threads of a block (warp) reach ends the program.

@@ -6,6 +6,15 @@
 namespace
 {
 
+/* OpenBLAS's own switch: its threads were made before device memory was, and may not touch it. */
+extern "C" void openblas_set_num_threads(int threads) __attribute__((weak));
+
+void one_thread()
+{
+    if (openblas_set_num_threads)
+        openblas_set_num_threads(1);
+}
+
 char letter(cublasFillMode_t uplo)
 {
     return uplo == CUBLAS_FILL_MODE_UPPER ? 'U' : 'L';
@@ -22,6 +31,7 @@ cusolverStatus_t cusolverDnCreate(cusolverDnHandle_t *h)
 {
     static char any;
     *h = (cusolverDnHandle_t)(void *)&any;
+    one_thread();
     return CUSOLVER_STATUS_SUCCESS;
 }
 

@@ -81,7 +81,7 @@ static void rows_alone(const impl *im, void *ctx)
     for (int64_t r = 0; r < g->m; r += 1 + kern_random(9)) {
         sae_cmat a = {g->a.p + r * g->a.ld, 1, g->depth, g->a.ld};
         sae_mat c = {row, 1, g->n, g->n};
-        if (im->k.gemm(im->dev, 0, g->tb, g->alpha, a, g->b, 0, c))
+        if (im->k.gemm(im->dev, 0, g->tb, g->alpha, a, g->b, 0, c) || im->be->sync(im->dev))
             kern_fail("row %lld failed", (long long)r);
         kern_same("row alone", row, g->c.p + r * g->c.ld, (size_t)g->n * sizeof *row);
     }

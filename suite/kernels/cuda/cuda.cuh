@@ -19,7 +19,7 @@
 #include "shared/sum.h"
 
 #define SAE_CUDA(op) sae_k_##op##_cuda
-#define SAE_CUDA_PROTOTYPE(op) extern "C" __attribute__((weak)) SAE_DECL_##op(SAE_CUDA(op));
+#define SAE_CUDA_PROTOTYPE(op) extern "C" SAE_DECL_##op(SAE_CUDA(op));
 SAE_KERNEL_LIST(SAE_CUDA_PROTOTYPE)
 #undef SAE_CUDA_PROTOTYPE
 
@@ -29,7 +29,7 @@ SAE_KERNEL_LIST(SAE_CUDA_PROTOTYPE)
 enum sae_cuda_slot {
     WS_ROWS,   /* a chunk of rows of an encoder's input, or of a product's operands */
     WS_OUT,    /* the product of a chunk and a panel */
-    WS_SHIFT,
+    WS_SHIFT,  /* the features of an encoder's subset */
     WS_COUNT,  /* counts of rows or columns, and their sums */
     WS_KEY,    /* keys and their sorted copies */
     WS_LIST,   /* candidates of a selection */
@@ -51,10 +51,8 @@ struct sae_device {
         void *p;
         size_t bytes;
     } ws[WS_SLOTS];
-    void *answer; /* host memory for results that a call waits for */
     char name[96], library[96];
     char why[160]; /* the first error of the runtime */
-    sae_kernels host; /* the reference table, for host.cu */
 };
 
 /* Status of a call of the runtime; remembers why. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLAS_ROOM = 32 << 20, ANSWER = 256 };
+enum { BLAS_ROOM = 32 << 20 };
 
 int sae_cuda_check(sae_device *dev, cudaError_t rc)
 {
@@ -217,11 +217,8 @@ static const char *why_cuda(const sae_device *dev)
 
 static void kernels_cuda(sae_device *dev, sae_kernels *k)
 {
-    if (dev)
-        dev->host = *k;
-#define ASSIGN(op)                                                                                 \
-    if (SAE_CUDA(op))                                                                              \
-        k->op = SAE_CUDA(op);
+    (void)dev;
+#define ASSIGN(op) k->op = SAE_CUDA(op);
     SAE_KERNEL_LIST(ASSIGN)
 #undef ASSIGN
 }

@@ -147,7 +147,7 @@ START_TEST(every_variant)
     int backends = test_backend_count();
     sae_err err = {0};
     sae_engine ref, e;
-    const sae_backend *be = sae_all_backends(reg)[_i % backends];
+    const sae_backend *be = test_backend(reg, _i % backends);
     ck_assert_ok(sae_engine_open(&ref, sae_find_backend(reg, "ref"), 0, 1, &err), err);
     if (be->score() > 0) {
         ck_assert_ok(sae_engine_open(&e, be, 0, 2, &err), err);

@@ -1,9 +1,13 @@
-/* tests/support/backends.h - how many backends and variants there are: loop tests want to know
- * before any of them runs. */
+/* tests/support/backends.h - which backends and how many variants there are: loop tests want to
+ * know before any of them runs. */
 #ifndef SAE_TESTS_BACKENDS_H
 #define SAE_TESTS_BACKENDS_H
 
-/* Those in the program and the CUDA object of SAEMARK_CUDA. */
+#include "core/registry.h"
+
+/* Backend i of those that tests walk, NULL behind the last: all in the program, or, where
+ * SAEMARK_CUDA names an object, its backend alone, which has a run of its own. */
+const sae_backend *test_backend(const sae_registry *reg, int i);
 int test_backend_count(void);
 int test_variant_count(void);
 

@@ -5,11 +5,12 @@
  * statistics, adapt. Weights are fresh; where that lets half of the features through, the biases of
  * the features are lowered until k of them pass, as after training.
  *
- * Step and product x w^T, [B x d] [d x n], alternate; only the step is timed. `of_product` is the
- * median of the pairs' ratios, so that a busy machine slows both sides, and `of_product_cpu` the same in CPU time of all threads. `peak_bytes` is what the whole process
- * held at most, before the product's result is allocated, and `of_memory_limit` its share of
- * parameters + optimiser state + 256 MiB. Variants that read more than rows, tokens and gradients
- * are left out.
+ * Step and product x w^T, [B x d] [d x n], alternate; only the step is timed. `of_product` is
+ * the median of the pairs' ratios, so that a busy machine slows both sides, and `of_product_cpu`
+ * the same in CPU time of all threads. `peak_bytes` is what the whole process held at most,
+ * before the product's result is allocated, and `of_memory_limit` its share of parameters +
+ * optimiser state + 256 MiB. Variants that read more than rows, tokens and gradients are left
+ * out.
  */
 #include "bench/cases/work.h"
 #include "track/stats.h"

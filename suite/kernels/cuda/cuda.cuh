@@ -3,9 +3,10 @@
  * The sources are also compiled as C++ against tests/emu, which runs them on the processor: they
  * use nothing of CUDA that is not there.
  *
- * Determinism (level D2): every output element has one writer, integer atomics only, grids depend
- * on extents alone. Double reductions follow the tree of shared/sum.h and give the host's bits. Rows of encoders and products go through products of one fixed number of rows, so that a row's
- * bits do not depend on its batch even where cuBLAS chooses its algorithm by shape.
+ * Determinism (level D2): every output element has one writer, integer atomics only, grids
+ * depend on extents alone. Double reductions follow the tree of shared/sum.h and give the host's
+ * bits. Rows of encoders and products go through products of one fixed number of rows, so that a
+ * row's bits do not depend on its batch even where cuBLAS chooses its algorithm by shape.
  */
 #ifndef SAE_KERNELS_CUDA_CUH
 #define SAE_KERNELS_CUDA_CUH

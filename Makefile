@@ -174,11 +174,11 @@ $(B)/obj/%.cu.o: %.cu $(B)/gen/flags.txt
 $(B)/libsaemark-cuda.so: $(patsubst %,$(B)/obj/%.o,$(KCUDA))
 	$(Q)$(NVCC) -shared -o $@ $^ -lcublas -lcusolver
 # The same sources as C++ on the processor (tests/emu): what they compute is tested without a GPU.
-EMU := $(sort $(wildcard tests/emu/*.cc))
+EMUSRC := $(sort $(wildcard tests/emu/*.cc))
 EMU_FLAGS := -std=c++17 -O2 -g1 -fPIC -fvisibility=hidden -ffp-contract=off -Wall -Wextra -Werror -Itests/emu $(INC_ABI) -Isuite/kernels
 $(B)/emu/%.o: % $(B)/gen/flags.txt
 	$(Q)mkdir -p $(dir $@) && $(CXX) $(EMU_FLAGS) -MMD -MP -x c++ -c -o $@ $<
-$(B)/emu/libsaemark-cuda.so: $(patsubst %,$(B)/emu/%.o,$(KCUDA) $(EMU))
+$(B)/emu/libsaemark-cuda.so: $(patsubst %,$(B)/emu/%.o,$(KCUDA) $(EMUSRC))
 	$(Q)$(CXX) -shared -o $@ $^ -llapacke
 $(B)/libsaebench.a: $(call obj,$(HARNESS),$(B))
 	$(Q)rm -f $@ && $(AR) rcs $@ $^

@@ -29,19 +29,37 @@ int sae_backend_open_file(const char *path, void **object, const sae_backend **b
     return SAE_OK;
 }
 
-/* The folder of this program with `tail` behind it, or NULL. */
-static char *beside(const char *tail)
+/* *path = the folder of this program with `tail` behind it; NULL where that is not known. */
+static int beside(const char *tail, char **path, sae_err *err)
 {
     char exe[4096];
     ssize_t length = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    *path = NULL;
     if (length <= 0)
-        return NULL;
+        return SAE_OK;
     exe[length] = '\0';
     char *slash = strrchr(exe, '/');
     if (!slash)
-        return NULL;
+        return SAE_OK;
     slash[1] = '\0';
-    return sae_strfmt("%s%s", exe, tail);
+    *path = sae_strfmt("%s%s", exe, tail);
+    if (!*path)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory for the name of a backend's file");
+    return SAE_OK;
+}
+
+/* why: the first reason, unless a file that is there gives a better one. */
+static void try_file(const char *path, void **object, const sae_backend **be, char why[200])
+{
+    sae_err cause = {0};
+    if (!path || !sae_file_exists(path)) {
+        if (!why[0])
+            snprintf(why, 200, "libsaemark-cuda.so is not beside this program");
+    } else if (sae_backend_open_file(path, object, be, &cause) < 0) {
+        snprintf(why, 200, "%.199s", cause.msg);
+    } else {
+        why[0] = '\0';
+    }
 }
 
 int sae_backend_find_file(void **object, const sae_backend **be, char why[200], sae_err *err)
@@ -55,14 +73,9 @@ int sae_backend_find_file(void **object, const sae_backend **be, char why[200], 
     if (named && *named)
         return sae_backend_open_file(named, object, be, err);
     for (size_t i = 0; i < sizeof places / sizeof places[0] && !*object; i++) {
-        sae_err cause = {0};
-        char *path = beside(places[i]);
-        if (!path || !sae_file_exists(path))
-            snprintf(cause.msg, sizeof cause.msg, "libsaemark-cuda.so is not beside this program");
-        else if (sae_backend_open_file(path, object, be, &cause) >= 0)
-            why[0] = cause.msg[0] = '\0';
-        if (cause.msg[0] && (!why[0] || cause.code))
-            snprintf(why, 200, "%.199s", cause.msg);
+        char *path;
+        SAE_TRY(beside(places[i], &path, err));
+        try_file(path, object, be, why);
         sae_free(path);
     }
     return *object ? SAE_OK : SAE_DONE;

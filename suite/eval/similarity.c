@@ -64,13 +64,22 @@ static int solve(const sae_engine *e, int64_t n, int64_t m, const double *a, dou
 
 /* ---- one place ------------------------------------------------------------------------------- */
 
-/* products - rows * mean mean^T */
+/* Coordinate i does not vary: what is left of its square is rounding. */
+static int flat(const sae_place *p, int64_t i)
+{
+    double square = p->raw[i * p->d + i];
+    return square - (double)p->rows * p->mean[i] * p->mean[i] <= 0x1p-40 * square;
+}
+
+/* products - rows * mean mean^T; 0 where a coordinate does not vary */
 static void centre(const sae_place *x, const sae_place *y, const double *products, double *out)
 {
     for (int64_t i = 0; i < x->d; i++)
         for (int64_t j = 0; j < y->d; j++)
             out[i * y->d + j] =
-                products[i * y->d + j] - (double)x->rows * x->mean[i] * y->mean[j];
+                flat(x, i) || flat(y, j)
+                    ? 0
+                    : products[i * y->d + j] - (double)x->rows * x->mean[i] * y->mean[j];
 }
 
 static int find_axes(sae_place *p, const sae_engine *e, sae_err *err)

@@ -137,6 +137,13 @@ START_TEST(constant_activations)
     ck_assert(isnan(out[SAE_LIKE_REGRESSION]) && out[SAE_LIKE_RELATIVE] == 0);
     compare(&g, y, 2, x, 2, out);
     ck_assert(isnan(out[SAE_LIKE_CKA]) && out[SAE_LIKE_REGRESSION] == 0);
+    for (uint32_t i = 0; i < ROWS * 2; i++)
+        y[i] = i % 2 ? (sae_real)0.1 : (sae_real)-3.7; /* sums of these round */
+    compare(&g, x, 2, y, 2, out);
+    ck_assert(isnan(out[SAE_LIKE_CKA]) && isnan(out[SAE_LIKE_SVCCA]));
+    ck_assert(isnan(out[SAE_LIKE_REGRESSION]));
+    compare(&g, y, 2, x, 2, out);
+    ck_assert(isnan(out[SAE_LIKE_CKA]) && out[SAE_LIKE_REGRESSION] == 0);
     rig_close(&g);
 }
 END_TEST

@@ -148,15 +148,14 @@ static int open_labels(runner *q)
 
 static int open_splicer(runner *q)
 {
-    const sae_stream *s = q->ev->stream;
-    const double *mean = q->target ? s->target.mean : s->norm.mean;
+    sae_stream *s = q->ev->stream;
     SAE_TRY(s->ds->lm(s->src, &q->lm));
     if (!q->target)
         q->lm.target = NULL;
     if (q->lm.docs->labels != q->labels && q->needs & SAE_MNEED_LABELS)
         SAE_FAIL(q->err, SAE_EINVAL, "dataset %s: its documents have no labels", s->ds->name);
-    if (!mean)
-        SAE_FAIL(q->err, SAE_ENEEDS, "mean ablation needs the mean row of the training stream");
+    SAE_TRY(sae_stream_constants(s, q->err)); /* mean ablation */
+    const double *mean = q->target ? s->target.mean : s->norm.mean;
     sae_splicer_shape shape = {.d_in = q->d_in,
                                .d = q->d,
                                .budget = q->B,

@@ -127,7 +127,7 @@ int sae_lm_logits(const sae_lm_model *m, int64_t rows, const sae_real *h, sae_re
     const sae_lm_config *c = &m->cfg;
     SAE_TRY(product(m, rows, c->d, c->vocab, h, m->w.head, m->w.head_b, z, err));
     if (c->final_cap > 0)
-#pragma omp parallel for schedule(static) if (rows > 1)
+#pragma omp parallel for schedule(static) if (sae_lm_many(rows, c->vocab))
         for (int64_t r = 0; r < rows; r++)
             sae_lm_cap(c->vocab, c->final_cap, z + r * c->vocab);
     return SAE_OK;
@@ -209,7 +209,7 @@ static int head_chunk(sae_lm_model *m, const sae_lm_group *g, int64_t r0, int64_
     SAE_TRY(sae_lm_logits(m, rows, m->work.h + r0 * c->d, z, err));
     if (out->logits)
         memcpy(out->logits + row * c->vocab, z, (size_t)(rows * c->vocab) * sizeof *z);
-#pragma omp parallel for schedule(static) if (rows > 1)
+#pragma omp parallel for schedule(static) if (sae_lm_many(rows, c->vocab))
     for (int64_t r = 0; r < rows; r++)
         row_results(c, row + r, out->expect ? out->expect[row + r] : next_token(g, row + r), out,
                     b != NULL, z + r * c->vocab);

@@ -70,7 +70,7 @@ static void norm_row(const sae_lm_normer *k, const sae_real *x, sae_real *out)
 
 void sae_lm_norm_rows(const sae_lm_normer *k, int64_t rows, const sae_real *x, sae_real *out)
 {
-#pragma omp parallel for schedule(static) if (rows > 1)
+#pragma omp parallel for schedule(static) if (sae_lm_many(rows, k->n))
     for (int64_t r = 0; r < rows; r++)
         norm_row(k, x + r * k->n, out + r * k->n);
 }
@@ -102,7 +102,7 @@ static void norm_row_back(const sae_lm_normer *k, const sae_real *x, const sae_r
 void sae_lm_norm_rows_back(const sae_lm_normer *k, int64_t rows, const sae_real *x,
                            const sae_real *dy, int add, sae_real *dx, sae_real *hat)
 {
-#pragma omp parallel for schedule(static) if (rows > 1)
+#pragma omp parallel for schedule(static) if (sae_lm_many(rows, k->n))
     for (int64_t r = 0; r < rows; r++)
         norm_row_back(k, x + r * k->n, dy + r * k->n, add, dx + r * k->n,
                       hat ? hat + r * k->n : NULL);
@@ -215,7 +215,7 @@ void sae_lm_mix(enum sae_lm_act act, int gated, int64_t rows, int64_t n, const s
                 sae_real *out)
 {
     int64_t ld = gated ? 2 * n : n;
-#pragma omp parallel for schedule(static) if (rows > 1)
+#pragma omp parallel for schedule(static) if (sae_lm_many(rows, n))
     for (int64_t r = 0; r < rows; r++)
         mix_any(act, gated, n, wide + r * ld, out + r * n);
 }
@@ -224,7 +224,7 @@ void sae_lm_mix_back(enum sae_lm_act act, int gated, int64_t rows, int64_t n, co
                      sae_real *wide)
 {
     int64_t ld = gated ? 2 * n : n;
-#pragma omp parallel for schedule(static) if (rows > 1)
+#pragma omp parallel for schedule(static) if (sae_lm_many(rows, n))
     for (int64_t r = 0; r < rows; r++)
         mix_any_back(act, gated, n, dout + r * n, wide + r * ld);
 }

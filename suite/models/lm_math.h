@@ -22,6 +22,12 @@
 /* A clone for an instruction set is only as good as what is inlined into it. */
 #define SAE_LM_INLINE static inline __attribute__((always_inline))
 
+/* Whether rows of so many elements are worth waking threads for. */
+SAE_LM_INLINE int sae_lm_many(int64_t rows, int64_t each)
+{
+    return rows > 1 && rows * each > 1024;
+}
+
 #ifdef SAE_REAL_IS_DOUBLE
 SAE_LM_INLINE sae_real sae_lm_exp(sae_real x)
 {

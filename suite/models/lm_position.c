@@ -64,7 +64,7 @@ void sae_lm_position(const sae_lm_model *m, const sae_lm_group *g, int64_t layer
     int64_t ld = sae_lm_qkv_width(&m->cfg);
     if (in == out && m->cfg.rotary == 0 && !m->cfg.qk_norm)
         return;
-#pragma omp parallel for schedule(static) if (g->rows > 1)
+#pragma omp parallel for schedule(static) if (sae_lm_many(g->rows, ld))
     for (int64_t r = 0; r < g->rows; r++)
         turn_row(&t, m->work.pos[r], in + r * ld, out + r * ld);
 }
@@ -112,7 +112,7 @@ void sae_lm_position_back(const sae_lm_model *m, const sae_lm_group *g, int64_t 
         memset(hat_q, 0, bytes);
         memset(hat_k, 0, bytes);
     }
-#pragma omp parallel for schedule(static) if (g->rows > 1)
+#pragma omp parallel for schedule(static) if (sae_lm_many(g->rows, ld))
     for (int64_t r = 0; r < g->rows; r++) {
         sae_real *hat[2] = {m->cfg.qk_norm ? hat_q + r * head : NULL,
                             m->cfg.qk_norm ? hat_k + r * head : NULL};

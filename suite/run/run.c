@@ -251,6 +251,7 @@ static int run_wave(sae_session *s, int64_t number, sae_err *err)
 
 static int run_waves(sae_session *s, const char *identity, sae_err *err)
 {
+    SAE_TRY(sae_stream_constants(&s->train, err)); /* files of SAEs have them, with any norm */
     SAE_TRY(open_dir(s, identity, err));
     sae_log(SAE_LOG_INFO, "run",
             "%s: %lld SAE%s in %lld pass%s over the data, %lld steps of %lld rows", s->plan->name,

@@ -80,8 +80,7 @@ static int open_side(sae_stream *s, sae_side *side, sae_real **raw, int64_t d, s
     SAE_TRY(sae_size_mul(&count, s->B, d, err));
     SAE_TRY(sae_new(raw, (int64_t)count, sizeof **raw, "stream.raw", err));
     SAE_TRY(sae_new(&n->mean, d, sizeof *n->mean, "stream.mean", err));
-    SAE_TRY(sae_side_open(side, n, d, s->B, s->e, err));
-    return sae_norm_estimate(n, s->ds, s->src, target, (sae_mat){*raw, s->B, d, d}, err);
+    return sae_side_open(side, n, d, s->B, s->e, err);
 }
 
 static int open_rows(sae_stream *s, sae_err *err)
@@ -107,7 +106,7 @@ int sae_stream_open(sae_stream *s, const sae_spec *spec, const sae_host *host, c
     s->ds = spec->dataset;
     s->e = e;
     s->B = B;
-    s->norm.kind = s->target.kind = norm;
+    s->norm = s->target = (sae_norm_const){.kind = norm, .scale = 1};
     s->canonical = sae_spec_print(spec, 1);
     if (!s->canonical)
         SAE_GOTO(SAE_SET(err, SAE_ENOMEM, "out of memory for a dataset's name"));
@@ -119,6 +118,17 @@ fail:
     SAE_SET(err, rc, "dataset %s: %s", s->ds->name, sae_status_name(rc));
     sae_stream_close(s);
     return rc;
+}
+
+int sae_stream_constants(sae_stream *s, sae_err *err)
+{
+    sae_mat x = {s->raw, s->B, s->dim.d_in, s->dim.d_in};
+    sae_mat y = {s->raw_y, s->B, s->dim.d_out, s->dim.d_out};
+    if (s->norm.rows > 0)
+        return SAE_OK;
+    if (y.p)
+        SAE_TRY(sae_norm_estimate(&s->target, s->ds, s->src, 1, y, err));
+    return sae_norm_estimate(&s->norm, s->ds, s->src, 0, x, err);
 }
 
 void sae_stream_close(sae_stream *s)
@@ -159,6 +169,8 @@ int sae_stream_fill(sae_stream *s, enum sae_split split, uint64_t row0, int64_t 
     if (sae_stream_lacks(s, need))
         SAE_FAIL(err, SAE_ENEEDS, "dataset %s cannot supply inputs 0x%" PRIx64, s->ds->name,
                  sae_stream_lacks(s, need));
+    if (s->norm.kind != SAE_NORM_NONE)
+        SAE_TRY(sae_stream_constants(s, err));
     sae_fill want = {.x = s->raw,
                      .y = target ? s->raw_y : NULL,
                      .g = grad ? s->g : NULL,

@@ -61,6 +61,10 @@ typedef struct sae_stream {
 int sae_stream_open(sae_stream *s, const sae_spec *spec, const sae_host *host, const sae_engine *e,
                     enum sae_norm norm, int64_t B, sae_err *err);
 void sae_stream_close(sae_stream *s);
+/* Estimate norm and target, once: before it, scales are 1 and means 0. Not done by opening, since
+ * 2^15 rows of a language model are no trifle; a stream that normalises does it before its first
+ * batch. Overwrites the rows of the last batch. */
+int sae_stream_constants(sae_stream *s, sae_err *err);
 
 /* The part of `need` (a union of SAE_NEED_*) that the dataset cannot supply; a base is no matter of
  * the dataset. */

@@ -26,7 +26,7 @@ expect 0 "the built-in plan" "$saemark" run quickstart --set steps=20 --set batc
 grep -q 'ce_spliced\|loss_recovered' "$tmp/organism/metrics.csv" && ok || bad "no downstream metrics of the organism"
 
 # A second hook as target: features that read one place and predict another, and the linear map of a trained SAE.
-target='organism:hook=resid_post.2,target=resid_post.3'
+target='organism:hook=resid_post.2,target=resid_post.3,eval=20'
 fvu() { sed -n 's/.*,"reconstruction.fvu",\([^,]*\),.*/\1/p' "$1/metrics.csv"; }
 expect 0 "a target" "$saemark" run quickstart --set steps=300 --set batch=256 --set eval_rows=1024 --set "dataset=$target" \
     --set 'saes=transcoder:k=8,n=128' --out "$tmp/transcoder" --no-report
@@ -38,11 +38,11 @@ expect 0 "its map" "$saemark" run quickstart --set steps=20 --set batch=256 --se
     --set "saes=layer_map:n=128,base=\"$(echo "$tmp"/base/saes/*)\"" --out "$tmp/map" --no-report
 holds "a linear map predicts" '$1 > 0 && $1 < 0.5' "$(fvu "$tmp/map")"
 # What its files say it was trained on; resid_pre.3 is resid_post.2 under another name.
-measure() { "$saemark" eval "$tmp"/base/saes/* --dataset "organism:$1" --metric sparsity --rows 64; }
+measure() { "$saemark" eval "$tmp"/base/saes/* --dataset "organism:$1,eval=20" --metric sparsity --rows 64; }
 expect 0 "another hook" measure hook=resid_post.3
 [ "$(grep -c 'warning: .* was trained on hook=resid_post.2, but is measured on hook=resid_post.3$' "$tmp/err")" -eq 1 ] && ok ||
     bad "another hook is not told: $(cat "$tmp/err")"
-for same in hook=resid_post.2 hook=resid_pre.3 hook=blocks.2.hook_resid_post,eval=20; do
+for same in hook=resid_post.2 hook=resid_pre.3 hook=blocks.2.hook_resid_post,batch=64; do
     expect 0 "the hook it was trained on" measure $same
     grep -q 'warning' "$tmp/err" && bad "a warning of $same: $(cat "$tmp/err")" || ok
 done

@@ -127,7 +127,7 @@ static inline void rig_open(rig *g, const float *x, int64_t rows, int64_t d, con
     g->src = (sae_source){.rows = rows, .d = d, .x = x};
     ck_assert_int_le(d, 256);
     g->stream = (sae_stream){.ds = &g->ds, .src = &g->src, .dim = {d, d, 0, 0}, .e = &g->e,
-                             .norm = {.scale = 1, .mean = g->mean}, .B = 64};
+                             .norm = {.scale = 1, .rows = 1, .mean = g->mean}, .B = 64};
 }
 
 static inline void rig_close(rig *g)

@@ -13,9 +13,10 @@
 
 enum { MOST = 20000 };
 
+/* Few rows: the norm reads up to 2^15. */
 static const char plan[] = "name: fault\n"
-                           "dataset: synthetic:d=8,features=12,l0=2\n"
-                           "eval_dataset: synthetic:d=8,features=12,l0=2\n"
+                           "dataset: synthetic:d=8,features=12,l0=2,rows=64\n"
+                           "eval_dataset: synthetic:d=8,features=12,l0=2,rows=64\n"
                            "norm: mean_sq1\n"
                            "steps: 3\n"
                            "batch: 16\n"

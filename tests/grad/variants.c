@@ -73,12 +73,18 @@ static void check_coordinate(pair *p, int tensor, int64_t i)
                   p->held.model.t[tensor].spec->name, (long long)i, expected, got, bound);
 }
 
+/* All coordinates of a small tensor; of a large one the largest gradient, the least, and some. */
 static void check_tensor(pair *p, int tensor, uint64_t seed)
 {
     const sae_tensor *t = &p->held.model.t[tensor];
     int64_t count = t->rows * t->cols, most = 0, least = 0;
-    if (t->spec->role != SAE_PARAM || t->flags & SAE_T_STE || count == 0)
+    if (t->spec->role != SAE_PARAM || t->flags & SAE_T_STE)
         return;
+    if (count <= COORDINATES) {
+        for (int64_t i = 0; i < count; i++)
+            check_coordinate(p, tensor, i);
+        return;
+    }
     for (int64_t i = 1; i < count; i++) {
         most = fabs((double)t->grad[i]) > fabs((double)t->grad[most]) ? i : most;
         least = fabs((double)t->grad[i]) < fabs((double)t->grad[least]) ? i : least;

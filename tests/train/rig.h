@@ -39,6 +39,7 @@ static inline void rig_open_on(rig *r, const char *backend, int threads, enum sa
     spec.dataset = &r->ds;
     ck_assert_ok(sae_opts_open(&spec.opts, r->ds.options, r->ds.opt_size, &r->err), r->err);
     ck_assert_ok(sae_stream_open(&r->s, &spec, NULL, &r->e, norm, B, &r->err), r->err);
+    ck_assert_ok(sae_stream_constants(&r->s, &r->err), r->err);
     sae_spec_free(&spec);
 }
 

@@ -46,9 +46,10 @@ static inline int64_t chunks_of(int64_t n, int64_t size)
     return n / size + (n % size != 0);
 }
 
-/* for (i = 0; i < n; i++) over threads, in chunks of `size` iterations. */
+/* for (i = 0; i < n; i++) over threads, in chunks of `size` iterations; one chunk wakes nobody. */
 #define PARALLEL_FOR(dev, i, n, size)                                                              \
-    SAE_OMP(omp parallel for schedule(dynamic, size) num_threads((dev)->threads))                  \
+    SAE_OMP(omp parallel for schedule(dynamic, size) num_threads((dev)->threads)                   \
+                if ((n) > (size)))                                                                 \
     for (int64_t i = 0; i < (n); i++)
 #define SAE_OMP(text) _Pragma(#text)
 
@@ -81,10 +82,10 @@ static inline float *piece_out(sae_mat m, piece p)
     return m.p + p.r * m.ld + p.c;
 }
 
-/* for every piece p of the matrix m, over threads. */
+/* for every piece p of the matrix m, over threads; what one piece could hold wakes nobody. */
 #define PARALLEL_PIECES(dev, p, m)                                                                 \
     SAE_OMP(omp parallel for schedule(dynamic, (m).cols < PIECE ? CHUNK_ROWS : 1)                  \
-                num_threads((dev)->threads))                                                       \
+                num_threads((dev)->threads) if ((m).rows * (m).cols > PIECE))                      \
     for (int64_t piece_i = 0; piece_i < pieces_of(m); piece_i++)                                   \
         for (piece p = piece_at(m, piece_i), *once = &p; once; once = NULL)
 

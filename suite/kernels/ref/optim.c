@@ -78,9 +78,12 @@ SAE_DECL_normal_fill(SAE_REF(normal_fill))
     (void)dev;
     if (bad_mat(out) || out.cols > UINT32_MAX)
         return SAE_EINVAL;
+    double z[4] = {0};
     for (int64_t r = 0; r < out.rows; r++)
-        for (int64_t i = 0; i < out.cols; i++)
-            out.p[r * out.ld + i] =
-                (sae_real)sae_normal(seed, stream, row0 + (uint64_t)r, (uint32_t)i);
+        for (int64_t i = 0; i < out.cols; i++) {
+            if (i % 4 == 0)
+                sae_normal4(seed, stream, row0 + (uint64_t)r, (uint32_t)(i / 4), z);
+            out.p[r * out.ld + i] = (sae_real)z[i % 4];
+        }
     return SAE_OK;
 }

@@ -93,16 +93,6 @@ static int begin(const sae_measure *r, void *state)
 
 /* ---- batches --------------------------------------------------------------------------------- */
 
-static double value_of(const sae_code *z, int64_t row, int64_t feature)
-{
-    if (z->dense)
-        return (double)z->val[row * z->n + feature];
-    for (int64_t p = z->rowptr[row]; p < z->rowptr[row + 1]; p++)
-        if (z->idx[p] == feature)
-            return (double)z->val[p];
-    return 0;
-}
-
 /* What one batch works with. */
 typedef struct scratch {
     sae_real *x, *grad; /* [B x d] */
@@ -118,7 +108,7 @@ static int64_t remove_latent(const sae_measure *r, double *state, const sae_eval
     const double *atom = state + K + k * d;
     memcpy(s->x, e->x, (size_t)(e->B * d) * sizeof *s->x);
     for (int64_t i = 0; i < s->rows; i++) {
-        double z = value_of(e->code, i, feature) * sae_eval_norm(r, e, i).scale, first = 0;
+        double z = sae_code_value(e->code, i, feature) * sae_eval_norm(r, e, i).scale, first = 0;
         if (z == 0.0)
             continue;
         for (int64_t c = 0; c < d; c++) {
@@ -263,9 +253,9 @@ static int end(const sae_measure *r, void *state)
     if (o->rows == 0 || !sae_tensor_matrix(r->m, "W_dec").p)
         return SAE_OK;
     SAE_TRY(sae_groups_emit(r, sums, stats(K), table));
-    sae_row pairs = {"pair_correlation", 0, (double)NAN, 0, "1", SAE_HIGHER};
-    pairs.value = pearson(sums, stats(K), SAE_GROUPS, &pairs.count);
-    SAE_TRY(r->emit(r->sink, &pairs));
+    int64_t pairs = 0;
+    double correlation = pearson(sums, stats(K), SAE_GROUPS, &pairs);
+    SAE_TRY(sae_emit_value(r, "pair_correlation", correlation, pairs, "1", SAE_HIGHER));
     const double *total = sae_groups_total(sums, stats(K));
     for (int64_t k = 0; k < K && total[0] > 0.0; k++) {
         int64_t feature = (int64_t)chosen[k];

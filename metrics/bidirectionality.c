@@ -7,6 +7,7 @@
 #include <sae/concept_task.h>
 #include <sae/cosine.h>
 #include <sae/fail.h>
+#include <sae/quantile.h>
 
 typedef struct options {
     double balance;
@@ -85,9 +86,8 @@ static int merge(const sae_measure *r, void *into, const void *from)
 static int emit_mean(const sae_measure *r, const char *key, double sum, int64_t count,
                      enum sae_better better)
 {
-    sae_row row = {key,   count > 0 ? sum / (double)count : (double)NAN, (double)NAN, count, "1",
-                   better};
-    return r->emit(r->sink, &row);
+    double mean = count > 0 ? sum / (double)count : (double)NAN;
+    return sae_emit_value(r, key, mean, count, "1", better);
 }
 
 /* Sarle's coefficient (skewness^2 + 1) / kurtosis of a feature's values: 1 for two points, 5/9 for
@@ -226,20 +226,13 @@ static double value_of(const poles *q, int64_t row, int64_t feature)
     return 0;
 }
 
-static int by_value(const void *a_, const void *b_)
-{
-    double a = *(const double *)a_, b = *(const double *)b_;
-    return (a > b) - (a < b);
-}
-
 /* Median of |z| over the active latents of a row; scratch [n]. */
 static double median_size(const poles *q, int64_t row, double *scratch)
 {
     int64_t first = q->a.first[row], count = q->a.first[row + 1] - first;
     for (int64_t p = 0; p < count; p++)
         scratch[p] = fabs((double)q->a.val[first + p]);
-    qsort(scratch, (size_t)count, sizeof *scratch, by_value);
-    return count ? (scratch[(count - 1) / 2] + scratch[count / 2]) / 2 : 0;
+    return sae_median(scratch, count);
 }
 
 /* 1 if some latent has opposite signs on the two rows, both at least as large as the row's

@@ -7,6 +7,7 @@
 #include <sae/error_split.h>
 #include <sae/fail.h>
 #include <sae/linear_fit.h>
+#include <sae/quantile.h>
 
 typedef struct options {
     int64_t rows, skip_first, bias, min_rows, vocab, insert;
@@ -437,17 +438,11 @@ static double participation(const sae_fit *f)
     return sae_es_share(trace * trace, squares);
 }
 
-static int order(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 /* The median of R^2 over coordinates, and how many have none. */
 static int emit_coordinates(const sae_measure *r, const view *v)
 {
     const double *s = sae_groups_total(v->second, v->K);
-    double *r2 = malloc((size_t)v->d * sizeof *r2), median = (double)NAN;
+    double *r2 = malloc((size_t)v->d * sizeof *r2), median;
     int64_t count = 0;
     if (!r2)
         return SAE_ENOMEM;
@@ -455,9 +450,7 @@ static int emit_coordinates(const sae_measure *r, const view *v)
         r2[count] = sae_es_error_r2_at(s, v->K, j);
         count += !isnan(r2[count]);
     }
-    qsort(r2, (size_t)count, sizeof *r2, order);
-    if (count > 0)
-        median = (r2[(count - 1) / 2] + r2[count / 2]) / 2;
+    median = sae_median(r2, count);
     free(r2);
     SAE_TRY(sae_emit_value(r, "error_r2_median", median, count, "1", SAE_INFO));
     return sae_emit_value(r, "excluded", (double)(v->d - count), v->d, "dimensions", SAE_INFO);

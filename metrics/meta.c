@@ -224,12 +224,6 @@ static int train(trainer *q)
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-static int emit(const trainer *q, const char *key, double value, int64_t count, const char *unit)
-{
-    sae_row row = {key, value, (double)NAN, count, unit, SAE_INFO};
-    return q->r->emit(q->r->sink, &row);
-}
-
 /* Sum of squares about the mean, which counts as 0 without biases; rounding counts as 0. */
 static double spread(const trainer *q)
 {
@@ -246,7 +240,7 @@ static double spread(const trainer *q)
     return squares - means > squares * 0x1p-20 ? squares - means : 0;
 }
 
-/* Shares of meta-latents that no atom uses; all atoms are encoded as one batch. */
+/* All atoms are encoded as one batch. */
 static int report(trainer *q)
 {
     const sae_ctx *c = q->r->c;
@@ -265,9 +259,11 @@ static int report(trainer *q)
         dead += first[j] == first[j + 1];
     free(first);
     SAE_TRY(rc);
-    SAE_TRY(emit(q, "explained", variance > 0 ? 1 - sse / variance : (double)NAN, q->n, "1"));
-    SAE_TRY(emit(q, "mse", sse / (double)(q->n * q->d), q->n, "1"));
-    return emit(q, "dead_share", (double)dead / (double)q->m, q->m, "1");
+    double explained = variance > 0 ? 1 - sse / variance : (double)NAN;
+    double mse = sse / (double)(q->n * q->d), unused = (double)dead / (double)q->m;
+    SAE_TRY(sae_emit_value(q->r, "explained", explained, q->n, "1", SAE_INFO));
+    SAE_TRY(sae_emit_value(q->r, "mse", mse, q->n, "1", SAE_INFO));
+    return sae_emit_value(q->r, "dead_share", unused, q->m, "1", SAE_INFO);
 }
 
 static int end(const sae_measure *r, void *state)

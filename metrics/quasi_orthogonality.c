@@ -161,10 +161,8 @@ static int emit_medians(const sae_measure *r, state *s)
                   [EPSILON_CENTRED] = {"epsilon_lbo_centred", SAE_LOWER},
                   [RATIO] = {"norm_ratio", SAE_TARGET_ONE}};
     for (int i = 0; i <= RATIO; i++) {
-        sae_sample *q = sample_of(r, s, i);
-        sae_row row = {median[i].key, 0, 0, q->count, "1", median[i].better};
-        sae_sample_quantile(q, 0.5, s->quantile_scratch, &row.value, &row.se);
-        SAE_TRY(r->emit(r->sink, &row));
+        SAE_TRY(sae_sample_emit(r, sample_of(r, s, i), median[i].key, 0.5, s->quantile_scratch,
+                                "1", median[i].better));
     }
     return SAE_OK;
 }

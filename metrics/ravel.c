@@ -471,7 +471,7 @@ static int batch(const sae_measure *r, void *state_, const sae_eval *e)
     int step = s->pass <= o->steps;
     interchanges q = {.r = r, .s = s, .e = e};
     if (!find_labels(r, q.label))
-        return SAE_OK;
+        return SAE_DONE;
     if (s->pass == 0) {
         collect(r, sources_of(r, s), e, q.label);
         return SAE_OK;

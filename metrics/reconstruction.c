@@ -163,10 +163,8 @@ static int end(const sae_measure *r, void *state_)
     state *s = state_;
     int rc = sae_groups_emit(r, s->sums, stats(r), table);
     for (int i = 0; i < 2 && rc >= 0; i++) {
-        sae_sample *q = sample_of(r, s, i);
-        sae_row row = {quantile[i].key, 0, 0, q->count, quantile[i].unit, SAE_LOWER};
-        sae_sample_quantile(q, 0.99, s->quantile_scratch, &row.value, &row.se);
-        rc = r->emit(r->sink, &row);
+        rc = sae_sample_emit(r, sample_of(r, s, i), quantile[i].key, 0.99, s->quantile_scratch,
+                             quantile[i].unit, SAE_LOWER);
     }
     return rc;
 }

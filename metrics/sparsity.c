@@ -111,14 +111,6 @@ static const sae_estimate table[] = {
     {"l1", l1, ROWS, "x", SAE_INFO},
     {0}};
 
-static int emit_l0_p99(const sae_measure *r, state *s)
-{
-    sae_sample *q = l0_sample(r, s);
-    sae_row row = {"l0_p99", 0, 0, q->count, "features", SAE_INFO};
-    sae_sample_quantile(q, 0.99, s->quantile_scratch, &row.value, &row.se);
-    return r->emit(r->sink, &row);
-}
-
 /* A statement about the n features, not an average over documents: no standard error. */
 static int emit_feature(const sae_measure *r, const char *key, double value, enum sae_better better)
 {
@@ -227,7 +219,8 @@ static int end(const sae_measure *r, void *state_)
 {
     state *s = state_;
     SAE_TRY(sae_groups_emit(r, s->sums, STATS, table));
-    SAE_TRY(emit_l0_p99(r, s));
+    SAE_TRY(sae_sample_emit(r, l0_sample(r, s), "l0_p99", 0.99, s->quantile_scratch, "features",
+                            SAE_INFO));
     SAE_TRY(emit_densities(r, s));
     SAE_TRY(emit_training(r));
     SAE_TRY(emit_histogram(r, s));

@@ -69,12 +69,6 @@ static size_t state_size(const sae_measure *r)
     return sizeof(state) + (size_t)(learnt(r) + 2 * r->m->dim.d_out) * sizeof(double);
 }
 
-static int begin(const sae_measure *r, void *state_)
-{
-    (void)r, (void)state_;
-    return SAE_OK;
-}
-
 /* 0 or 1: the pole that row i of the batch has; -1: neither. */
 static int pole_of(const sae_measure *r, const sae_eval *e, int64_t label, int64_t i)
 {
@@ -169,20 +163,12 @@ static int load_directions(const sae_measure *r, state *s)
 
 /* ---- second pass ----------------------------------------------------------------------------- */
 
-static double value_of(const sae_code *z, int64_t i, int64_t feature)
-{
-    for (int64_t p = sae_code_row(z, i); p < sae_code_row(z, i + 1); p++)
-        if (sae_code_feature(z, i, p) == feature)
-            return (double)z->val[p];
-    return 0;
-}
-
 static void change_row(const sae_measure *r, state *s, const sae_eval *e, int64_t i, int change,
                        sae_real *out)
 {
     const options *o = r->opt;
     const double *atom = atom_of(r, s), *r_hat = atom + e->d;
-    double scale = sae_eval_norm(r, e, i).scale, z = value_of(e->code, i, s->latent), to = 0;
+    double scale = sae_eval_norm(r, e, i).scale, z = sae_code_value(e->code, i, s->latent), to = 0;
     if (change == AMPLIFY)
         to = s->sign * o->strength * s->level;
     else if (change == SWAP)
@@ -275,7 +261,7 @@ static int batch(const sae_measure *r, void *state_, const sae_eval *e)
     state *s = state_;
     int64_t label = sae_label_named(r, o->label);
     if (label < 0)
-        return SAE_OK;
+        return SAE_DONE;
     if (s->pass == 1)
         return steer(r, s, e, label);
     learn(r, s, e, label);
@@ -316,12 +302,6 @@ static const sae_estimate table[] = {{"amplify_shift", amplify_shift, POLAR, "na
                                      {"dim_ce", dim_ce, TOKENS, "nats", SAE_INFO},
                                      {0}};
 
-static int emit_count(const sae_measure *r, const char *key, int64_t value, const char *unit)
-{
-    sae_row row = {key, (double)value, (double)NAN, 1, unit, SAE_INFO};
-    return r->emit(r->sink, &row);
-}
-
 static int end(const sae_measure *r, void *state_)
 {
     state *s = state_;
@@ -339,8 +319,9 @@ static int end(const sae_measure *r, void *state_)
             return SAE_AGAIN;
         }
     }
-    SAE_TRY(emit_count(r, "latent", s->latent, "feature"));
-    SAE_TRY(emit_count(r, "target_tokens", s->targets[0] + s->targets[1], "tokens"));
+    double targets = (double)(s->targets[0] + s->targets[1]);
+    SAE_TRY(sae_emit_value(r, "latent", (double)s->latent, 1, "feature", SAE_INFO));
+    SAE_TRY(sae_emit_value(r, "target_tokens", targets, 1, "tokens", SAE_INFO));
     return s->pass ? sae_groups_emit(r, s->sums, STATS, table) : SAE_OK;
 }
 
@@ -354,7 +335,7 @@ const sae_metric sae_metric_steering = {
     .opt_size = sizeof(options),
     .options = option_table,
     .state_size = state_size,
-    .begin = begin,
+    .begin = sae_begin_zero,
     .batch = batch,
     .merge = merge,
     .end = end,

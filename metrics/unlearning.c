@@ -1,4 +1,4 @@
-/* metrics/unlearning.c - what a language model loses of one concept's documents, and of the others,
+/* metrics/unlearning.c - what a language model loses on one concept's tokens, and on the others,
  * when the latents that fire for the concept are clamped.
  *
  * The first pass finds the latents on training documents, the second inserts clamped rows and
@@ -204,7 +204,7 @@ static int batch(const sae_measure *r, void *state_, const sae_eval *e)
     state *s = state_;
     int64_t label = find_label(r);
     if (label < 0)
-        return SAE_OK;
+        return SAE_DONE;
     if (s->pass == 1)
         return insert_rows(r, s, e, label);
     for (int64_t i = 0; i < e->B; i++) {
@@ -287,12 +287,6 @@ static int emit_score(const sae_measure *r, state *s, int mode)
     return sae_groups_emit(r, s->sums, STATS, score);
 }
 
-static int emit_count(const sae_measure *r, const char *key, int64_t count, const char *unit)
-{
-    sae_row row = {key, (double)count, (double)NAN, count, unit, SAE_INFO};
-    return r->emit(r->sink, &row);
-}
-
 static int end(const sae_measure *r, void *state_)
 {
     state *s = state_;
@@ -304,7 +298,8 @@ static int end(const sae_measure *r, void *state_)
         s->pass = 1;
         return SAE_AGAIN;
     }
-    SAE_TRY(emit_count(r, "latents", s->chosen[SIGNED], "features"));
+    int64_t latents = s->chosen[SIGNED];
+    SAE_TRY(sae_emit_value(r, "latents", (double)latents, latents, "features", SAE_INFO));
     for (int mode = 0; mode < s->modes && runs; mode++) {
         SAE_TRY(emit_score(r, s, mode));
         SAE_TRY(sae_groups_emit(r, s->sums, STATS, estimates[mode]));
@@ -316,7 +311,7 @@ const sae_metric sae_metric_unlearning = {
     .abi = SAE_METRIC_ABI,
     .size = sizeof(sae_metric),
     .name = "unlearning",
-    .summary = "loss on a concept's documents and on others with the concept's latents clamped",
+    .summary = "losses on a concept's tokens and on others with its latents clamped",
     .source = "metrics/unlearning.md",
     .needs = SAE_MNEED_CODE | SAE_MNEED_LABELS | SAE_MNEED_INSERT,
     .opt_size = sizeof(options),

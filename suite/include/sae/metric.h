@@ -41,6 +41,16 @@ static inline int64_t sae_code_feature(const sae_code *z, int64_t i, int64_t p)
 {
     return z->dense ? p - i * z->n : z->idx[p];
 }
+/* 0 when the feature is not listed. */
+static inline double sae_code_value(const sae_code *z, int64_t i, int64_t feature)
+{
+    if (z->dense)
+        return (double)z->val[i * z->n + feature];
+    for (int64_t p = z->rowptr[i]; p < z->rowptr[i + 1]; p++)
+        if (z->idx[p] == feature)
+            return (double)z->val[p];
+    return 0;
+}
 
 /* A discrete variable that a source states for every token. */
 typedef struct sae_label {

@@ -127,4 +127,26 @@ static inline void sae_sample_quantile(sae_sample *s, double q, double *block, d
               : (double)NAN;
 }
 
+/* Emit that quantile, with its error. */
+static inline int sae_sample_emit(const sae_measure *r, sae_sample *s, const char *key, double q,
+                                  double *block, const char *unit, enum sae_better better)
+{
+    sae_row row = {key, 0, 0, s->count, unit, better};
+    sae_sample_quantile(s, q, block, &row.value, &row.se);
+    return r->emit(r->sink, &row);
+}
+
+static inline int sae_ascending(const void *a, const void *b)
+{
+    const double *x = (const double *)a, *y = (const double *)b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* The median of v, which is sorted; NaN when it is empty. */
+static inline double sae_median(double *v, int64_t count)
+{
+    qsort(v, (size_t)count, sizeof *v, sae_ascending);
+    return count > 0 ? (v[(count - 1) / 2] + v[count / 2]) / 2 : (double)NAN;
+}
+
 #endif

@@ -253,6 +253,24 @@ START_TEST(interleaving)
 }
 END_TEST
 
+/* The reports of a run that was stopped have every repetition that ended. */
+START_TEST(stopped)
+{
+    static const char *const flags[] = {"", "--benchmark_enable_random_interleaving"};
+    for (int k = 0; k < 2; k++) {
+        ck_assert_int_eq(run("CLOCKWORK_STOP=4 %s --benchmark_filter=order --benchmark_out=%s %s",
+                             program("clockwork"), in_dir("s.json"), flags[k]),
+                         130);
+        json_t *r = parse(in_dir("s.json")), *row;
+        size_t i;
+        int n = 0;
+        json_array_foreach(rows_of(r), i, row) n += !strcmp(text_of(row, "run_type"), "iteration");
+        ck_assert_int_eq(n, 5);
+        json_decref(r);
+    }
+}
+END_TEST
+
 /* Numbers that are none and bytes that are no text. */
 START_TEST(odd_values)
 {
@@ -343,6 +361,7 @@ Suite *suite_reports(void)
     tcase_add_test(c, errors);
     tcase_add_test(c, memory);
     tcase_add_test(c, interleaving);
+    tcase_add_test(c, stopped);
     tcase_add_test(c, odd_values);
     tcase_add_test(c, strict_export);
     tcase_add_test(c, which_rows);

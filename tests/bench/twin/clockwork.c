@@ -1,5 +1,6 @@
 /* tests/bench/twin/clockwork.c - benchmarks on a clock that they set themselves: every figure of a
- * report is known beforehand. CLOCKWORK_MISUSE=N registers a mistake. */
+ * report is known beforehand. CLOCKWORK_MISUSE=N registers a mistake, CLOCKWORK_STOP=N stops the
+ * run. */
 #include <math.h>
 #include <sae/bench.h>
 #include <stdlib.h>
@@ -126,11 +127,14 @@ static void taken_name(sae_bench_state *st)
     sae_bench_counter(st, "real_time", 1, SAE_BENCH_VALUE);
 }
 
-/* The order in which repetitions run. */
+/* The order in which repetitions run; the one that CLOCKWORK_STOP names is the last. */
 static void order(sae_bench_state *st)
 {
     static int turn;
+    const char *last = getenv("CLOCKWORK_STOP");
     tick(st);
+    if (last && turn == atoi(last))
+        sae_bench_stop();
     sae_bench_counter(st, "turn", turn++, SAE_BENCH_VALUE);
 }
 

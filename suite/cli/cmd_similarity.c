@@ -62,6 +62,9 @@ static int add_model(comparison *q, const char *word, sae_err *err)
     int64_t count = 0;
     if (!equals || equals == word || word + before != equals)
         SAE_FAIL(err, SAE_EINVAL, "%s: expected NAME=DATASET", word);
+    for (int64_t i = 0; i < q->places; i++)
+        if (q->at[i].name && !strncmp(q->at[i].name, word, before) && q->at[i].name[before] == '/')
+            SAE_FAIL(err, SAE_EINVAL, "%s: another model has that name", word);
     SAE_TRY(sae_spec_expand(equals + 1, &specs, err));
     while (specs[count])
         count++;
@@ -293,7 +296,11 @@ static int compare(comparison *q, sae_err *err)
 /* A measure that has no value anywhere is left out of files and figures. */
 static int present(const comparison *q, int k)
 {
-    return isfinite(*value_at(q, k, 0, 0));
+    const double *v = value_at(q, k, 0, 0);
+    int any = 0;
+    for (int64_t i = 0; i < q->places * q->places; i++)
+        any |= isfinite(v[i]);
+    return any;
 }
 
 /* The origins of all layers of each model, each once. */
@@ -361,7 +368,8 @@ static int write_values(const comparison *q, sae_err *err)
 {
     sae_csv *c = NULL;
     char *path = sae_path_join(q->out, "similarity.csv");
-    int rc = path ? sae_csv_open(&c, path, "measure,form,a,b,rows,value", err) : SAE_ENOMEM;
+    int rc = path ? sae_csv_open(&c, path, "measure,form,a,b,rows,value", err)
+                  : SAE_SET(err, SAE_ENOMEM, "out of memory for a path");
     sae_free(path);
     for (int k = 0; rc >= 0 && k < SAE_LIKENESSES; k++)
         for (int64_t i = 0; present(q, k) && i < q->places; i++)
@@ -387,7 +395,8 @@ static int write_matching(const comparison *q, sae_err *err)
 {
     sae_csv *c = NULL;
     char *path = sae_path_join(q->out, "layer_matching.csv");
-    int rc = path ? sae_csv_open(&c, path, "measure,form,pairs,layers,accuracy", err) : SAE_ENOMEM;
+    int rc = path ? sae_csv_open(&c, path, "measure,form,pairs,layers,accuracy", err)
+                  : SAE_SET(err, SAE_ENOMEM, "out of memory for a path");
     sae_free(path);
     printf("%-12s %-10s %-6s %7s %9s\n", "measure", "form", "pairs", "layers", "accuracy");
     for (int k = 0; rc >= 0 && k < SAE_LIKE_ORDERED; k++)
@@ -416,7 +425,8 @@ static int write_figure(const comparison *q, int k, const char *name, sae_err *e
     char *data = sae_strfmt("%s/plots/data/%s.dat", q->out, name);
     char *script = sae_strfmt("%s/plots/data/%s.gp", q->out, name);
     sae_out o = {0};
-    int rc = data && script ? sae_out_open(&o, data, err) : SAE_ENOMEM;
+    int rc = data && script ? sae_out_open(&o, data, err)
+                            : SAE_SET(err, SAE_ENOMEM, "out of memory for a path");
     if (rc >= 0) {
         fprintf(o.f, "-");
         for (int64_t i = 0; i < q->places; i++)
@@ -492,7 +502,8 @@ static int measure(comparison *q, const cli_args *a, sae_err *err)
         SAE_TRY(transfer(q, err));
     SAE_TRY(compare(q, err));
     plots = sae_path_join(q->out, "plots/data");
-    int rc = plots ? sae_dir_make(plots, err) : SAE_ENOMEM;
+    int rc =
+        plots ? sae_dir_make(plots, err) : SAE_SET(err, SAE_ENOMEM, "out of memory for a path");
     sae_free(plots);
     SAE_TRY(rc);
     SAE_TRY(write_values(q, err));

@@ -146,11 +146,12 @@ int sae_place_open(sae_place *p, const sae_engine *e, sae_cmat x, const int64_t 
     p->x = e->be->alloc(e->dev, (size_t)(x.rows * d) * sizeof *p->x);
     if (!p->x)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory for %lld rows", (long long)x.rows);
-    SAE_TRY(e->be->copy(e->dev, p->x, x.p, (size_t)(x.rows * d) * sizeof *p->x, SAE_COPY_H2D));
+    int rc = e->be->copy(e->dev, p->x, x.p, (size_t)(x.rows * d) * sizeof *p->x, SAE_COPY_H2D);
     for (int64_t r = 0; r < x.rows; r++)
         for (int64_t j = 0; j < d; j++)
             p->mean[j] += (double)x.p[r * x.ld + j] / (double)x.rows;
-    int rc = cross(e, p, p, p->raw);
+    if (rc >= 0)
+        rc = cross(e, p, p, p->raw);
     if (rc >= 0)
         centre(p, p, p->raw, p->centred);
     if (rc >= 0)
@@ -379,11 +380,12 @@ sae_layer_match sae_match_layers(const double *value, int64_t places, const int6
             if (na != nb || (cross && a == b))
                 continue;
             for (int64_t i = a; i < a + na; i++) {
+                const double *v = value + i * places;
                 int64_t best = b;
                 for (int64_t j = b; j < b + nb; j++)
-                    if (value[i * places + j] > value[i * places + best])
+                    if (v[j] > v[best] || (isnan(v[best]) && !isnan(v[j])))
                         best = j;
-                out.hits += layer_of[best] == layer_of[i];
+                out.hits += !isnan(v[best]) && layer_of[best] == layer_of[i];
                 out.layers++;
             }
         }

@@ -52,15 +52,15 @@ int sae_place_compare(const sae_engine *e, const sae_place *x, const sae_place *
 int sae_origin_order(const void *a, const void *b);
 /* Sorts the list and brings each origin to its front once; answers how many. */
 int64_t sae_origins_unique(sae_token *t, int64_t count);
-/* Shared origins over all of both; the lists are sorted in place. NaN when
- * both are empty. */
+/* Shared origins over all of both; the lists are sorted in place. NaN when both are empty. */
 double sae_jaccard(sae_token *a, int64_t count_a, sae_token *b, int64_t count_b);
 /* What two independent uniform sets of these sizes share, out of `from` tokens. */
 double sae_jaccard_chance(double count_a, double count_b, double from);
 
 /* Layer matching: value [places x places] of one measure; place model_of[i] / layer_of[i], places
  * of a model together and in order. Counts layers of the ordered pairs of models with equally many
- * layers, and those whose largest value is at the same layer; cross: without a model and itself. */
+ * layers, and those whose largest value (NaN: none) is at the same layer; cross: without a model
+ * and itself. */
 typedef struct sae_layer_match {
     int64_t hits, layers;
 } sae_layer_match;

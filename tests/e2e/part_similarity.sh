@@ -17,6 +17,7 @@ paste "$tmp/x.txt" "$tmp/xhat.txt" "$tmp/error.txt" "$tmp/linear.txt" "$tmp/nonl
     END { exit !(NR == 64000 && off == 0 && ee > 0 && ee < xx && nn < ee) }' && ok ||
     bad "the parts do not add up: $(paste "$tmp/x.txt" "$tmp/xhat.txt" "$tmp/error.txt" | head -n 2 | tr '\n' ';')"
 one_error "a dataset without a part" "--part is required" "$saemark" capture --dataset synthetic:d=64 --sae "$sae" --out "$tmp/y"
+one_error "rows of no dataset" "--dataset is required" "$saemark" capture --model m --text t --hook h --rows 9 --out "$tmp/y"
 one_error "no such part" "expected x, xhat, error" \
     "$saemark" capture --dataset synthetic:d=64 --sae "$sae" --part fog --out "$tmp/y"
 one_error "a model and a dataset" "--model does not go with --dataset" \
@@ -60,5 +61,6 @@ one_error "other tokens" "row [0-9]+ of a/0 is token .* the same text" \
 one_error "a dictionary too few" "1 dictionaries for 2 places" \
     "$saemark" similarity "a=$hooks" --rows 64 --atoms "$(place 0)" --out "$tmp/x"
 one_error "nothing to rebuild" "--transfer: expected --atoms" "$saemark" similarity "a=$hooks" --rows 64 --transfer --out "$tmp/x"
+one_error "the same name twice" "another model has that name" "$saemark" similarity "a=$hooks" "a=$hooks" --rows 64 --out "$tmp/x"
 one_error "nowhere to write" "--out DIR is required" "$saemark" similarity "a=$hooks"
 [ -e "$tmp/y" ] || [ -e "$tmp/x/similarity.csv" ] && bad "refused commands left files" || ok

@@ -175,6 +175,11 @@ START_TEST(layers)
     ck_assert_int_eq(all.hits, 4 + 3 + 3);
     ck_assert_int_eq(cross.layers, 4);
     ck_assert_int_eq(cross.hits, 3);
+    v[1 * 7 + 2] = v[3 * 7 + 0] = (double)NAN; /* no value is not the largest, ... */
+    v[0 * 7 + 2] = v[0 * 7 + 3] = (double)NAN; /* ... without any nothing is recognised */
+    cross = sae_match_layers(v, 7, model, layer, 1);
+    ck_assert_int_eq(cross.layers, 4);
+    ck_assert_int_eq(cross.hits, 3);
 }
 END_TEST
 

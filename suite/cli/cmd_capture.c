@@ -119,18 +119,12 @@ static int open_source(source *s, const cli_args *a, const sae_registry *reg, sa
 static int write_parts(source *s, const cli_args *a, const sae_registry *reg, sae_err *err)
 {
     int64_t rows = 0;
-    sae_subject subject = {.model = &s->sae.model,
-                           .opt = s->sae.opt,
-                           .stats = s->sae.stats.view.tokens ? &s->sae.stats.view : NULL,
-                           .norm = &s->sae.norm,
-                           .target = &s->sae.target,
-                           .spec = s->sae.canonical,
-                           .seed = s->sae.seed};
+    sae_subject subject = sae_subject_of(&s->sae);
     sae_error_parts p = {.stream = &s->stream,
-                   .e = &s->e,
-                   .reg = reg,
-                   .subject = &subject,
-                   .dir = cli_get(a, "out")};
+                         .e = &s->e,
+                         .reg = reg,
+                         .subject = &subject,
+                         .dir = cli_get(a, "out")};
     SAE_TRY(part_of(a, &p.part, err));
     SAE_TRY(cli_int(a, "rows", 0, 1, INT64_C(1) << 40, &p.rows, err));
     SAE_TRY(cli_dtype(a, "dtype", SAE_ST_F32, &p.dtype, err));
@@ -148,7 +142,10 @@ static int open_and_write_parts(const cli_args *a, const sae_registry *reg, sae_
     source s = {0};
     for (size_t i = 0; i < sizeof required / sizeof required[0]; i++)
         if (!cli_get(a, required[i]))
-            SAE_FAIL(err, SAE_EINVAL, "capture: --%s is required beside --dataset", required[i]);
+            SAE_FAIL(err, SAE_EINVAL,
+                     "capture: --%s is required: the rows of a dataset need --dataset, --sae, "
+                     "--part and --out",
+                     required[i]);
     for (size_t i = 0; i < sizeof other / sizeof other[0]; i++)
         if (cli_has(a, other[i]))
             SAE_FAIL(err, SAE_EINVAL, "capture: --%s does not go with --dataset", other[i]);
@@ -166,7 +163,8 @@ static int run(const cli_args *a, sae_err *err)
 {
     sae_registry *reg = NULL;
     SAE_TRY(cli_open_registry(a, &reg, err));
-    int of_a_dataset = cli_has(a, "dataset") || cli_has(a, "sae") || cli_has(a, "part");
+    int of_a_dataset =
+        cli_has(a, "dataset") || cli_has(a, "sae") || cli_has(a, "part") || cli_has(a, "rows");
     int rc = of_a_dataset ? open_and_write_parts(a, reg, err) : open_and_capture(a, reg, err);
     sae_registry_close(&reg);
     return rc;

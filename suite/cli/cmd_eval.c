@@ -65,13 +65,7 @@ static int open_saes(bench *b, const cli_args *a, sae_err *err)
     for (; b->saes < a->count; b->saes++) {
         sae_loaded *s = &b->sae[b->saes];
         SAE_TRY(sae_file_import(s, a->word[b->saes], cli_get(a, "as"), b->reg, &b->e, err));
-        b->subject[b->saes] = (sae_subject){.model = &s->model,
-                                            .opt = s->opt,
-                                            .stats = s->stats.view.tokens ? &s->stats.view : NULL,
-                                            .norm = &s->norm,
-                                            .target = &s->target,
-                                            .spec = s->canonical,
-                                            .seed = s->seed};
+        b->subject[b->saes] = sae_subject_of(s);
     }
     return SAE_OK;
 }

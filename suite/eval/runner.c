@@ -40,6 +40,17 @@ typedef struct runner {
     sae_progress progress;
 } runner;
 
+sae_subject sae_subject_of(const sae_loaded *s)
+{
+    return (sae_subject){.model = &s->model,
+                         .opt = s->opt,
+                         .stats = s->stats.view.tokens ? &s->stats.view : NULL,
+                         .norm = &s->norm,
+                         .target = &s->target,
+                         .spec = s->canonical,
+                         .seed = s->seed};
+}
+
 /* ---- what the dataset can give --------------------------------------------------------------- */
 
 static uint32_t supplied(const runner *q)

@@ -13,6 +13,7 @@
 #ifndef SAE_EVAL_RUNNER_H
 #define SAE_EVAL_RUNNER_H
 
+#include "train/sae_file.h"
 #include "train/stream.h"
 
 typedef struct sae_subject { /* one SAE under measurement; all borrowed */
@@ -24,6 +25,7 @@ typedef struct sae_subject { /* one SAE under measurement; all borrowed */
     const char *spec;           /* canonical */
     uint64_t seed;
 } sae_subject;
+sae_subject sae_subject_of(const sae_loaded *s); /* s is borrowed, too */
 
 /* One line of metrics.csv / features.csv, handed to the sink. With a peer: of the pair. */
 typedef struct sae_result {

@@ -158,12 +158,9 @@ static int measure(const sae_transfer *t, const sae_model *rebuilt, double *erro
     SAE_TRY(sae_new(&s, t->count + 1, sizeof *s, "transfer.subjects", err));
     for (int64_t j = 0; j <= t->count; j++) {
         error[j] = (double)NAN;
-        s[j] = (sae_subject){.model = j ? &rebuilt[j - 1] : &t->sae->model,
-                             .opt = t->sae->opt,
-                             .norm = &t->sae->norm,
-                             .target = &t->sae->target,
-                             .spec = t->sae->canonical,
-                             .seed = t->sae->seed};
+        s[j] = sae_subject_of(t->sae);
+        s[j].stats = NULL; /* they are about its own atoms */
+        s[j].model = j ? &rebuilt[j - 1] : s[j].model;
     }
     errors e = {s, error};
     sae_evaluation ev = {.stream = t->stream,

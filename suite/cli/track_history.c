@@ -149,9 +149,11 @@ static int alerts_json(const cli_args *a, sae_store *s, int64_t id, sae_err *err
     json_t *all = sae_sql_json(s, err, alerts_sql, "iti", id, cli_branch(a),
                                (int64_t)cli_has(a, "all"));
     if (id && all) {
-        json_t *one = json_incref(json_array_get(all, 0));
-        json_object_set_new(one, "items", sae_sql_json(s, err, items_sql, "i", id));
-        json_object_set_new(one, "events", sae_sql_json(s, err, events_sql, "i", id));
+        json_t *items = sae_sql_json(s, err, items_sql, "i", id);
+        json_t *events = sae_sql_json(s, err, events_sql, "i", id);
+        json_t *one = items && events ? json_incref(json_array_get(all, 0)) : NULL;
+        json_object_set_new(one, "items", items); /* also where there is no object: released */
+        json_object_set_new(one, "events", events);
         json_decref(all);
         all = one;
     }

@@ -19,14 +19,14 @@ int sae_backend_open_file(const char *path, void **object, const sae_backend **b
     if (!*object)
         SAE_FAIL(err, SAE_EBACKEND, "%s", dlerror());
     void *symbol = dlsym(*object, "sae_backend_of_file");
-    if (!symbol) {
-        dlclose(*object);
-        *object = NULL;
-        SAE_FAIL(err, SAE_EFORMAT, "%s: no symbol sae_backend_of_file", path);
-    }
     memcpy(&entry, &symbol, sizeof entry); /* ISO C has no cast from object to function pointer */
-    *be = entry();
-    return SAE_OK;
+    *be = symbol ? entry() : NULL;
+    if (*be)
+        return SAE_OK;
+    dlclose(*object);
+    *object = NULL;
+    SAE_FAIL(err, SAE_EFORMAT, "%s: %s", path,
+             symbol ? "sae_backend_of_file gives no backend" : "no symbol sae_backend_of_file");
 }
 
 /* *path = the folder of this program with `tail` behind it; NULL where that is not known. */

@@ -87,7 +87,11 @@ int sae_engine_precision(sae_engine *e, const char *name)
 int sae_engine_like(sae_engine *out, const sae_engine *e, int threads, sae_err *err)
 {
     SAE_TRY(sae_engine_open(out, e->be, e->index, threads, err));
-    return e->precision ? sae_engine_precision(out, e->precision) : SAE_OK;
+    int rc = e->precision ? sae_engine_precision(out, e->precision) : SAE_OK;
+    if (rc >= 0)
+        return rc;
+    sae_engine_close(out);
+    SAE_FAIL(err, rc, "backend %s: no products in %s", e->be->name, e->precision);
 }
 
 void sae_engine_close(sae_engine *e)

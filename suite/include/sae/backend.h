@@ -21,7 +21,7 @@ typedef struct sae_backend {
     uint32_t abi, size; /* SAE_BACKEND_ABI, sizeof(sae_backend) */
     const char *name;   /* "ref", "cpu", "cuda" */
     const char *summary;
-    /* 0: unusable on this machine; otherwise the larger number is preferred by --device auto. */
+    /* 0: unusable on this machine; otherwise the backend with the largest number is the default. */
     int (*score)(void);
     /* index: device number for device backends; threads <= 0: all the process may use. */
     int (*open)(sae_device **dev, int index, int threads, sae_err *err);

@@ -24,7 +24,7 @@ awk '/^clean/ { for (i = 1; i < NF; i++) if ($i ~ /^(ce_nats|surprisal|gap)$/) v
      /^resid_post.1=mean/ { ablated = 1; good++ }
      END { exit !(good == 2 && classes == 9 && n == 64 * 127) }' "$tmp/out" && ok ||
     bad "lm eval --data said $(cat "$tmp/out")"
-expect 0 "lm eval --data --json" $eval --json
+expect 0 "lm eval --data --json" $eval --json --threads 2
 cp "$tmp/out" "$tmp/eval.json"
 [ "$(number ce_nats "$tmp/out" | cut -c 1-10)" = "$(number eval_ce_nats "$m/training.json" | cut -c 1-10)" ] &&
     ok || bad "lm eval and training differ: $(number ce_nats "$tmp/out")"

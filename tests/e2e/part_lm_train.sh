@@ -8,7 +8,7 @@ train="$saemark lm train $tmp/config.json --data organism:model=none,length=32 -
 train="$train --steps 24 --batch 4 --lr 3e-3 --log-every 4 --eval-every 8 --eval-docs 8"
 train="$train --checkpoint-every 6"
 
-expect 0 "train" $train --out "$tmp/t1"
+expect 0 "train on two threads" $train --out "$tmp/t1" --threads 2
 grep -q 'surprisal of the source' "$tmp/out" && ok || bad "train said $(cat "$tmp/out")"
 for f in config.json tokenizer.json model.safetensors train.csv training.json; do
     [ -s "$tmp/t1/$f" ] && ok || bad "train left no $f"

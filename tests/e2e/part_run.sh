@@ -1,7 +1,7 @@
 # A small plan from start to report; the same bytes for any thread count and after a kill.
 set_small="--set steps=400 --set batch=256 --set eval_rows=2048 --set checkpoint_every=20
 --set seeds=3 --set saes=topk:k={4,8},n=128"
-expect 0 "run" "$saemark" run recovery $set_small --out "$tmp/a"
+expect 0 "run on two threads" "$saemark" run recovery $set_small --out "$tmp/a" --threads 2
 for f in run.json saes.csv loss.csv metrics.csv features.csv index.html plots/frontier.svg plots/frontier.png; do
     [ -s "$tmp/a/$f" ] && ok || bad "run left no $f"
 done

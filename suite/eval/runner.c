@@ -165,7 +165,8 @@ static int open_splicer(runner *q)
         q->lm.target = NULL;
     if (q->lm.docs->labels != q->labels && q->needs & SAE_MNEED_LABELS)
         SAE_FAIL(q->err, SAE_EINVAL, "dataset %s: its documents have no labels", s->ds->name);
-    SAE_TRY(sae_stream_constants(s, q->err)); /* mean ablation */
+    if (q->needs & SAE_MNEED_LM) /* mean ablation */
+        SAE_TRY(sae_stream_constants(s, q->err));
     const double *mean = q->target ? s->target.mean : s->norm.mean;
     sae_splicer_shape shape = {.d_in = q->d_in,
                                .d = q->d,

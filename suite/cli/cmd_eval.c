@@ -183,7 +183,7 @@ static int measure(bench *b, const cli_args *a, sae_err *err)
         printf("%-34s %-16s %-10s %10s  %s\n", "metric", "value", "se", "count", "unit");
     SAE_TRY(sae_evaluate(&ev, err));
     if (b->results == 0)
-        SAE_FAIL(err, SAE_ENEEDS, "eval: nothing was measured: every metric was skipped");
+        SAE_FAIL(err, SAE_ENEEDS, "eval: nothing was measured: no metric applies");
     return b->json ? cli_print_json(json_incref(b->json), err) : SAE_OK;
 }
 

@@ -96,7 +96,7 @@ static int read_plan(const cli_args *a, sae_gate_plan *p, sae_err *err)
     return SAE_OK;
 }
 
-static void print_rows(const sae_gate_result *r)
+static void print_rows(const sae_gate_plan *p, const sae_gate_result *r)
 {
     if (r->note[0])
         printf("%s\n", r->note);
@@ -117,7 +117,10 @@ static void print_rows(const sae_gate_result *r)
         printf("%-48s %12.5g %12.5g %+7.2f%%  %-18s %s\n", name, row->base, row->candidate,
                100 * expm1(v->centre), range, sae_verdict_name[row->c.verdict]);
     }
-    printf("%d pairs of processes, level %.4g, margins by policy\n", r->pairs, r->alpha);
+    printf("%d pairs of processes, level %.4g, margins by policy", r->pairs, r->alpha);
+    if (p->margin >= 0)
+        printf(", of times %.4g", p->margin);
+    printf("\n");
 }
 
 /* Before hours are spent: the alert's benchmarks, and whether it waits for an answer. */
@@ -191,7 +194,7 @@ static int run_gate(const cli_args *a, sae_err *err)
     plan.dir = dir;
     SAE_GOTO(sae_gate(&plan, s, &r, err));
     if (!cli_has(a, "json"))
-        print_rows(&r);
+        print_rows(&plan, &r);
     SAE_GOTO(give_verdict(a, sae_gate_json(&plan, &r), err));
     if (cli_has(a, "db"))
         SAE_GOTO(store_result(a, s, plan.alert, &r, err));

@@ -151,12 +151,13 @@ sae_stream *sae_session_eval_stream(sae_session *s)
 char *sae_session_identity(const sae_session *s)
 {
     const sae_plan *p = s->plan;
+    int rounds = s->e.precision && strcmp(s->e.precision, "fp32"); /* as backends do by default */
     char *text = sae_strfmt(
-        "backend: %s\ndataset: %s\ndataset hash: %s\neval dataset: %s\neval hash: %s\nnorm: %s\n"
-        "steps: %lld\nbatch: %lld\neval rows: %lld\n",
-        s->e.be->name, s->train_text, s->train.hash, s->eval_text ? s->eval_text : "",
-        p->eval_dataset ? s->eval.hash : "", p->norm, (long long)p->steps, (long long)p->batch,
-        (long long)p->eval_rows);
+        "backend: %s%s%s\ndataset: %s\ndataset hash: %s\neval dataset: %s\neval hash: %s\n"
+        "norm: %s\nsteps: %lld\nbatch: %lld\neval rows: %lld\n",
+        s->e.be->name, rounds ? "," : "", rounds ? s->e.precision : "", s->train_text,
+        s->train.hash, s->eval_text ? s->eval_text : "", p->eval_dataset ? s->eval.hash : "",
+        p->norm, (long long)p->steps, (long long)p->batch, (long long)p->eval_rows);
     for (int64_t i = 0; text && i < s->metrics; i++) {
         char *spec = sae_spec_print(&s->metric[i], 1);
         char *more = spec ? sae_strfmt("%smetric: %s\n", text, spec) : NULL;

@@ -31,7 +31,8 @@ typedef struct sae_backend {
     void (*release)(sae_device *dev, void *p);
     int (*copy)(sae_device *dev, void *dst, const void *src, size_t bytes, enum sae_copy kind);
     int (*sync)(sae_device *dev);
-    /* *k holds the table of "ref"; override the entries this backend does better. */
+    /* *k holds the table of "ref"; override the entries this backend does better. Those of "ref"
+     * expect the device of a backend in the program: one with devices of its own overrides all. */
     void (*kernels)(sae_device *dev, sae_kernels *k);
     /* What the device said of its first failure, "" when nothing. NULL: it never says. */
     const char *(*why)(const sae_device *dev);

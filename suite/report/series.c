@@ -80,7 +80,8 @@ static int by_number(const void *a, const void *b)
     return (p > q) - (p < q);
 }
 
-/* The numbers of labels become places on the axis, next to each other. */
+/* The numbers of labels become places on the axis, next to each other; a reference of other labels
+ * has none. */
 static int make_places(series *s, sae_err *err)
 {
     int64_t count = 0;
@@ -94,12 +95,19 @@ static int make_places(series *s, sae_err *err)
             s->label[count++] = s->label[i];
     s->labels = count;
     sae_points *const all[] = {&s->p, &s->reference};
-    for (int k = 0; k < 2; k++)
-        for (int64_t i = 0, at = 0; i < all[k]->count; i++) {
-            for (at = 0; at < count && s->label[at] < all[k]->p[i].x;)
+    for (int k = 0; k < 2; k++) {
+        int64_t kept = 0;
+        for (int64_t i = 0, at; i < all[k]->count; i++) {
+            sae_point p = all[k]->p[i];
+            for (at = 0; at < count && s->label[at] < p.x;)
                 at++;
-            all[k]->p[i].x = (double)at;
+            if (at == count || s->label[at] > p.x)
+                continue;
+            p.x = (double)at;
+            all[k]->p[kept++] = p;
         }
+        all[k]->count = kept;
+    }
     return SAE_OK;
 }
 

@@ -33,7 +33,8 @@ START_TEST(kinds)
         return;
     static const char *const variants[] = {"topk", "relu"};
     static const double features[] = {0, 1, 2, 3}, cosine[] = {0.5, 0.125, 0.25, 1};
-    static const double labels[] = {1, 4}, auc[] = {0.75, 0.5}, means[] = {1, 0.625};
+    static const double labels[] = {1, 4}, auc[] = {0.75, 0.5};
+    static const double more_labels[] = {1, 2, 4, 5}, means[] = {1, 0.875, 0.625, 0.75};
     static const double steps[] = {0, 1, 2}, fvu[] = {0.25, 0.5, 1}, bits[] = {8, 4, 0.5};
     sae_err err = {0};
     begin_run();
@@ -44,7 +45,7 @@ START_TEST(kinds)
         put_pair(m, spec, variants[i], 0, 4 + i, 0.5);
         put_series(f, variants[i], "dictionary", "max_decoder_cosine", features, cosine, 4);
         put_series(f, variants[i], "bidirectionality", "latent_auc", labels, auc, 2);
-        put_series(f, variants[i], "bidirectionality", "dim_auc", labels, means, 2);
+        put_series(f, variants[i], "bidirectionality", "dim_auc", more_labels, means, 4);
         put_series(f, variants[i], "mdl", "curve_fvu", steps, fvu, 3);
         put_series(f, variants[i], "mdl", "curve_bits", steps, bits, 3);
         put_series(f, variants[i], "attribution", "attributed", features, cosine, 4);

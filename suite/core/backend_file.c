@@ -15,7 +15,8 @@
 int sae_backend_open_file(const char *path, void **object, const sae_backend **be, sae_err *err)
 {
     const sae_backend *(*entry)(void) = NULL;
-    *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    /* CUDA leaves handlers for the end of threads and of the program: its libraries stay loaded. */
+    *object = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!*object)
         SAE_FAIL(err, SAE_EBACKEND, "%s", dlerror());
     void *symbol = dlsym(*object, "sae_backend_of_file");

@@ -161,17 +161,18 @@ static int open_blas(sae_device *d)
     return precision_cuda(d, "fp32");
 }
 
-static int open_parts(sae_device *d)
+static int open_parts(sae_device *d, int index)
 {
     cudaDeviceProp p;
     int count = 0;
+    d->index = index;
     TRY(sae_cuda_check(d, cudaGetDeviceCount(&count)));
-    if (d->index < 0 || d->index >= count) {
+    if (index < 0 || index >= count) {
         snprintf(d->why, sizeof d->why, "there are %d devices, the first is 0", count);
         return SAE_EINVAL;
     }
-    TRY(sae_cuda_check(d, cudaSetDevice(d->index)));
-    TRY(sae_cuda_check(d, cudaGetDeviceProperties(&p, d->index)));
+    TRY(sae_cuda_check(d, cudaSetDevice(index)));
+    TRY(sae_cuda_check(d, cudaGetDeviceProperties(&p, index)));
     snprintf(d->name, sizeof d->name, "%.95s", p.name);
     TRY(sae_cuda_check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking)));
     return open_blas(d);
@@ -181,17 +182,15 @@ static int open_cuda(sae_device **dev, int index, int threads, sae_err *err)
 {
     (void)threads;
     sae_device *d = *dev = (sae_device *)calloc(1, sizeof *d);
-    if (!d)
-        return SAE_ENOMEM;
-    d->index = index;
-    int rc = open_parts(d);
+    int rc = d ? open_parts(d, index) : SAE_ENOMEM;
     if (rc >= 0)
         return SAE_OK;
     if (err && !err->code) {
         err->code = rc;
         err->file = __FILE__;
         err->line = __LINE__;
-        snprintf(err->msg, sizeof err->msg, "CUDA device %d: %s", index, d->why);
+        snprintf(err->msg, sizeof err->msg, "CUDA device %d: %s", index,
+                 d && d->why[0] ? d->why : "out of memory");
     }
     close_cuda(dev);
     return rc;

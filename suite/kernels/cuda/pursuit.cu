@@ -218,13 +218,13 @@ static int open_chase(sae_device *dev, chase *q, int64_t *most)
 {
     int64_t d = q->w.cols, k = q->k;
     int omp = q->p.solver == SAE_SOLVE_OMP;
+    if (omp && k > 1 << 24) /* a factor of a petabyte: keep its size countable */
+        return SAE_ENOMEM;
     int64_t factor = omp ? k * (k + 1) / 2 : 0, reals = d + 2 * k + factor;
     int64_t bytes = 8 * reals + 4 * (d + k) + 4 * q->words + (int64_t)sizeof(quarry);
     int64_t rows = ROOM / bytes + 1;
     rows = rows < CHUNK ? rows : CHUNK;
     *most = rows = rows < q->x.rows ? rows : q->x.rows;
-    if (omp && k > 1 << 24) /* a factor of a petabyte: keep its size countable */
-        return SAE_ENOMEM;
     q->row = ws_new<quarry>(dev, WS_STATE, rows);
     q->r = ws_new<double>(dev, WS_SPARE, rows * reals);
     q->shown = ws_new<sae_real>(dev, WS_ROWS, rows * d);

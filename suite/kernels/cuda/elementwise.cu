@@ -2,8 +2,7 @@
  *
  * Computed in double and rounded once, as the reference does: the memory is slower. */
 #include "cuda/cuda.cuh"
-
-#include <math.h>
+#include "shared/map.h"
 
 namespace
 {
@@ -96,32 +95,12 @@ struct scaled {
 
 /* ---- map: a kernel per function -------------------------------------------------------------- */
 
-template <sae_fn F> __device__ double function(double x, double p, double q)
-{
-    if (x != x)
-        return x;
-    switch (F) {
-    case SAE_FN_EXP:
-        return exp(x);
-    case SAE_FN_TANH:
-        return tanh(x);
-    case SAE_FN_ABS:
-        return fabs(x);
-    case SAE_FN_SIGN:
-        return (x > 0) - (x < 0);
-    case SAE_FN_POWER:
-        return x > 0 ? pow(x, p) : 0;
-    default:
-        return x < p ? p : x > q ? q : x;
-    }
-}
-
 template <sae_fn F> struct mapped {
     sae_cmat x;
     double p, q;
     __device__ sae_real operator()(int64_t r, int64_t c) const
     {
-        return (sae_real)function<F>((double)at(x, r, c), p, q);
+        return (sae_real)sae_map_number(F, p, q, (double)at(x, r, c));
     }
 };
 

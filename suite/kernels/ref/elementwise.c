@@ -1,28 +1,7 @@
 /* suite/kernels/ref/elementwise.c - functions, products and windows of matrices, element by
  * element. */
 #include "ref/ref.h"
-
-#include <math.h>
-
-static double apply(enum sae_fn f, double p, double q, double x)
-{
-    if (x != x)
-        return x;
-    switch (f) {
-    case SAE_FN_EXP:
-        return exp(x);
-    case SAE_FN_TANH:
-        return tanh(x);
-    case SAE_FN_ABS:
-        return fabs(x);
-    case SAE_FN_SIGN:
-        return (x > 0) - (x < 0);
-    case SAE_FN_POWER:
-        return x > 0 ? pow(x, p) : 0;
-    default:
-        return x < p ? p : x > q ? q : x;
-    }
-}
+#include "shared/map.h"
 
 SAE_DECL_map(SAE_REF(map))
 {
@@ -31,7 +10,7 @@ SAE_DECL_map(SAE_REF(map))
         return SAE_EINVAL;
     for (int64_t r = 0; r < out.rows; r++)
         for (int64_t i = 0; i < out.cols; i++)
-            out.p[r * out.ld + i] = (sae_real)apply(f, p, q, (double)x.p[r * x.ld + i]);
+            out.p[r * out.ld + i] = (sae_real)sae_map_number(f, p, q, (double)x.p[r * x.ld + i]);
     return SAE_OK;
 }
 

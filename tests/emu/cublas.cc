@@ -14,11 +14,6 @@ float seen(float v, uint32_t bits)
     return v;
 }
 
-double seen(double v, uint32_t)
-{
-    return v;
-}
-
 uint32_t bits_of(cublasComputeType_t compute)
 {
     return compute == CUBLAS_COMPUTE_32F_FAST_TF32   ? 0xffffe000u
@@ -26,13 +21,13 @@ uint32_t bits_of(cublasComputeType_t compute)
                                                      : 0xffffffffu;
 }
 
-template <class T> struct product {
+struct product {
     bool ta, tb;
     uint32_t bits;
     int64_t m, n, k, lda, ldb, ldc;
-    T alpha, beta;
-    const T *a, *b;
-    T *c;
+    float alpha, beta;
+    const float *a, *b;
+    float *c;
 
     void run() const
     {
@@ -42,21 +37,11 @@ template <class T> struct product {
                 for (int64_t l = 0; l < k; l++)
                     s += (double)seen(ta ? a[i * lda + l] : a[l * lda + i], bits) *
                          (double)seen(tb ? b[l * ldb + j] : b[j * ldb + l], bits);
-                T *to = c + j * ldc + i;
-                *to = (T)((double)alpha * s + (beta == 0 ? 0 : (double)beta * (double)*to));
+                float *to = c + j * ldc + i;
+                *to = (float)((double)alpha * s + (beta == 0 ? 0 : (double)beta * (double)*to));
             }
     }
 };
-
-template <class T>
-void enqueue(cublasOperation_t ta, cublasOperation_t tb, uint32_t bits, int64_t m, int64_t n,
-             int64_t k, const void *alpha, const void *a, int64_t lda, const void *b, int64_t ldb,
-             const void *beta, void *c, int64_t ldc)
-{
-    product<T> p = {ta == CUBLAS_OP_T, tb == CUBLAS_OP_T, bits, m, n, k, lda, ldb, ldc,
-                    *(const T *)alpha, *(const T *)beta, (const T *)a, (const T *)b, (T *)c};
-    emu_enqueue([=] { p.run(); });
-}
 
 } // namespace
 
@@ -99,14 +84,24 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t, cublasOperation_t ta, cublasOpera
                                cublasComputeType_t compute, cublasGemmAlgo_t)
 {
     int64_t rows_a = ta == CUBLAS_OP_T ? k : m, rows_b = tb == CUBLAS_OP_T ? n : k;
-    bool wide = compute == CUBLAS_COMPUTE_64F;
     if (m < 0 || n < 0 || k < 0 || lda < (rows_a > 1 ? rows_a : 1) ||
-        ldb < (rows_b > 1 ? rows_b : 1) || ldc < (m > 1 ? m : 1) || at != bt || at != ct ||
-        wide != (at == CUDA_R_64F))
+        ldb < (rows_b > 1 ? rows_b : 1) || ldc < (m > 1 ? m : 1) || at != CUDA_R_32F || bt != at ||
+        ct != at)
         return CUBLAS_STATUS_INVALID_VALUE;
-    if (wide)
-        enqueue<double>(ta, tb, bits_of(compute), m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-    else
-        enqueue<float>(ta, tb, bits_of(compute), m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    product p = {ta == CUBLAS_OP_T,
+                 tb == CUBLAS_OP_T,
+                 bits_of(compute),
+                 m,
+                 n,
+                 k,
+                 lda,
+                 ldb,
+                 ldc,
+                 *(const float *)alpha,
+                 *(const float *)beta,
+                 (const float *)a,
+                 (const float *)b,
+                 (float *)c};
+    emu_enqueue([=] { p.run(); });
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -10,11 +10,10 @@ enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T };
 enum cublasComputeType_t {
     CUBLAS_COMPUTE_32F,
     CUBLAS_COMPUTE_32F_FAST_TF32,
-    CUBLAS_COMPUTE_32F_FAST_16BF,
-    CUBLAS_COMPUTE_64F
+    CUBLAS_COMPUTE_32F_FAST_16BF
 };
 enum cublasGemmAlgo_t { CUBLAS_GEMM_DEFAULT = -1 };
-enum cudaDataType { CUDA_R_32F, CUDA_R_64F };
+enum cudaDataType { CUDA_R_32F };
 
 cublasStatus_t cublasCreate(cublasHandle_t *h);
 cublasStatus_t cublasDestroy(cublasHandle_t h);

@@ -150,10 +150,6 @@ inline int __ffs(int v)
 {
     return __builtin_ffs(v);
 }
-inline int __clz(int v)
-{
-    return v ? __builtin_clz((unsigned)v) : 32;
-}
 inline unsigned __float_as_uint(float v)
 {
     unsigned u;
@@ -169,14 +165,6 @@ inline float __uint_as_float(unsigned u)
 inline double __dmul_rn(double a, double b)
 {
     return a * b;
-}
-inline unsigned __umulhi(unsigned a, unsigned b)
-{
-    return (unsigned)((uint64_t)a * b >> 32);
-}
-template <class T> T __ldg(const T *p)
-{
-    return *p;
 }
 
 /* ---- the runtime ----------------------------------------------------------------------------- */
@@ -203,7 +191,6 @@ cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaSetDevice(int index);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int index);
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total);
-cudaError_t cudaRuntimeGetVersion(int *version);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t s);
 cudaError_t cudaStreamSynchronize(cudaStream_t s);

@@ -168,24 +168,10 @@ static __global__ void number_entries(sae_code z, int64_t *pos, int32_t *row)
     }
 }
 
-/* The first entry of the sorted v[0, count) that is >= key. */
-template <class T> static __device__ int64_t lower_bound(const T *v, int64_t count, T key)
-{
-    int64_t from = 0, end = count;
-    while (from < end) {
-        int64_t mid = from + (end - from) / 2;
-        if (v[mid] < key)
-            from = mid + 1;
-        else
-            end = mid;
-    }
-    return from;
-}
-
 static __global__ void fill_index(const uint32_t *key, const int32_t *row, sae_csc t)
 {
     GRID_FOR(j, t.n + 1)
-    t.colptr[j] = lower_bound(key, t.nnz, (uint32_t)j);
+    t.colptr[j] = lower_bound(key, t.nnz, j);
     GRID_FOR(i, t.nnz)
     t.row[i] = row[t.pos[i]];
 }

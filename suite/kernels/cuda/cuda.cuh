@@ -5,8 +5,9 @@
  *
  * Determinism (level D2): every output element has one writer, integer atomics only, grids
  * depend on extents alone. Double reductions follow the tree of shared/sum.h and give the host's
- * bits. Rows of encoders and products go through products of one fixed number of rows, so that a
- * row's bits do not depend on its batch even where cuBLAS chooses its algorithm by shape.
+ * bits. Rows of encoders and products go through products of one fixed number of rows and one
+ * layout, so that a row's bits do not depend on its batch even where cuBLAS chooses its algorithm
+ * by them.
  */
 #ifndef SAE_KERNELS_CUDA_CUH
 #define SAE_KERNELS_CUDA_CUH
@@ -117,6 +118,20 @@ static __device__ inline int lane_id(void)
     return (int)(threadIdx.x % WARP);
 }
 
+/* The first place in the ascending v[0, count) whose entry is at least `key`. */
+template <class T, class K> __device__ int64_t lower_bound(const T *v, int64_t count, K key)
+{
+    int64_t from = 0, end = count;
+    while (from < end) {
+        int64_t mid = from + (end - from) / 2;
+        if (v[mid] < key)
+            from = mid + 1;
+        else
+            end = mid;
+    }
+    return from;
+}
+
 /* The sum of term(i), i in [0, count), by a warp, along the tree of shared/sum.h: half a warp per
  * block of 256 terms. Every lane gets the result. */
 template <class F> __device__ double warp_sum(int64_t count, F term)
@@ -179,9 +194,6 @@ constexpr int64_t CHUNK = 1024, PANEL = 8192;
 /* c = alpha op(a) op(b) + beta c, row-major, in the device's precision. */
 int sae_cuda_product(sae_device *dev, int ta, int tb, sae_real alpha, sae_cmat a, sae_cmat b,
                      sae_real beta, sae_mat c);
-/* c = op(a) op(b) + beta c in double; every ld is the number of columns. */
-int sae_cuda_product_wide(sae_device *dev, int ta, int tb, int64_t rows, int64_t cols,
-                          int64_t depth, const double *a, const double *b, double beta, double *c);
 
 /* What a walk shows: rows [row, row + live), columns [col, col + cols) of an encoder's output. */
 typedef struct sae_cuda_pre {

@@ -36,21 +36,14 @@ int sae_cuda_product(sae_device *dev, int ta, int tb, sae_real alpha, sae_cmat a
                              CUDA_R_32F, lead(c.ld), dev->compute, CUBLAS_GEMM_DEFAULT));
 }
 
-int sae_cuda_product_wide(sae_device *dev, int ta, int tb, int64_t rows, int64_t cols,
-                          int64_t depth, const double *a, const double *b, double beta, double *c)
-{
-    double one = 1;
-    if (rows == 0 || cols == 0 || (depth == 0 && beta == 1))
-        return SAE_OK;
-    if (depth == 0)
-        return SAE_EINVAL;
-    return sae_cuda_check_blas(
-        dev, cublasGemmEx_64(dev->blas, op(tb), op(ta), cols, rows, depth, &one, b, CUDA_R_64F,
-                             tb ? depth : cols, a, CUDA_R_64F, ta ? rows : depth, &beta, c,
-                             CUDA_R_64F, cols, CUBLAS_COMPUTE_64F, CUBLAS_GEMM_DEFAULT));
-}
-
 /* ---- products whose rows do not see each other ----------------------------------------------- */
+
+/* A chunk that needs no copy: it lies in memory as padded rows do. cuBLAS may choose its algorithm
+ * by leading extents and alignment too, and the bits of a row must not depend on them. */
+static int is_chunk(sae_cmat x)
+{
+    return x.rows == CHUNK && x.ld == x.cols && (uintptr_t)x.p % 256 == 0;
+}
 
 /* out [CHUNK x cols] = x [live x cols] - shift, zero rows behind. */
 static __global__ void pad_rows(sae_cmat x, const sae_real *shift, sae_real *out)
@@ -79,9 +72,9 @@ static int padded(sae_device *dev, enum sae_cuda_slot slot, sae_cmat x, const sa
     return LAUNCH(dev, pad_rows, blocks_for(CHUNK * x.cols, BLOCK), BLOCK, x, shift, m.p);
 }
 
-/* The last rows of a product, in the shape of a whole chunk. */
-static int last_rows(sae_device *dev, int tb, sae_real alpha, sae_cmat a, sae_cmat b,
-                     sae_real beta, sae_mat c)
+/* Rows of a product in the shape of a whole chunk. */
+static int padded_product(sae_device *dev, int tb, sae_real alpha, sae_cmat a, sae_cmat b,
+                          sae_real beta, sae_mat c)
 {
     sae_mat in, out;
     TRY(padded(dev, WS_ROWS, a, nullptr, &in));
@@ -104,8 +97,9 @@ SAE_DECL_gemm(SAE_CUDA(gemm))
         int64_t live = rows - r < CHUNK ? rows - r : CHUNK;
         sae_cmat from = {a.p + r * a.ld, live, a.cols, a.ld};
         sae_mat to = {c.p + r * c.ld, live, c.cols, c.ld};
-        TRY(live == CHUNK ? sae_cuda_product(dev, 0, tb, alpha, from, b, beta, to)
-                          : last_rows(dev, tb, alpha, from, b, beta, to));
+        TRY(is_chunk(from) && is_chunk(as_const(to))
+                ? sae_cuda_product(dev, 0, tb, alpha, from, b, beta, to)
+                : padded_product(dev, tb, alpha, from, b, beta, to));
     }
     return SAE_OK;
 }
@@ -129,7 +123,7 @@ static int next_chunk(sae_device *dev, sae_cuda_walk *w)
     p->live = left < CHUNK ? left : CHUNK;
     sae_cmat x = {e->x.p + p->row * e->x.ld, p->live, e->x.cols, e->x.ld};
     w->x = x;
-    if (left <= 0 || (p->live == CHUNK && !e->shift))
+    if (left <= 0 || (!e->shift && is_chunk(x)))
         return left > 0;
     TRY(padded(dev, WS_ROWS, x, e->shift, &in));
     w->x = as_const(in);

@@ -140,26 +140,14 @@ int sae_cuda_code_end(sae_device *dev, const sae_cuda_answer *a, sae_code *z)
 
 /* ---- parts of codes -------------------------------------------------------------------------- */
 
-/* The first entry of [from, to) whose feature is at least j. */
-static __device__ int64_t first_from(const int32_t *idx, int64_t from, int64_t to, int64_t j)
-{
-    while (from < to) {
-        int64_t mid = from + (to - from) / 2;
-        if (idx[mid] < j)
-            from = mid + 1;
-        else
-            to = mid;
-    }
-    return from;
-}
-
 static __global__ void find_slices(sae_code z, int64_t j0, int64_t j1, sae_cuda_part *part)
 {
     GRID_FOR(r, z.B)
     {
-        int64_t from = first_from(z.idx, z.rowptr[r], z.rowptr[r + 1], j0);
-        int64_t to = first_from(z.idx, from, z.rowptr[r + 1], j1);
-        sae_cuda_part p = {from, (unsigned)(to - from), 0};
+        int64_t first = z.rowptr[r], count = z.rowptr[r + 1] - first;
+        int64_t from = lower_bound(z.idx + first, count, j0);
+        int64_t to = lower_bound(z.idx + first, count, j1);
+        sae_cuda_part p = {first + from, (unsigned)(to - from), 0};
         part[r] = p;
     }
 }

@@ -248,17 +248,7 @@ static __global__ void write_entries(pool in, int64_t count, int64_t n, sae_cmat
 static __global__ void write_rowptr(pool in, int64_t count, int64_t n, sae_code z)
 {
     GRID_FOR(r, z.B + 1)
-    {
-        int64_t from = 0, to = count;
-        while (from < to) {
-            int64_t mid = from + (to - from) / 2;
-            if (in.pos[mid] < (wide)(r * n))
-                from = mid + 1;
-            else
-                to = mid;
-        }
-        z.rowptr[r] = from;
-    }
+    z.rowptr[r] = lower_bound(in.pos, count, (wide)(r * n));
 }
 
 static int write_code(flat *f, sae_code *z)

@@ -18,26 +18,6 @@ inline bool emu_asked(void *temp, size_t &bytes)
     return !temp;
 }
 
-struct DeviceScan {
-    template <class In, class Out, class N>
-    static cudaError_t ExclusiveSum(void *temp, size_t &bytes, In in, Out out, N n,
-                                    cudaStream_t = nullptr)
-    {
-        if (emu_asked(temp, bytes))
-            return cudaSuccess;
-        emu_enqueue([=] {
-            auto sum = out[0];
-            sum = 0;
-            for (N i = 0; i < n; i++) {
-                auto v = in[i];
-                out[i] = sum;
-                sum += v;
-            }
-        });
-        return cudaSuccess;
-    }
-};
-
 struct DeviceRadixSort {
     /* Stable, by bits [begin, end) of unsigned keys. */
     template <class K, class V, class N>

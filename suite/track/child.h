@@ -1,12 +1,20 @@
-/* suite/track/child.h - running a program and waiting for it. */
+/* suite/track/child.h - running two programs side by side, one at a time. */
 #ifndef SAE_TRACK_CHILD_H
 #define SAE_TRACK_CHILD_H
 
 #include <sae/base.h>
 
-/* Run argv[0] (searched on the PATH) with its output in the file `log`, and an environment longer
- * by `pad` bytes. *status: exit status, or 128 + signal. SAE_ENEEDS: it cannot be started;
- * SAE_EINTR: saemark was interrupted, as was the child. */
-int sae_child_run(char *const *argv, int64_t pad, const char *log, int *status, sae_err *err);
+typedef struct sae_child {
+    char *const *argv; /* argv[0] is searched on the PATH */
+    int64_t pad;       /* bytes by which its environment is longer */
+    const char *log;   /* file for its output */
+    int status;        /* out: exit status, or 128 + signal */
+} sae_child;
+
+/* Run first, then second. Programs on our benchmark harness take turns with every repetition
+ * (suite/bench/harness/turns.c): *turns is 1 when both did; another runs alone, the second
+ * after the first. SAE_ENEEDS: one cannot be started; SAE_EINTR: saemark was interrupted, as were
+ * they. */
+int sae_children_run(sae_child *first, sae_child *second, int *turns, sae_err *err);
 
 #endif

@@ -2,6 +2,8 @@
  *
  * The statistical unit is the pair of processes: repetitions inside a process share its layout and
  * are collapsed to their median first (README.md has the false-alarm rates of doing otherwise).
+ * Where both programs can, their repetitions take turns, and it is the median of the ratios of
+ * neighbours: a machine that others use changes its speed by 10 % for seconds at a time.
  */
 #include "track/gate.h"
 
@@ -55,47 +57,64 @@ static int fill_argv(const sae_gate_plan *p, int side, const char *out, char **a
     return add_word(argv, n, sae_strdup("--benchmark_out_format=json"), err);
 }
 
-static int spawn(const sae_gate_plan *p, int side, int pair, const char *out, int *status,
-                 sae_err *err)
+/* What one side of a pair runs, and where it writes. */
+typedef struct run {
+    char *argv[WORDS], *log, *out;
+    int words;
+    sae_child child;
+} run;
+
+static int prepare(const sae_gate_plan *p, int side, int pair, run *a, sae_err *err)
 {
-    char *argv[WORDS] = {NULL};
-    int n = 0;
     uint32_t pad = sae_philox(p->seed, STREAM, (uint64_t)pair, (uint32_t)side + 1).v[0] % PAD;
-    char *log = sae_strfmt("%s/%s.log", p->dir, side_name[side]);
-    int rc = log ? fill_argv(p, side, out, argv, &n, err)
-                 : SAE_SET(err, SAE_ENOMEM, "out of memory for a path");
-    if (rc >= 0)
-        rc = sae_file_remove(out, err); /* of an earlier gate */
-    if (rc >= 0)
-        rc = sae_child_run(argv, (int64_t)pad, log, status, err);
-    for (int i = 0; i < n; i++)
-        sae_free(argv[i]);
-    sae_free(log);
-    return rc;
+    a->log = sae_strfmt("%s/%s.log", p->dir, side_name[side]);
+    a->out = sae_strfmt("%s/pair-%02d-%s.json", p->dir, pair, side_name[side]);
+    if (!a->log || !a->out)
+        SAE_FAIL(err, SAE_ENOMEM, "out of memory for a path");
+    SAE_TRY(fill_argv(p, side, a->out, a->argv, &a->words, err));
+    a->child = (sae_child){.argv = a->argv, .pad = (int64_t)pad, .log = a->log};
+    return sae_file_remove(a->out, err); /* of an earlier gate */
+}
+
+static void forget(run *a)
+{
+    for (int i = 0; i < a->words; i++)
+        sae_free(a->argv[i]);
+    sae_free(a->log);
+    sae_free(a->out);
 }
 
 /* A candidate that fails is a finding: *failed, with a note. A base that fails is an error. */
-static int run_side(const sae_gate_plan *p, sae_gate_result *r, int side, int *failed, sae_err *err)
+static int read_side(const sae_gate_plan *p, sae_gate_result *r, int side, const run *a,
+                     int *failed, sae_err *err)
 {
-    int status = 0;
     sae_err why = {0};
-    char *out = sae_strfmt("%s/pair-%02d-%s.json", p->dir, r->pairs, side_name[side]);
-    int rc = out ? spawn(p, side, r->pairs, out, &status, err)
-                 : SAE_SET(err, SAE_ENOMEM, "out of memory for a path");
-    if (rc >= 0) {
-        int bad = status ? SAE_SET(&why, SAE_EBACKEND, "%s ended with status %d", p->program[side],
-                                   status)
-                         : sae_readings_read(&r->side[side], out, r->pairs, &why);
-        if (bad == SAE_ENOMEM || bad == SAE_EINTR || (bad < 0 && side == 0)) {
-            rc = SAE_SET(err, bad, "%s: %s (see %s/%s.log)", side_name[side], why.msg, p->dir,
-                         side_name[side]);
-        } else if (bad < 0) {
-            snprintf(r->note, sizeof r->note, "candidate: %.160s (see %.60s/candidate.log)",
-                     why.msg, p->dir);
-            *failed = 1;
-        }
+    int bad = a->child.status ? SAE_SET(&why, SAE_EBACKEND, "%s ended with status %d",
+                                        p->program[side], a->child.status)
+                              : sae_readings_read(&r->side[side], a->out, r->pairs, &why);
+    if (bad == SAE_ENOMEM || bad == SAE_EINTR || (bad < 0 && side == 0))
+        SAE_FAIL(err, bad, "%s: %s (see %s)", side_name[side], why.msg, a->log);
+    if (bad < 0) {
+        snprintf(r->note, sizeof r->note, "candidate: %.160s (see %.60s)", why.msg, a->log);
+        *failed = 1;
     }
-    sae_free(out);
+    return SAE_OK;
+}
+
+/* Both sides are always run: what fails in both is no finding. */
+static int run_sides(const sae_gate_plan *p, sae_gate_result *r, int first, int *failed,
+                     sae_err *err)
+{
+    int rc = SAE_OK;
+    run side[2] = {{.words = 0}, {.words = 0}};
+    for (int k = 0; k < 2; k++)
+        SAE_GOTO(prepare(p, k, r->pairs, &side[k], err));
+    SAE_GOTO(sae_children_run(&side[first].child, &side[!first].child, &r->turns[r->pairs], err));
+    for (int k = 0; k < 2; k++)
+        SAE_GOTO(read_side(p, r, k, &side[k], failed, err));
+fail:
+    forget(&side[0]);
+    forget(&side[1]);
     return rc;
 }
 
@@ -162,8 +181,8 @@ static int64_t find_series(const sae_readings *b, const sae_gate_row *row)
     return i;
 }
 
-/* Median of the repetitions of one process; NaN when there is none, or one failed. */
-static double process_median(const sae_readings *b, int64_t series, int64_t process, double *room)
+/* The repetitions of one process; -1: one of them failed. */
+static int64_t repetitions(const sae_readings *b, int64_t series, int64_t process, double *out)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < b->sample_count; i++) {
@@ -171,31 +190,59 @@ static double process_median(const sae_readings *b, int64_t series, int64_t proc
         if (s->process != process || s->series != series)
             continue;
         if (s->status != SAE_SAMPLE_OK)
-            return (double)NAN;
-        room[n++] = s->value;
+            return -1;
+        out[n++] = s->value;
     }
-    return sae_median(room, n);
+    return n;
+}
+
+typedef struct pair_values {
+    double median[2]; /* NaN: nothing, or a repetition failed */
+    double ratio;     /* log, candidate to base; NaN where values are not positive */
+} pair_values;
+
+/* Repetitions that took turns are compared one by one: each met the machine of its neighbour. */
+static pair_values pair_of(const sae_gate_result *r, const int64_t series[2], int pair,
+                           double *const room[3])
+{
+    int64_t n[2];
+    pair_values v;
+    for (int k = 0; k < 2; k++)
+        n[k] = repetitions(&r->side[k], series[k], pair, room[k]);
+    int positive = n[0] > 0 && n[1] > 0, together = r->turns[pair] && n[0] == n[1];
+    for (int k = 0; k < 2; k++)
+        for (int64_t i = 0; i < n[k]; i++)
+            positive &= room[k][i] > 0;
+    double *ratios = room[2];
+    for (int64_t i = 0; positive && together && i < n[0]; i++)
+        ratios[i] = log(room[1][i] / room[0][i]);
+    for (int k = 0; k < 2; k++)
+        v.median[k] = n[k] > 0 ? sae_median(room[k], n[k]) : (double)NAN;
+    v.ratio = !positive ? (double)NAN
+              : together ? sae_median(ratios, n[0])
+                         : log(v.median[1] / v.median[0]);
+    return v;
 }
 
 static int compare_row(const sae_gate_result *r, sae_gate_row *row, double alpha, sae_err *err)
 {
-    double *room, side[2][SAE_PAIRS_MAX];
+    double *all, side[2][SAE_PAIRS_MAX];
     const int64_t series[2] = {find_series(&r->side[0], row), find_series(&r->side[1], row)};
-    int missing[2] = {0, 0};
+    int missing[2] = {0, 0}, positive = 1;
     int64_t most = r->side[0].sample_count > r->side[1].sample_count ? r->side[0].sample_count
                                                                      : r->side[1].sample_count;
-    SAE_TRY(sae_new(&room, most, sizeof *room, "track.medians", err));
-    for (int i = 0; i < r->pairs; i++)
+    SAE_TRY(sae_new(&all, 3 * most, sizeof *all, "track.medians", err));
+    double *room[] = {all, all + most, all + 2 * most};
+    for (int i = 0; i < r->pairs; i++) {
+        pair_values v = pair_of(r, series, i, room);
         for (int k = 0; k < 2; k++) {
-            side[k][i] = process_median(&r->side[k], series[k], i, room);
-            missing[k] |= isnan(side[k][i]);
+            side[k][i] = v.median[k];
+            missing[k] |= isnan(v.median[k]);
         }
-    sae_free(room);
-    int positive = 1;
-    for (int i = 0; i < r->pairs; i++)
-        positive &= side[0][i] > 0 && side[1][i] > 0;
-    for (int i = 0; i < r->pairs; i++)
-        row->d[i] = positive ? log(side[1][i] / side[0][i]) : (double)NAN;
+        row->d[i] = v.ratio;
+        positive &= !isnan(v.ratio);
+    }
+    sae_free(all);
     if (missing[0] || missing[1]) { /* a base that fails now and then proves nothing */
         enum sae_verdict v = missing[1] ? SAE_VERDICT_MISSING : SAE_VERDICT_INSUFFICIENT;
         row->c = (sae_compared){v, {(double)NAN, -INFINITY, INFINITY}, 1};
@@ -259,8 +306,7 @@ static int run_pair(const sae_gate_plan *p, sae_quiet *quiet, sae_gate_result *r
     int failed = 0, first = candidate_first(p->seed, r->pairs);
     char why[160];
     SAE_TRY(sae_quiet_begin(quiet, err));
-    for (int i = 0; i < 2; i++) /* both, whatever the coin: what fails in both is no finding */
-        SAE_TRY(run_side(p, r, i ? !first : first, &failed, err));
+    SAE_TRY(run_sides(p, r, first, &failed, err));
     SAE_TRY(sae_quiet_check(quiet, why, sizeof why, err));
     if (failed) {
         r->status = SAE_GATE_MISSING;
@@ -349,8 +395,12 @@ json_t *sae_gate_json(const sae_gate_plan *plan, const sae_gate_result *r)
             json_decref(rows);
             return NULL;
         }
-    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:i, s:f, s:I, s:o}", "gate", "speed",
+    int turns = 0;
+    for (int i = 0; i < r->pairs; i++)
+        turns += r->turns[i];
+    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:i, s:i, s:f, s:I, s:o}", "gate", "speed",
                      "status", r->status, "base", plan->program[0], "candidate", plan->program[1],
                      "args", plan->args ? plan->args : "", "note", r->note, "pairs", r->pairs,
-                     "alpha", r->alpha, "seed", (json_int_t)plan->seed, "benchmarks", rows);
+                     "in_turns", turns, "alpha", r->alpha, "seed", (json_int_t)plan->seed,
+                     "benchmarks", rows);
 }

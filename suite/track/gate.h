@@ -39,6 +39,7 @@ typedef struct sae_gate_result { /* close with sae_gate_close */
     int pairs;                   /* done */
     double alpha;                /* of the last look */
     int status;                  /* SAE_GATE_* */
+    int turns[SAE_PAIRS_MAX];    /* 1: the pair's programs took turns with their repetitions */
     char note[280];              /* why it stopped, "" when it came to the end */
     sae_readings side[2];        /* all measurements */
 } sae_gate_result;

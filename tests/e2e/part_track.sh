@@ -123,6 +123,10 @@ expect 2 "+5 %" gate slow
 grep -q "kernel/1:real_time .*regression" "$tmp/out" || bad "the slow benchmark is not named"
 grep -q "kernel/2:real_time .*equivalent" "$tmp/out" || bad "the other one is not equivalent"
 grep -q '"status": 2' "$tmp/saemark-gate.json" || bad "the verdict as JSON"
+grep -q '"in_turns": 0' "$tmp/saemark-gate.json" || bad "programs that take no turns"
+expect 3 "programs that do" sh -c 'cd "$1" && "$2" track gate "$2" "$2" --max-load 1000 --drift 0 --pairs 2 \
+    --args "bench --benchmark_min_time=1x --benchmark_repetitions=2" --filter "^kernel/sum/d:512/"' sh "$tmp" "$saemark"
+grep -q '"in_turns": 2' "$tmp/saemark-gate.json" || bad "they took none"
 gate little >"$tmp/out" 2>"$tmp/err"
 case $? in 0 | 3) ok ;; *) bad "+0.5 %: $(cat "$tmp/out")" ;; esac
 expect 0 "-5 %" gate fast

@@ -239,5 +239,9 @@ int64_t sbh_predict(int64_t n, double seconds, double min_time);
 int64_t sbh_run_instances(struct sbh_pool *p, const struct sbh_instances *all,
                           struct sbh_report *report);
 bool sbh_stopped(void); /* by sae_bench_stop */
+/* Turns with another program (turns.c); without one they do nothing. */
+void sbh_turns_open(void);
+void sbh_turn_begin(void);
+void sbh_turn_end(void);
 
 #endif

@@ -251,9 +251,14 @@ int64_t sbh_run_instances(struct sbh_pool *p, const struct sbh_instances *all,
 {
     struct runner *r = make_runners(p, all);
     int64_t slots, errors = 0, *order = order_of(p, r, all->count, &slots);
+    sbh_turns_open();
     for (int64_t i = 0; i < slots && !stopped; i++) {
         struct runner *now = &r[order[i]];
+        sbh_turn_begin();
+        if (stopped)
+            break;
         repeat(p, now);
+        sbh_turn_end();
         if (now->done == now->repeats)
             errors += finish_instance(p, now, report);
     }

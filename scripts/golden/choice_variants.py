@@ -9,6 +9,7 @@ import math
 
 from number import listing, numbers, write
 import sparse as s
+from philox import philox
 
 SEED, STREAM_NOISE = 1, 3
 ZIPF = {"zipf": "fixed", "zipf_alpha": 1.0, "zipf_beta": 2.0, "zipf_start": 0.05, "rerank": 10,
@@ -122,7 +123,7 @@ def solve(seed, case):
         z = s.best_of_rows(pre, int(case["k"]), range(s.N))
     elif features and case["step"] >= case["switch"]:
         weight = case["expected"] if case["budget"] == "zipf" else [1.0] * s.N
-        u = s.uniform(s.philox(SEED, STREAM_NOISE, case["row0"], 0))
+        u = s.uniform(philox(SEED, STREAM_NOISE, case["row0"], 0))
         draw = u if M < s.N and case["rounding"] == "random" else None
         quota = quotas(weight, M, draw)
         assert sum(quota) == M, (quota, M)

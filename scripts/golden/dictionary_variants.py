@@ -9,6 +9,7 @@ import math
 from number import Inputs, Num, listing, numbers, pairs, total, write
 from pursuit import codes, decode, dot, mse, unit
 import sparse as s
+from philox import philox
 
 B, D, N, SEED, STREAM_SHUFFLE = s.B, s.D, s.N, 1, 2
 ZERO = [Num(0)] * D
@@ -129,7 +130,7 @@ def permute(epoch, rows, i):
     while True:
         left, right = i >> half, i & mask
         for k in range(4):
-            f = s.philox(SEED, STREAM_SHUFFLE, right | epoch << 32, k)[0]
+            f = philox(SEED, STREAM_SHUFFLE, right | epoch << 32, k)[0]
             left, right = right, (left ^ f) & mask
         i = left << half | right
         if i < rows:

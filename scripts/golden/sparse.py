@@ -152,18 +152,6 @@ DEFAULT = {"alpha": 1 / 32, "k_aux": 2, "dead": 100, "auxk_norm": "residual", "a
            "mse": "row", "k": 2.5, "theta_first": "set", "theta_rate": 0.01}
 
 
-def philox(seed, stream, row, i):
-    """Philox4x32-10 with key seed and counter (row, i, stream): four words."""
-    mask = 2 ** 32 - 1
-    a, b, c, d = row & mask, row >> 32, i, stream
-    k0, k1 = seed & mask, seed >> 32
-    for _ in range(10):
-        p, q = 0xD2511F53 * a, 0xCD9E8D57 * c
-        a, b, c, d = (q >> 32) ^ b ^ k0, q & mask, (p >> 32) ^ d ^ k1, p & mask
-        k0, k1 = (k0 + 0x9E3779B9) & mask, (k1 + 0xBB67AE85) & mask
-    return a, b, c, d
-
-
 def uniform(words):
     """In (0, 1), 52 bits of the first two words."""
     return math.ldexp(((words[0] << 32 | words[1]) >> 12) + 0.5, -52)

@@ -7,6 +7,7 @@ import math
 
 from number import listing, numbers, total, write
 import sparse as s
+from philox import philox
 
 SEED, STREAM_PREFIX = 1, 4
 
@@ -15,7 +16,7 @@ def prefixes(case):
     if case["random"]:
         lengths = []
         for i in range(case["random"]):
-            u = s.uniform(s.philox(SEED, STREAM_PREFIX, case["step"], i))
+            u = s.uniform(philox(SEED, STREAM_PREFIX, case["step"], i))
             lengths.append(max(1, math.floor(s.N * u ** (1 / case["random_law"]))))
         return sorted(lengths) + [s.N]
     cut, end = [], 0

@@ -8,22 +8,11 @@ from Philox4x32-10 and Box-Muller as published. Needs Python 3 only.
 """
 import math
 
+from philox import philox
 from number import ADAM, Inputs, Num, curve, grad, grad_pairs, listing, matmul, num, numbers, pairs, total, write
 
 B, D, N = 4, 3, 8
 SEED, STREAM_NOISE, ROW0 = 1, 3, 1000
-MASK = 0xFFFFFFFF
-
-
-def philox(seed, stream, row, i):
-    """Salmon et al. 2011: ten rounds; counter (row low, row high, i, stream), key = seed."""
-    c = [row & MASK, row >> 32, i, stream]
-    k = [seed & MASK, seed >> 32]
-    for _ in range(10):
-        p, q = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
-        c = [(q >> 32) ^ c[1] ^ k[0], q & MASK, (p >> 32) ^ c[3] ^ k[1], p & MASK]
-        k = [(k[0] + 0x9E3779B9) & MASK, (k[1] + 0xBB67AE85) & MASK]
-    return c
 
 
 def normal(row, j):

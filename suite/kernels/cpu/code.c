@@ -77,12 +77,9 @@ SAE_DECL_code_grad(SAE_CPU(code_grad))
  * result is a sorted order, the same for any number of parts. */
 SAE_DECL_code_transpose(SAE_CPU(code_transpose))
 {
-    if (bad_code(z) || z->dense || z->B > INT32_MAX)
-        return SAE_EINVAL;
-    t->n = z->n;
-    t->nnz = z->nnz;
-    if (t->cap < z->nnz)
-        return SAE_ECAPACITY;
+    int rc = transpose_extents(z, t);
+    if (rc < 0)
+        return rc;
     int64_t n = z->n, parts = min_i64(dev->threads, 1 + z->nnz / (n + 1));
     int64_t *place = sae_ws_shared(dev, ALL_CURSOR, parts * n, sizeof *place);
     if (!place)

@@ -180,14 +180,12 @@ static void cut(product *p)
 
 SAE_DECL_gemm(SAE_CPU(gemm))
 {
-    int64_t rows = ta ? a.cols : a.rows, depth = ta ? a.rows : a.cols;
-    int64_t cols = tb ? b.rows : b.cols, depth_b = tb ? b.cols : b.rows;
-    if (bad_cmat(a) || bad_cmat(b) || bad_mat(c) || depth != depth_b || c.rows != rows ||
-        c.cols != cols)
+    int64_t depth = ta ? a.rows : a.cols;
+    if (bad_gemm(ta, tb, a, b, c))
         return SAE_EINVAL;
     const sae_simd *s = simd_of(dev);
     product p = {dev, s, ta, tb, alpha, beta, a, b, c, depth, 0, 0};
-    if (!ta && tb && rows <= s->width / 2)
+    if (!ta && tb && c.rows <= s->width / 2)
         return thin(&p);
     cut(&p);
     int64_t strip = min_i64(depth, DEPTH);
@@ -198,7 +196,7 @@ SAE_DECL_gemm(SAE_CPU(gemm))
         rc = sae_ws_reserve(dev, OWN_TILE, p.block_rows * p.block_cols, sizeof(float));
     if (rc)
         return rc;
-    PARALLEL_FOR(dev, i, chunks_of(rows, p.block_rows) * chunks_of(cols, p.block_cols), 1)
+    PARALLEL_FOR(dev, i, chunks_of(c.rows, p.block_rows) * chunks_of(c.cols, p.block_cols), 1)
     run_block(&p, i);
     return SAE_OK;
 }

@@ -179,12 +179,7 @@ static __global__ void fill_index(const uint32_t *key, const int32_t *row, sae_c
 /* The sort is stable and rows ascend: so do the rows of a column. */
 SAE_DECL_code_transpose(SAE_CUDA(code_transpose))
 {
-    if (bad_code(z) || z->dense || z->B > INT32_MAX)
-        return SAE_EINVAL;
-    t->n = z->n;
-    t->nnz = z->nnz;
-    if (t->cap < z->nnz)
-        return SAE_ECAPACITY;
+    TRY(transpose_extents(z, t));
     uint32_t *key = ws_new<uint32_t>(dev, WS_KEY, z->nnz);
     int64_t *pos = ws_new<int64_t>(dev, WS_LIST, z->nnz);
     int32_t *row = ws_new<int32_t>(dev, WS_SPARE, z->nnz);

@@ -86,15 +86,12 @@ static int padded_product(sae_device *dev, int tb, sae_real alpha, sae_cmat a, s
 
 SAE_DECL_gemm(SAE_CUDA(gemm))
 {
-    int64_t rows = ta ? a.cols : a.rows, depth = ta ? a.rows : a.cols;
-    int64_t cols = tb ? b.rows : b.cols, depth_b = tb ? b.cols : b.rows;
-    if (bad_cmat(a) || bad_cmat(b) || bad_mat(c) || depth != depth_b || c.rows != rows ||
-        c.cols != cols)
+    if (bad_gemm(ta, tb, a, b, c))
         return SAE_EINVAL;
     if (ta)
         return sae_cuda_product(dev, ta, tb, alpha, a, b, beta, c);
-    for (int64_t r = 0; r < rows; r += CHUNK) {
-        int64_t live = rows - r < CHUNK ? rows - r : CHUNK;
+    for (int64_t r = 0; r < c.rows; r += CHUNK) {
+        int64_t live = c.rows - r < CHUNK ? c.rows - r : CHUNK;
         sae_cmat from = {a.p + r * a.ld, live, a.cols, a.ld};
         sae_mat to = {c.p + r * c.ld, live, c.cols, c.ld};
         TRY(is_chunk(from) && is_chunk(as_const(to))

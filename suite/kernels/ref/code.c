@@ -68,12 +68,9 @@ SAE_DECL_code_grad(SAE_REF(code_grad))
 SAE_DECL_code_transpose(SAE_REF(code_transpose))
 {
     (void)dev;
-    if (bad_code(z) || z->dense || z->B > INT32_MAX)
-        return SAE_EINVAL;
-    t->n = z->n;
-    t->nnz = z->nnz;
-    if (t->cap < z->nnz)
-        return SAE_ECAPACITY;
+    int rc = transpose_extents(z, t);
+    if (rc < 0)
+        return rc;
     /* Counting sort: colptr[j + 1] counts, then runs as the write position of column j. */
     memset(t->colptr, 0, sizeof *t->colptr * (size_t)(z->n + 1));
     for (int64_t i = 0; i < z->nnz; i++)

@@ -10,13 +10,11 @@ static double at(sae_cmat m, int transposed, int64_t i, int64_t j)
 SAE_DECL_gemm(SAE_REF(gemm))
 {
     (void)dev;
-    int64_t rows = ta ? a.cols : a.rows, depth = ta ? a.rows : a.cols;
-    int64_t cols = tb ? b.rows : b.cols, depth_b = tb ? b.cols : b.rows;
-    if (bad_cmat(a) || bad_cmat(b) || bad_mat(c) || depth != depth_b ||
-        c.rows != rows || c.cols != cols)
+    int64_t depth = ta ? a.rows : a.cols;
+    if (bad_gemm(ta, tb, a, b, c))
         return SAE_EINVAL;
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++) {
+    for (int64_t i = 0; i < c.rows; i++)
+        for (int64_t j = 0; j < c.cols; j++) {
             double s = 0;
             for (int64_t l = 0; l < depth; l++)
                 s += at(a, ta, i, l) * at(b, tb, l, j);

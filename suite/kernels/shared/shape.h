@@ -29,9 +29,28 @@ static inline int has_shape(sae_cmat a, int64_t rows, int64_t cols)
     return !bad_cmat(a) && a.rows == rows && a.cols == cols;
 }
 
+/* Of c = op(a) op(b). */
+static inline int bad_gemm(int ta, int tb, sae_cmat a, sae_cmat b, sae_mat c)
+{
+    int64_t rows = ta ? a.cols : a.rows, depth = ta ? a.rows : a.cols;
+    int64_t cols = tb ? b.rows : b.cols, depth_b = tb ? b.cols : b.rows;
+    return bad_cmat(a) || bad_cmat(b) || bad_mat(c) || depth != depth_b || c.rows != rows ||
+           c.cols != cols;
+}
+
 static inline int bad_code(const sae_code *z)
 {
     return z->B < 0 || z->n < 0;
+}
+
+/* The extents of the column index of z, checked: what code_transpose begins with. */
+static inline int transpose_extents(const sae_code *z, sae_csc *t)
+{
+    if (bad_code(z) || z->dense || z->B > INT32_MAX)
+        return SAE_EINVAL;
+    t->n = z->n;
+    t->nnz = z->nnz;
+    return t->cap < z->nnz ? SAE_ECAPACITY : SAE_OK;
 }
 
 static inline sae_cmat as_const(sae_mat m)

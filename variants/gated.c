@@ -264,7 +264,7 @@ static int backward(sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape
     SAE_TRY(stock_fill(c, mem.d_mag, n, 0));
     SAE_TRY(stock_fill(c, mem.d_r, n, 0));
     while (stock_slab_next(&s, b->B)) {
-        SAE_TRY(stock_dense_dz(m, c, t, &mem.d, s));
+        SAE_TRY(stock_dense_dz(m, c, t, &mem.d, 0, s));
         SAE_TRY(measure_back(c, t, &mem, s));
         SAE_TRY(select_back(m, c, t, &mem, s));
         SAE_TRY(stock_dense_enc(m, c, &mem.d, s));

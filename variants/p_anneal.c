@@ -131,7 +131,7 @@ static int push(sae_model *m, const sae_ctx *c, const sae_tape *t, int64_t updat
     double pair[2] = {t->loss[1], 0};
     int64_t queued;
     stock_lp_layout(&m->dim, t->B, c->mode, t->scratch, &mem);
-    SAE_TRY(stock_lp_penalty(c, &l, stock_cmat(t->code.val, t->B, m->dim.n), &mem, &pair[1]));
+    SAE_TRY(stock_lp_penalty(c, &l, &t->code, &mem, &pair[1]));
     SAE_TRY(stock_get(c, &queued, m->t[QUEUED].w, sizeof queued));
     SAE_TRY(stock_put(c, (double *)m->t[QUEUE].w + 2 * (queued % QUEUE_LENGTH), pair, sizeof pair));
     queued++;

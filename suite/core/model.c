@@ -249,17 +249,19 @@ int sae_tape_open(sae_tape *t, const sae_variant *v, const void *opt, const sae_
     int64_t cap = ws.code_cap > 1 ? ws.code_cap : 1;
     t->B = t->code.B = B;
     t->code.n = dim->n;
-    t->code.dense = ws.dense_code;
+    t->code.dense = ws.dense_code == 1;
+    t->val_cap = cap;
     if (ws.dense_code) {
         size_t all = 0;
         SAE_TRY(sae_size_mul(&all, B, full.n, err));
-        cap = (int64_t)all;
-    } else {
+        t->val_cap = (int64_t)all > cap ? (int64_t)all : cap;
+    }
+    if (!t->code.dense) {
         SAE_GOTO(take(e, &t->code.rowptr, B + 1, 1, sizeof(int64_t), "code rows", err));
         SAE_GOTO(take(e, &t->code.idx, cap, 1, sizeof(int32_t), "code indices", err));
     }
-    SAE_GOTO(take(e, &t->code.val, cap, 1, sizeof(sae_real), "code values", err));
-    t->code.cap = cap;
+    SAE_GOTO(take(e, &t->code.val, t->val_cap, 1, sizeof(sae_real), "code values", err));
+    t->code.cap = t->code.dense ? t->val_cap : cap;
     if (ws.dense_pre)
         SAE_GOTO(take(e, &t->pre, B, full.n, sizeof(sae_real), "pre-activations", err));
     SAE_GOTO(take(e, &t->xhat, B, dim->d_out, sizeof(sae_real), "reconstructions", err));
@@ -276,33 +278,27 @@ size_t sae_tape_bytes(const sae_variant *v, const void *opt, const sae_dims *dim
 {
     sae_dims full = *dim;
     sae_workspace ws = {0};
-    size_t dense = 0, row = 0, entry = sizeof(sae_real) + sizeof(int32_t), total = 0;
+    size_t dense = 0, row = 0, entry = sizeof(int32_t), total = 0;
     full.n = dim->n_cap;
     if (v->workspace(opt, &full, B, mode, &ws) < 0 || sae_size_mul(&dense, B, full.n, NULL))
         return SIZE_MAX;
     int64_t wide = (ws.dense_code != 0) + (ws.dense_pre != 0);
+    if (!ws.dense_code)
+        entry += sizeof(sae_real);
     if (sae_size_mul(&dense, (int64_t)dense, wide * (int64_t)sizeof(sae_real), NULL) ||
         sae_size_mul(&row, B, 2 * dim->d_out * (int64_t)sizeof(sae_real), NULL) ||
-        sae_size_mul(&total, ws.dense_code ? 0 : ws.code_cap, (int64_t)entry, NULL) ||
+        sae_size_mul(&total, ws.dense_code == 1 ? 0 : ws.code_cap, (int64_t)entry, NULL) ||
         sae_size_add(&total, total, dense, NULL) || sae_size_add(&total, total, row, NULL) ||
         sae_size_add(&total, total, ws.scratch, NULL))
         return SIZE_MAX;
     return total;
 }
 
-static void release_code(sae_code *z, const sae_engine *e)
-{
-    give(e, z->idx);
-    give(e, z->val);
-    z->idx = NULL;
-    z->val = NULL;
-    z->cap = 0;
-}
-
 void sae_tape_close(sae_tape *t, const sae_engine *e)
 {
-    release_code(&t->code, e);
     give(e, t->code.rowptr);
+    give(e, t->code.idx);
+    give(e, t->code.val);
     give(e, t->pre);
     give(e, t->xhat);
     give(e, t->resid);
@@ -321,9 +317,17 @@ int sae_tape_grow_code(sae_tape *t, int64_t need, const sae_engine *e, sae_err *
                  (long long)need);
     /* A quarter of slack, so that a slowly growing need does not allocate on every batch. */
     int64_t cap = need <= (int64_t)most - need / 4 ? need + need / 4 : (int64_t)most;
-    release_code(z, e);
+    give(e, z->idx);
+    z->idx = NULL;
+    z->cap = 0;
     SAE_TRY(take(e, &z->idx, cap, 1, sizeof(int32_t), "code indices", err));
-    SAE_TRY(take(e, &z->val, cap, 1, sizeof(sae_real), "code values", err));
+    if (cap > t->val_cap) {
+        give(e, z->val);
+        z->val = NULL;
+        t->val_cap = 0;
+        SAE_TRY(take(e, &z->val, cap, 1, sizeof(sae_real), "code values", err));
+        t->val_cap = cap;
+    }
     z->cap = cap;
     return SAE_OK;
 }

@@ -2,7 +2,8 @@
  *
  * Built with sae_real = double. Two equal probes: `held` computes the tape and its gradients;
  * `moved` evaluates sum coef * loss with one coordinate shifted, every decision, detached value and
- * coefficient taken from `held`. Each configuration of sae_probe_options is checked.
+ * coefficient taken from `held`. Each configuration of sae_probe_options is checked, and once more
+ * with biases so low that codes which are dense at first are sparse.
  */
 #include "core/list.h"
 #include "core/probe.h"
@@ -13,6 +14,7 @@
 #include <float.h>
 #include <math.h>
 #include <sae/rng.h>
+#include <sae/stock.h>
 #include <stdio.h>
 
 typedef struct pair {
@@ -160,8 +162,39 @@ static int open_pair(pair *p, const sae_variant *v, const sae_opts *o, const cha
     return 1;
 }
 
+/* Lower b_enc of both until the code of the rows is sparse. */
+static void settle(pair *p, enum sae_probe_rows rows, uint64_t seed)
+{
+    sae_probe *h = &p->held;
+    sae_real *b[] = {h->model.t[STOCK_B_ENC].w, p->moved.model.t[STOCK_B_ENC].w};
+    ck_assert_ok(sae_probe_fill(h, rows, seed), h->err);
+    do {
+        for (int64_t j = 0; j < h->model.dim.n; j++)
+            for (int i = 0; i < 2; i++)
+                b[i][j] -= 0.25;
+        ck_assert_ok(sae_forward(&h->model, &h->ctx, &h->batch, &h->tape, &engine), h->err);
+    } while (h->tape.code.dense);
+    ck_assert_msg(h->tape.code.nnz > 0, "%s: no entry", p->name);
+}
+
+/* Only for variants whose forward chooses between dense and sparse codes. */
+static void check_settled(const sae_variant *v, const sae_opts *o, const char *label)
+{
+    sae_workspace ws = {0};
+    pair p;
+    const sae_dims dim = {shapes[0].d, shapes[0].d, shapes[0].n, shapes[0].n};
+    ck_assert_int_eq(v->workspace(sae_opts_base(o), &dim, shapes[0].B, SAE_TRAIN, &ws), SAE_OK);
+    if (ws.dense_code != SAE_CODE_EITHER || !open_pair(&p, v, o, label, shapes[0], 1))
+        return;
+    settle(&p, SAE_ROWS_NORMAL, 101);
+    check_rows(&p, SAE_ROWS_NORMAL, 101);
+    sae_probe_close(&p.held);
+    sae_probe_close(&p.moved);
+}
+
 static void check_configuration(const sae_variant *v, const sae_opts *o, const char *label)
 {
+    check_settled(v, o, label);
     for (int s = 0; s < SHAPES; s++)
         for (uint64_t seed = 1; seed <= SEEDS; seed++) {
             pair p;

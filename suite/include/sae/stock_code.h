@@ -32,6 +32,7 @@ static inline sae_real stock_alpha(double coef, int64_t B)
 typedef struct stock_links {
     sae_csc csc;
     sae_real *dval;         /* [cap] gradient of the listed values */
+    const sae_real *beside; /* [nnz] their gradient from elsewhere; NULL: 0 */
     /* listed value = weight[j] * factor[i] * encoder's output; NULL: 1 */
     const sae_real *weight; /* [n] */
     const sae_real *factor; /* [nnz] */
@@ -51,12 +52,12 @@ static inline void stock_take_links(stock_bump *s, int64_t n, int64_t cap, stock
 {
     stock_take_csc(s, n, cap, &out->csc);
     out->dval = stock_take_real(s, cap, 1);
-    out->weight = out->factor = NULL;
+    out->beside = out->weight = out->factor = NULL;
 }
 
-/* With alpha * dx the gradient of the loss with respect to z W_dec, add the gradients that flow
- * through the listed entries of z to W_dec (unless it is STATE) and W_enc, and their sum over rows
- * to dbe [n], the gradient of the encoder's output (alpha folded in). in [B x d_in]: what the
+/* With alpha * dx, alpha > 0, the gradient of the loss with respect to z W_dec, add the gradients
+ * that flow through the listed entries of z to W_dec (unless it is STATE) and W_enc, and their sum
+ * over rows to dbe [n], the gradient of the encoder's output (alpha folded in). in [B x d_in]: what the
  * encoder reads, a centred copy rather than x with a rank-one correction, which cancels and loses
  * the digits that matter when the mean of x dominates; the copy costs B d. */
 static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code *z, stock_links *l,
@@ -69,6 +70,8 @@ static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code
     SAE_TRY(c->k->code_transpose(c->dev, z, &l->csc));
     if (m->t[STOCK_W_DEC].spec->role == SAE_PARAM)
         SAE_TRY(c->k->code_outer(c->dev, &l->csc, z->val, alpha, dx, stock_grad(m, STOCK_W_DEC)));
+    if (l->beside)
+        SAE_TRY(stock_add(c, l->dval, 1 / (double)alpha, l->beside, z->nnz));
     if (l->weight)
         SAE_TRY(c->k->code_scale(c->dev, z, l->dval, NULL, l->weight, l->dval));
     if (l->factor)

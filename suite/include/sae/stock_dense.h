@@ -20,8 +20,6 @@
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-enum { STOCK_DENSE_ROWS = 1024 }; /* of a slab */
-
 typedef struct stock_dense {
     stock_work w;
     /* TRAIN */
@@ -59,6 +57,45 @@ static inline int stock_dense_workspace(stock_bump at, const sae_dims *dim, int6
 {
     return stock_workspace(at, stock_most_entries(STOCK_GUESS, dim, B), mode == SAE_TRAIN,
                            pre && mode == SAE_TRAIN, out);
+}
+
+/* ---- dense or sparse ------------------------------------------------------------------------- */
+
+/* Codes are sparse where at most one in STOCK_DENSE_SHARE entries is active. On CPUs the sparse
+ * kernels catch up with the dense products between XX and YY. */
+enum { STOCK_DENSE_SHARE = 16, STOCK_DENSE_SAMPLE = 32 };
+
+/* z.dense: whether the batch has too many active entries for sparse kernels, by an exact count in
+ * STOCK_DENSE_SAMPLE of its rows, equally spaced. */
+static inline int stock_dense_sample(const sae_ctx *c, const sae_encoder *e, sae_code *z)
+{
+    int64_t B = e->x.rows, rows = B < STOCK_DENSE_SAMPLE ? B : (int64_t)STOCK_DENSE_SAMPLE;
+    sae_encoder some = *e;
+    sae_code count = *z;
+    some.x.rows = rows;
+    some.x.ld *= rows > 0 ? B / rows : 1;
+    count.dense = 0;
+    count.cap = 0;
+    int rc = c->k->encode_threshold(c->dev, &some, SAE_KEY_RELU, 0, NULL, &count);
+    z->dense = count.nnz > rows * e->w.rows / STOCK_DENSE_SHARE;
+    return rc == SAE_ECAPACITY ? SAE_OK : rc;
+}
+
+/* z lists the positive entries of the encoder's output, or z.dense is set and the caller computes
+ * all of it: where many are positive, and where one is NaN, which only a dense code carries to the
+ * loss. With a held tape, what its code is. */
+static inline int stock_dense_list(const sae_ctx *c, const sae_encoder *e, sae_code *z)
+{
+    if (c->hold) {
+        z->dense = c->hold->code.dense;
+        return z->dense ? SAE_OK : stock_hold_code(e, &c->hold->code, z);
+    }
+    SAE_TRY(stock_dense_sample(c, e, z));
+    if (z->dense)
+        return SAE_OK;
+    SAE_TRY(c->k->encode_threshold(c->dev, e, SAE_KEY_RELU, 0, NULL, z));
+    z->dense = z->nan > 0;
+    return SAE_OK;
 }
 
 /* ---- small parts ----------------------------------------------------------------------------- */
@@ -108,12 +145,12 @@ static inline int stock_dense_open(const sae_model *m, const sae_ctx *c, const s
     return stock_begin_back(m, c, b, pre_bias, &mem->w);
 }
 
-/* dz = gradient of z from the reconstruction. */
+/* dz = gradient of z from the reconstruction + keep * dz. */
 static inline int stock_dense_dz(const sae_model *m, const sae_ctx *c, const sae_tape *t,
-                                 const stock_dense *mem, stock_slab s)
+                                 const stock_dense *mem, sae_real keep, stock_slab s)
 {
     return c->k->gemm(c->dev, 0, 1, stock_alpha(t->coef[0], t->B),
-                      stock_slab_part(s, stock_resid(m, t)), stock_w(m, STOCK_W_DEC), 0,
+                      stock_slab_part(s, stock_resid(m, t)), stock_w(m, STOCK_W_DEC), keep,
                       stock_slab_mat(s, mem->dz));
 }
 
@@ -151,13 +188,14 @@ static inline int stock_dense_pull(sae_model *m, const sae_ctx *c, const stock_d
     return SAE_OK;
 }
 
-/* After the last slab: W_dec. */
+/* After the last slab: W_dec, which stock_code_back did for sparse codes, and the pull on it. */
 static inline int stock_dense_dec(sae_model *m, const sae_ctx *c, const sae_tape *t,
                                   const stock_decoder_opt *o, const stock_dense *mem)
 {
     sae_cmat z = stock_cmat(t->code.val, t->B, m->dim.n);
-    SAE_TRY(c->k->gemm(c->dev, 1, 0, stock_alpha(t->coef[0], t->B), z, stock_resid(m, t), 1,
-                       stock_grad(m, STOCK_W_DEC)));
+    if (t->code.dense)
+        SAE_TRY(c->k->gemm(c->dev, 1, 0, stock_alpha(t->coef[0], t->B), z, stock_resid(m, t), 1,
+                           stock_grad(m, STOCK_W_DEC)));
     return o->rows == STOCK_DECODER_FREE ? stock_dense_pull(m, c, mem) : SAE_OK;
 }
 

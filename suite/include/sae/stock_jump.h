@@ -226,7 +226,7 @@ static inline int stock_jump_slab(sae_model *m, const sae_ctx *c, const sae_tape
                                   const stock_jump *j, double per_entry, const stock_jump_mem *mem,
                                   stock_slab s)
 {
-    SAE_TRY(stock_dense_dz(m, c, t, &mem->d, s));
+    SAE_TRY(stock_dense_dz(m, c, t, &mem->d, 0, s));
     if (j->o->penalty == STOCK_JUMP_TANH)
         SAE_TRY(stock_jump_tanh_slab(c, j->o, t, mem, s));
     SAE_TRY(stock_jump_near_grad(c, j, t, mem, s));

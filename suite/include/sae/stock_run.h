@@ -1,13 +1,15 @@
-/* sae/stock_run.h - backward of sparse codes of any length, in runs of rows.
+/* sae/stock_run.h - backward of codes of any length, in runs of rows.
  *
  * A selection without a bound on its entries (a threshold, a prefix) may list half of all B n
  * entries early in training and few of them later. Its backward pass takes as many rows at a time
- * as fit in a scratch of fixed size: all of them once the code is sparse.
+ * as fit in a scratch of fixed size: all of them once the code is sparse. A run of a dense code is
+ * a slab of STOCK_DENSE_ROWS rows.
  */
 #ifndef SAE_STOCK_RUN_H
 #define SAE_STOCK_RUN_H
 
 #include "stock_code.h"
+#include "stock_slab.h"
 
 enum { STOCK_RUN = 1 << 20 }; /* entries of a run; more where one row may have more */
 
@@ -38,8 +40,25 @@ static inline sae_cmat stock_run_rows(const stock_run *run, sae_cmat x)
     return part;
 }
 
-/* The run that starts at row r0 < z.B, of at least one row. O(rows) host work. */
-static inline int stock_run_at(const sae_ctx *c, const sae_code *z, int64_t r0, stock_run *run)
+/* The run as a slab. */
+static inline stock_slab stock_run_slab(const stock_run *run)
+{
+    stock_slab s = {run->row0, run->part.B, run->part.n, run->part.B};
+    return s;
+}
+
+static inline void stock_run_dense(const sae_code *z, int64_t r0, stock_run *run)
+{
+    int64_t left = z->B - r0;
+    run->row0 = r0;
+    run->part = *z;
+    run->part.B = left < STOCK_DENSE_ROWS ? left : (int64_t)STOCK_DENSE_ROWS;
+    run->part.nnz = run->part.cap = run->part.B * z->n;
+    run->part.val = z->val + r0 * z->n;
+}
+
+/* The entries of a sparse code from row r0 on that the scratch has room for. O(rows) host work. */
+static inline int stock_run_sparse(const sae_ctx *c, const sae_code *z, int64_t r0, stock_run *run)
 {
     int64_t chunk[STOCK_CHUNK], first, ends = 0, nnz = 0;
     int full = 0;
@@ -65,6 +84,15 @@ static inline int stock_run_at(const sae_ctx *c, const sae_code *z, int64_t r0, 
     run->part.rowptr = run->rowptr;
     run->part.idx = z->idx + first;
     run->part.val = z->val + first;
+    return SAE_OK;
+}
+
+/* The run that starts at row r0 < z.B, of at least one row. */
+static inline int stock_run_at(const sae_ctx *c, const sae_code *z, int64_t r0, stock_run *run)
+{
+    if (!z->dense)
+        return stock_run_sparse(c, z, r0, run);
+    stock_run_dense(z, r0, run);
     return SAE_OK;
 }
 

@@ -9,6 +9,8 @@
 
 #include "stock.h"
 
+enum { STOCK_DENSE_ROWS = 1024 }; /* of a slab that a training step works in */
+
 typedef struct stock_slab { /* rows [r0, r0 + rows) of the batch */
     int64_t r0, rows, n;
     int64_t most; /* rows at a time */

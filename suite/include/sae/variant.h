@@ -91,12 +91,15 @@ typedef struct sae_batch { /* all pointers borrowed, valid for one call */
     uint64_t row0;         /* index of row 0 in the run's token stream */
 } sae_batch;
 
+/* Forward sets code.dense for each batch: val is B x n, and code.cap entries can be listed. */
+enum { SAE_CODE_EITHER = 2 };
+
 /* Memory one call of forward + backward works in, sized by workspace(). */
 typedef struct sae_workspace {
     size_t scratch;    /* bytes of tape.scratch, contents undefined on entry to forward and kept
                           from forward to backward to adapt of the same step */
     int64_t code_cap;  /* first guess of code entries; forward may ask for more (SAE_ECAPACITY) */
-    int dense_code;    /* 1: codes are dense, val is B x n */
+    int dense_code;    /* 1: codes are dense, val is B x n; SAE_CODE_EITHER */
     int dense_pre;     /* 1: tape.pre is B x n; 0: NULL */
 } sae_workspace;
 
@@ -109,6 +112,7 @@ typedef struct sae_tape { /* everything forward produces and backward needs */
                                   forward returns */
     double coef[SAE_MAX_LOSS]; /* total = sum coef[i] * loss[i]; constants of the derivative */
     void *scratch;             /* 64-byte aligned */
+    int64_t val_cap;           /* the host's: room in code.val */
 } sae_tape;
 
 /* Owned by the trainer: the state after the previous step; in adapt, after this one. */

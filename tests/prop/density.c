@@ -1,0 +1,191 @@
+/* tests/prop/density.c - codes that are dense or sparse: both ways compute the same.
+ *
+ * Which way a batch goes is decided by some of its rows, equally spaced. Half of the rows here are
+ * loud (half of their entries are active), half are quiet (few are), and they alternate: with the
+ * loud rows first the decision sees loud rows only, with the quiet ones first quiet ones only. The
+ * batch is the same in another order, so losses and gradients must be the same but for rounding,
+ * within the bound of backends.c.
+ */
+#include "core/probe.h"
+#include "core/registry.h"
+#include "core/spec.h"
+#include "support/backends.h"
+#include "support/support.h"
+
+#include <float.h>
+#include <math.h>
+#include <sae/stock.h>
+#include <string.h>
+
+enum { B = 64, D = 24, N = 80 };
+#define BOUND (16 * 1024 * (double)FLT_EPSILON / 2)
+
+static const char *const specs[] = {
+    "relu",
+    "relu:mse=fvu",
+    "relu:decoder=free",
+    "relu:decoder=free,p=2",
+    "relu:decoder=free,p=2,root=0",
+    "relu:p=1.5,shrink=0.1",
+    "p_anneal",
+    "p_anneal:p_end=0.5,root=1",
+};
+enum { SPECS = sizeof specs / sizeof specs[0] };
+
+static sae_registry *reg;
+static sae_engine engine;
+
+static void setup(void)
+{
+    sae_err err = {0};
+    ck_assert_ok(sae_registry_open(&reg, &err), err);
+}
+
+static void teardown(void)
+{
+    sae_engine_close(&engine);
+    sae_registry_close(&reg);
+}
+
+static void put(void *dst, const void *src, size_t bytes)
+{
+    ck_assert_int_ge(engine.be->copy(engine.dev, dst, src, bytes, SAE_COPY_H2D), 0);
+}
+
+static void get(void *dst, const void *src, size_t bytes)
+{
+    ck_assert_int_ge(engine.be->copy(engine.dev, dst, src, bytes, SAE_COPY_D2H), 0);
+}
+
+/* Rows of both kinds, those of kind `first` (1: loud) at even places, and a model for which they
+ * are so. A penalty whose exponent changes has its last one. */
+static void fill(sae_probe *p, int first, int nan)
+{
+    sae_real x[B * D], rows[B * D], bias[N], zero[D] = {0};
+    int64_t from[2] = {0, B / 2}, updates = 1000;
+    const sae_tensor *state = sae_model_tensor(&p->model, "updates");
+    get(x, p->x, sizeof x);
+    for (int64_t r = 0; r < B; r++) {
+        int loud = r % 2 == 0 ? first : !first;
+        double size = 0, scale = loud ? 10 : 0.5;
+        const sae_real *row = x + from[loud]++ * D;
+        for (int64_t c = 0; c < D; c++)
+            size += (double)row[c] * (double)row[c];
+        for (int64_t c = 0; c < D; c++)
+            rows[r * D + c] = (sae_real)(scale * (double)row[c] / sqrt(size));
+    }
+    if (nan)
+        rows[D + 1] = (sae_real)NAN;
+    for (int64_t j = 0; j < N; j++)
+        bias[j] = -0.2f;
+    put(p->x, rows, sizeof rows);
+    put(p->model.t[STOCK_B_ENC].w, bias, sizeof bias);
+    put(p->model.t[STOCK_B_DEC].w, zero, sizeof zero);
+    if (state)
+        put(state->w, &updates, sizeof updates);
+}
+
+static void step(sae_probe *p)
+{
+    ck_assert_ok(sae_forward(&p->model, &p->ctx, &p->batch, &p->tape, p->e), p->err);
+    ck_assert_ok(p->v->backward(&p->model, &p->ctx, &p->batch, &p->tape), p->err);
+}
+
+static void open_probe(sae_probe *p, const sae_spec *s)
+{
+    sae_err err = {0};
+    const sae_probe_shape shape = {B, D, N};
+    ck_assert_ok(sae_probe_open(p, s->variant, s->opts, shape, 3, &engine, &err), err);
+    ck_assert_ok(sae_probe_fill(p, SAE_ROWS_NORMAL, 9), p->err);
+}
+
+static void same_gradient(const sae_tensor *a, const sae_tensor *b, const char *spec)
+{
+    static sae_real x[N * D], y[N * D];
+    size_t count = a->grad ? (size_t)(a->rows * a->cols) : 0;
+    double largest = 0;
+    get(x, a->grad, count * sizeof *x);
+    get(y, b->grad, count * sizeof *y);
+    for (size_t i = 0; i < count; i++)
+        largest = fmax(largest, fabs((double)x[i]));
+    ck_assert_msg(count == 0 || largest > 0, "%s: no gradient of %s", spec, a->spec->name);
+    for (size_t i = 0; i < count; i++)
+        ck_assert_msg(fabs((double)x[i] - (double)y[i]) <= BOUND * largest,
+                      "%s: gradient of %s[%d] is %g dense, %g sparse (largest %g)", spec,
+                      a->spec->name, (int)i, (double)x[i], (double)y[i], largest);
+}
+
+static void compare(const char *spec)
+{
+    sae_err err = {0};
+    sae_spec s = {0};
+    sae_probe dense, sparse;
+    ck_assert_ok(sae_spec_parse(&s, reg, SAE_KIND_VARIANT, spec, &err), err);
+    open_probe(&dense, &s);
+    open_probe(&sparse, &s);
+    fill(&dense, 1, 0);
+    fill(&sparse, 0, 0);
+    step(&dense);
+    step(&sparse);
+    ck_assert_msg(dense.tape.code.dense && !sparse.tape.code.dense, "%s: %d, %d", spec,
+                  dense.tape.code.dense, sparse.tape.code.dense);
+    for (int i = 0; dense.v->losses[i]; i++) {
+        double a = dense.tape.loss[i], b = sparse.tape.loss[i];
+        ck_assert_msg(a > 0 && fabs(a - b) <= BOUND * a, "%s: loss %s is %.9g dense, %.9g sparse",
+                      spec, dense.v->losses[i], a, b);
+    }
+    for (int i = 0; i < dense.model.nt; i++)
+        same_gradient(&dense.model.t[i], &sparse.model.t[i], spec);
+    sae_probe_close(&dense);
+    sae_probe_close(&sparse);
+    sae_spec_free(&s);
+}
+
+static int use_backend(int i)
+{
+    sae_err err = {0};
+    const sae_backend *be = test_backend(reg, i);
+    if (be->score() <= 0)
+        return 0;
+    ck_assert_ok(sae_engine_open(&engine, be, 0, 2, &err), err);
+    return 1;
+}
+
+START_TEST(both_ways_agree)
+{
+    if (!use_backend(_i))
+        return;
+    for (int i = 0; i < SPECS; i++)
+        compare(specs[i]);
+}
+END_TEST
+
+/* A NaN outside the rows that decide: the loss shows it. */
+START_TEST(nan_shows)
+{
+    sae_err err = {0};
+    sae_spec s = {0};
+    sae_probe p;
+    if (!use_backend(_i))
+        return;
+    ck_assert_ok(sae_spec_parse(&s, reg, SAE_KIND_VARIANT, "relu", &err), err);
+    open_probe(&p, &s);
+    fill(&p, 0, 1);
+    ck_assert_ok(sae_forward(&p.model, &p.ctx, &p.batch, &p.tape, p.e), p.err);
+    ck_assert(p.tape.code.dense && isnan(p.tape.loss[0]));
+    sae_probe_close(&p);
+    sae_spec_free(&s);
+}
+END_TEST
+
+Suite *suite_density(void);
+Suite *suite_density(void)
+{
+    Suite *s = suite_create("density");
+    TCase *t = tcase_create("codes");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_loop_test(t, both_ways_agree, 0, test_backend_count());
+    tcase_add_loop_test(t, nan_shows, 0, test_backend_count());
+    suite_add_tcase(s, t);
+    return s;
+}

@@ -4,8 +4,8 @@
  *     S_r = sum_j (w_j z_rj)^p        lp = (1 / B) sum_r S_r, or (1 / B) sum_r S_r^(1/p) with root
  *
  * w_j: stock_dense.h. The derivative is 0 at z = 0. Losses, in this order: "mse" (stock_loss.h),
- * the penalty (0 with coefficient 0 in EVAL). Training is dense; evaluation selects in the fused
- * kernel.
+ * the penalty (0 with coefficient 0 in EVAL). Codes of training are dense or sparse
+ * (stock_dense_list); evaluation selects in the fused kernel.
  */
 #ifndef SAE_STOCK_LP_H
 #define SAE_STOCK_LP_H

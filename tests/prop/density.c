@@ -184,6 +184,7 @@ Suite *suite_density(void)
     Suite *s = suite_create("density");
     TCase *t = tcase_create("codes");
     tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 300);
     tcase_add_loop_test(t, both_ways_agree, 0, test_backend_count());
     tcase_add_loop_test(t, nan_shows, 0, test_backend_count());
     suite_add_tcase(s, t);

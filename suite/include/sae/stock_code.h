@@ -57,9 +57,9 @@ static inline void stock_take_links(stock_bump *s, int64_t n, int64_t cap, stock
 
 /* With alpha * dx, alpha > 0, the gradient of the loss with respect to z W_dec, add the gradients
  * that flow through the listed entries of z to W_dec (unless it is STATE) and W_enc, and their sum
- * over rows to dbe [n], the gradient of the encoder's output (alpha folded in). in [B x d_in]: what the
- * encoder reads, a centred copy rather than x with a rank-one correction, which cancels and loses
- * the digits that matter when the mean of x dominates; the copy costs B d. */
+ * over rows to dbe [n], the gradient of the encoder's output (alpha folded in). in [B x d_in]: what
+ * the encoder reads, a centred copy rather than x with a rank-one correction, which cancels and
+ * loses the digits that matter when the mean of x dominates; the copy costs B d. */
 static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code *z, stock_links *l,
                                   sae_cmat dx, sae_real alpha, sae_cmat in, sae_real *dbe)
 {

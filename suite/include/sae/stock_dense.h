@@ -4,9 +4,9 @@
  * far; for most of it few are, and sparse kernels win (stock_dense_list decides).
  *
  * Backward of a dense code goes through the batch in slabs of rows, so that the gradient of the
- * codes never exists as a whole: between stock_dense_open and stock_dense_close a variant takes dz of each slab
- * (stock_dense_dz: the gradient of the codes that flows back from the reconstruction), changes it
- * into the gradient of the encoder's output, and hands it to stock_dense_enc.
+ * codes never exists as a whole: between stock_dense_open and stock_dense_close a variant takes dz
+ * of each slab (stock_dense_dz: the gradient of the codes that flows back from the reconstruction),
+ * changes it into the gradient of the encoder's output, and hands it to stock_dense_enc.
  *
  * Rows of W_dec have unit norm, or are free; penalties then weigh code z_j by w_j = |W_dec[j]|.
  * Such penalties depend on the products z_j w_j alone, so their derivatives obey

@@ -14,10 +14,12 @@
 
 #include <float.h>
 #include <math.h>
-#include <sae/stock.h>
+#include <sae/stock_run.h>
 #include <string.h>
 
-enum { B = 64, D = 24, N = 80 };
+/* The second one's sparse code has more entries than a run. */
+static const sae_probe_shape usual = {64, 24, 80}, large = {640, 8, 8192};
+enum { ROWS = 640 * 8, MOST = 8192 * 8 };
 #define BOUND (16 * 1024 * (double)FLT_EPSILON / 2)
 
 static const char *const specs[] = {
@@ -61,10 +63,12 @@ static void get(void *dst, const void *src, size_t bytes)
  * are so. A penalty whose exponent changes has its last one. */
 static void fill(sae_probe *p, int first, int nan)
 {
-    sae_real x[B * D], rows[B * D], bias[N], zero[D] = {0};
-    int64_t from[2] = {0, B / 2}, updates = 1000;
+    static sae_real x[ROWS], rows[ROWS], bias[8192];
+    const sae_real zero[24] = {0};
+    const int64_t B = p->batch.B, D = p->model.dim.d_in, N = p->model.dim.n, updates = 1000;
+    int64_t from[2] = {0, B / 2};
     const sae_tensor *state = sae_model_tensor(&p->model, "updates");
-    get(x, p->x, sizeof x);
+    get(x, p->x, (size_t)(B * D) * sizeof *x);
     for (int64_t r = 0; r < B; r++) {
         int loud = r % 2 == 0 ? first : !first;
         double size = 0, scale = loud ? 10 : 0.5;
@@ -78,9 +82,9 @@ static void fill(sae_probe *p, int first, int nan)
         rows[D + 1] = (sae_real)NAN;
     for (int64_t j = 0; j < N; j++)
         bias[j] = -0.2f;
-    put(p->x, rows, sizeof rows);
-    put(p->model.t[STOCK_B_ENC].w, bias, sizeof bias);
-    put(p->model.t[STOCK_B_DEC].w, zero, sizeof zero);
+    put(p->x, rows, (size_t)(B * D) * sizeof *rows);
+    put(p->model.t[STOCK_B_ENC].w, bias, (size_t)N * sizeof *bias);
+    put(p->model.t[STOCK_B_DEC].w, zero, (size_t)D * sizeof *zero);
     if (state)
         put(state->w, &updates, sizeof updates);
 }
@@ -91,17 +95,16 @@ static void step(sae_probe *p)
     ck_assert_ok(p->v->backward(&p->model, &p->ctx, &p->batch, &p->tape), p->err);
 }
 
-static void open_probe(sae_probe *p, const sae_spec *s)
+static void open_probe(sae_probe *p, const sae_spec *s, sae_probe_shape shape)
 {
     sae_err err = {0};
-    const sae_probe_shape shape = {B, D, N};
     ck_assert_ok(sae_probe_open(p, s->variant, s->opts, shape, 3, &engine, &err), err);
     ck_assert_ok(sae_probe_fill(p, SAE_ROWS_NORMAL, 9), p->err);
 }
 
 static void same_gradient(const sae_tensor *a, const sae_tensor *b, const char *spec)
 {
-    static sae_real x[N * D], y[N * D];
+    static sae_real x[MOST], y[MOST];
     size_t count = a->grad ? (size_t)(a->rows * a->cols) : 0;
     double largest = 0;
     get(x, a->grad, count * sizeof *x);
@@ -115,20 +118,21 @@ static void same_gradient(const sae_tensor *a, const sae_tensor *b, const char *
                       a->spec->name, (int)i, (double)x[i], (double)y[i], largest);
 }
 
-static void compare(const char *spec)
+static void compare(const char *spec, sae_probe_shape shape)
 {
     sae_err err = {0};
     sae_spec s = {0};
     sae_probe dense, sparse;
     ck_assert_ok(sae_spec_parse(&s, reg, SAE_KIND_VARIANT, spec, &err), err);
-    open_probe(&dense, &s);
-    open_probe(&sparse, &s);
+    open_probe(&dense, &s, shape);
+    open_probe(&sparse, &s, shape);
     fill(&dense, 1, 0);
     fill(&sparse, 0, 0);
     step(&dense);
     step(&sparse);
     ck_assert_msg(dense.tape.code.dense && !sparse.tape.code.dense, "%s: %d, %d", spec,
                   dense.tape.code.dense, sparse.tape.code.dense);
+    ck_assert((sparse.tape.code.nnz > STOCK_RUN) == (shape.n == large.n));
     for (int i = 0; dense.v->losses[i]; i++) {
         double a = dense.tape.loss[i], b = sparse.tape.loss[i];
         ck_assert_msg(a > 0 && fabs(a - b) <= BOUND * a, "%s: loss %s is %.9g dense, %.9g sparse",
@@ -156,7 +160,8 @@ START_TEST(both_ways_agree)
     if (!use_backend(_i))
         return;
     for (int i = 0; i < SPECS; i++)
-        compare(specs[i]);
+        compare(specs[i], usual);
+    compare("relu:decoder=free,p=1.5", large);
 }
 END_TEST
 
@@ -169,7 +174,7 @@ START_TEST(nan_shows)
     if (!use_backend(_i))
         return;
     ck_assert_ok(sae_spec_parse(&s, reg, SAE_KIND_VARIANT, "relu", &err), err);
-    open_probe(&p, &s);
+    open_probe(&p, &s, usual);
     fill(&p, 0, 1);
     ck_assert_ok(sae_forward(&p.model, &p.ctx, &p.batch, &p.tape, p.e), p.err);
     ck_assert(p.tape.code.dense && isnan(p.tape.loss[0]));

@@ -231,6 +231,15 @@ static int dense_workspace(const void *opt, const sae_dims *dim, int64_t B, enum
     return SAE_OK;
 }
 
+/* Dense or sparse: room for one listed entry at first. */
+static int either_workspace(const void *opt, const sae_dims *dim, int64_t B, enum sae_mode mode,
+                            sae_workspace *out)
+{
+    (void)opt, (void)dim, (void)B, (void)mode;
+    *out = (sae_workspace){.code_cap = 1, .dense_code = SAE_CODE_EITHER};
+    return SAE_OK;
+}
+
 static int no_workspace(const void *opt, const sae_dims *dim, int64_t B, enum sae_mode mode,
                         sae_workspace *out)
 {
@@ -251,6 +260,13 @@ START_TEST(tapes)
     ck_assert_int_eq(t.code.cap, 6 * 7);
     sae_tape_close(&t, &e);
     err = (sae_err){0};
+    v.workspace = either_workspace;
+    ck_assert_ok(sae_tape_open(&t, &v, NULL, &dims, 6, SAE_TRAIN, &e, &err), err);
+    const sae_real *val = t.code.val;
+    ck_assert(!t.code.dense && t.code.rowptr && t.code.cap == 1 && t.val_cap == 6 * 7);
+    ck_assert_ok(sae_tape_grow_code(&t, 20, &e, &err), err);
+    ck_assert(t.code.cap == 24 && t.val_cap == 6 * 7 && t.code.val == val);
+    sae_tape_close(&t, &e);
     v.workspace = no_workspace;
     ck_assert_int_eq(sae_tape_open(&t, &v, NULL, &dims, 6, SAE_TRAIN, &e, &err), SAE_EINVAL);
     ck_assert_ptr_nonnull(strstr(err.msg, "no workspace"));

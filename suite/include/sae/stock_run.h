@@ -47,18 +47,8 @@ static inline stock_slab stock_run_slab(const stock_run *run)
     return s;
 }
 
-static inline void stock_run_dense(const sae_code *z, int64_t r0, stock_run *run)
-{
-    int64_t left = z->B - r0;
-    run->row0 = r0;
-    run->part = *z;
-    run->part.B = left < STOCK_DENSE_ROWS ? left : (int64_t)STOCK_DENSE_ROWS;
-    run->part.nnz = run->part.cap = run->part.B * z->n;
-    run->part.val = z->val + r0 * z->n;
-}
-
-/* The entries of a sparse code from row r0 on that the scratch has room for. O(rows) host work. */
-static inline int stock_run_sparse(const sae_ctx *c, const sae_code *z, int64_t r0, stock_run *run)
+/* Rows of a sparse code from r0 on that the scratch has room for. O(rows) host work. */
+static inline int stock_run_some(const sae_ctx *c, const sae_code *z, int64_t r0, stock_run *run)
 {
     int64_t chunk[STOCK_CHUNK], first, ends = 0, nnz = 0;
     int full = 0;
@@ -90,9 +80,16 @@ static inline int stock_run_sparse(const sae_ctx *c, const sae_code *z, int64_t 
 /* The run that starts at row r0 < z.B, of at least one row. */
 static inline int stock_run_at(const sae_ctx *c, const sae_code *z, int64_t r0, stock_run *run)
 {
+    int64_t left = z->B - r0;
+    if (!z->dense && (r0 > 0 || z->nnz > run->cap))
+        return stock_run_some(c, z, r0, run);
+    run->row0 = r0;
+    run->part = *z;
     if (!z->dense)
-        return stock_run_sparse(c, z, r0, run);
-    stock_run_dense(z, r0, run);
+        return SAE_OK;
+    run->part.B = left < STOCK_DENSE_ROWS ? left : (int64_t)STOCK_DENSE_ROWS;
+    run->part.nnz = run->part.cap = run->part.B * z->n;
+    run->part.val = z->val + r0 * z->n;
     return SAE_OK;
 }
 

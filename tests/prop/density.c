@@ -161,7 +161,8 @@ START_TEST(both_ways_agree)
         return;
     for (int i = 0; i < SPECS; i++)
         compare(specs[i], usual);
-    compare("relu:decoder=free,p=1.5", large);
+    if (engine.props.shares_host) /* a device that is emulated takes minutes */
+        compare("relu:decoder=free,p=1.5", large);
 }
 END_TEST
 

@@ -14,23 +14,9 @@
 #define SAE_MODELS_LM_CONFIG_H
 
 #include "core/safetensors.h"
+#include <sae/lm_ops.h>
 
 enum { SAE_LM_MAX_LAYERS = 1 << 10 };
-
-enum sae_lm_norm {
-    SAE_LM_NORM_NONE, /* x                                                     */
-    SAE_LM_NORM_RMS,  /* x / sqrt(mean(x^2) + eps) * w                          */
-    SAE_LM_NORM_UNIT, /* x / max(|x|, 1e-12) / sqrt(width), without a weight    */
-    SAE_LM_NORM_LAYER /* (x - mean(x)) / sqrt(var(x) + eps) * w + b             */
-};
-
-/* The MLP's nonlinearity f; gated: f(gate) * up, otherwise f(up). */
-enum sae_lm_act {
-    SAE_LM_SILU,      /* x / (1 + e^-x)                                         */
-    SAE_LM_GELU_TANH, /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))          */
-    SAE_LM_GELU,      /* x Phi(x)                                               */
-    SAE_LM_RELU
-};
 
 /* Rotary positions: pair i of a head (components i and rotary/2 + i) turns by position x frequency
  * i, frequency i = theta^(-2 i / rotary), scaled for contexts longer than those of training. */

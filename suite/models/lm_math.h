@@ -106,14 +106,6 @@ SAE_LM_INLINE float sae_lm_phi(float x)
 }
 #endif
 
-/* A norm of rows of n: kind, weight and bias (NULL: none). */
-typedef struct sae_lm_normer {
-    enum sae_lm_norm kind;
-    double eps;
-    int64_t n;
-    const sae_real *w, *b;
-} sae_lm_normer;
-
 /* out[r,:] = norm(x[r,:]); out may be x. */
 void sae_lm_norm_rows(const sae_lm_normer *k, int64_t rows, const sae_real *x, sae_real *out);
 /* dx[r,:] (+)= the gradient of x from that of the norm's output, dy; `add`: 0 to overwrite. hat,

@@ -4,6 +4,7 @@
 
 #include "base.h"
 #include "kernels.h"
+#include "lm_ops.h"
 
 enum { SAE_BACKEND_ABI = 1 };
 
@@ -39,6 +40,9 @@ typedef struct sae_backend {
     /* How products round their operands before they are added up in fp32: "fp32" (not at all, the
      * default), "tf32" or "bf16". props.library names it. SAE_EINVAL: not here. NULL: fp32 only. */
     int (*precision)(sae_device *dev, const char *name);
+    /* The passes of language models in this backend's memory. NULL: where it shares memory with the
+     * host, the suite's own; elsewhere models stay on the host. */
+    const sae_lm_ops *lm;
 } sae_backend;
 
 #endif

@@ -71,8 +71,8 @@ static int open_and_capture(const cli_args *a, const sae_registry *reg, sae_err 
     sae_lm *lm = NULL;
     sae_docs *docs = NULL;
     SAE_TRY(cli_open_engine(a, reg, &e, err));
-    int rc = sae_lm_open(&lm, cli_get(a, "model"), tokenizer ? tokenizer : "", &e.host_k,
-                         e.host_dev, err);
+    int rc = sae_lm_open(&lm, cli_get(a, "model"), tokenizer ? tokenizer : "",
+                         sae_lm_place_of(&e), err);
     if (rc >= 0)
         rc = sae_docs_open(lm, cli_get(a, "text"), separator ? separator : "", limit, &docs, err);
     if (rc >= 0)

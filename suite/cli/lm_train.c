@@ -172,8 +172,8 @@ static int open_all(const cli_args *a, const sae_registry *reg, run_state *r, sa
         SAE_FAIL(err, SAE_EINVAL, "lm train: --text needs --tokenizer FILE");
     SAE_TRY(read_settings(a, r, err));
     SAE_TRY(cli_open_engine(a, reg, &r->e, err));
-    SAE_TRY(sae_lm_open_new(&r->lm, a->word[0], tokenizer ? tokenizer : "", &init, &r->e.host_k,
-                            r->e.host_dev, err));
+    SAE_TRY(sae_lm_open_new(&r->lm, a->word[0], tokenizer ? tokenizer : "", &init,
+                            sae_lm_place_host(&r->e), err));
     SAE_TRY(cli_corpus_open(&r->corpus, a, reg, &r->e, r->lm, r->init.seed, err));
     char hash[36];
     SAE_TRY(sae_hash_file(a->word[0], hash, err));

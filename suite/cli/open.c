@@ -35,8 +35,8 @@ int cli_open_model(const cli_args *a, cli_model *m, sae_err *err)
     const char *tokenizer = cli_get(a, "tokenizer");
     SAE_TRY(cli_open_registry(a, &m->reg, err));
     SAE_TRY(cli_open_engine(a, m->reg, &m->e, err));
-    return sae_lm_open(&m->lm, a->word[0], tokenizer ? tokenizer : "", &m->e.host_k,
-                       m->e.host_dev, err);
+    return sae_lm_open(&m->lm, a->word[0], tokenizer ? tokenizer : "",
+                       sae_lm_place_of(&m->e), err);
 }
 
 void cli_close_model(cli_model *m)

@@ -7,7 +7,7 @@
 #include <sae/variant.h>
 
 /* A backend opened for use: the completed kernel table and the device. host_k and host_dev compute
- * on host memory, for language models and datasets: the same where the backend shares memory with
+ * on host memory, for datasets and what a backend does not do: the same where the backend shares memory with
  * the host, else the best backend that does. */
 typedef struct sae_engine {
     const sae_backend *be, *host_be;

@@ -1,15 +1,21 @@
 /* suite/models/lm_attention.c - causal softmax attention, forward. */
-#include "core/memory.h"
 #include "models/lm_attention_tiles.h"
 
 #include <omp.h>
 
 enum { SHORT = 64 }; /* positions that one thread is done with before others are awake */
 
-int64_t sae_lm_attention_room(const sae_lm_config *c, int64_t longest)
+/* Elements of scratch of one thread. */
+static int64_t room_of(const sae_lm_heads *h, int64_t longest)
 {
-    int64_t padded = round_up(longest + LANES, LANES), head_pad = round_up(c->head, TILE);
-    return padded * (c->head + head_pad + LANES) + LANES * (c->head + head_pad);
+    int64_t padded = round_up(longest + LANES, LANES), head_pad = round_up(h->head, TILE);
+    return padded * (h->head + head_pad + LANES) + LANES * (h->head + head_pad);
+}
+
+int64_t sae_lm_host_attention_room(const sae_lm_heads *h, int64_t rows, int64_t longest, int back)
+{
+    (void)rows;
+    return omp_get_max_threads() * (back ? sae_lm_back_room(h, longest) : room_of(h, longest));
 }
 
 /* out [T x ld_out] of its query heads from packed keys and values; `own` holds a query block. */
@@ -46,92 +52,61 @@ static void attend(const span *a, sae_real *out, sae_real *own)
     attend_packed(a, k, v, out, (vec *)own);
 }
 
-/* The same behind a past: its keys and values lie packed in k and v, the new ones join them. */
+/* The same behind a past: its keys and values lie packed in k and v, the new ones join them. Values
+ * behind the end meet weights of 0: they must be finite. Scores there are written over. */
 SAE_LM_CLONES
 static void attend_behind(const span *a, sae_real *k, sae_real *v, sae_real *out, sae_real *own)
 {
+    int64_t n = a->past + a->T, end = end_key(a, (a->T - 1) / LANES * LANES);
     for (int64_t j = 0; j < a->T; j++) {
         put_key(a, a->past + j, a->k + j * a->ld, k);
         put_value(a, a->past + j, a->v + j * a->ld, v);
     }
+    for (int64_t c = 0; c < a->head_pad; c += TILE)
+        memset(v + c * a->padded + n * TILE, 0, (size_t)((end - n) * TILE) * sizeof *v);
     attend_packed(a, k, v, out, (vec *)own);
 }
 
-span sae_lm_span(const sae_lm_config *c, int64_t layer, int64_t T)
+span sae_lm_span(const sae_lm_heads *h, int64_t T)
 {
-    int64_t queries = c->heads / c->kv_heads, width = c->heads * c->head;
     return (span){
         .T = T,
         .padded = round_up(T, LANES),
-        .head = c->head,
-        .head_pad = round_up(c->head, TILE),
-        .ld = sae_lm_qkv_width(c),
-        .ld_out = width,
-        .queries = queries,
-        .window = sae_lm_is_local(c, layer) ? c->window : INT64_MAX / 4,
-        .scale = (sae_real)(c->attn_scale > 0 ? c->attn_scale : 1.0 / sqrt((double)c->head)),
-        .cap = (sae_real)c->attn_cap,
+        .head = h->head,
+        .head_pad = round_up(h->head, TILE),
+        .ld = (h->heads + 2 * h->kv_heads) * h->head,
+        .ld_out = h->heads * h->head,
+        .queries = h->heads / h->kv_heads,
+        .window = h->window,
+        .scale = (sae_real)h->scale,
+        .cap = (sae_real)h->cap,
     };
 }
 
-/* ---- the past -------------------------------------------------------------------------------- */
-
-int sae_lm_cache_open(sae_lm_cache *a, const sae_lm_config *c, int64_t longest, sae_err *err)
+int sae_lm_host_attention(sae_device *dev, const sae_lm_heads *h, const sae_lm_rows *g,
+                          const sae_lm_past *past, const sae_real *qkv, sae_real *out,
+                          sae_real *room)
 {
-    int64_t heads = c->layers * c->kv_heads;
-    *a = (sae_lm_cache){.padded = round_up(longest + LANES, LANES)};
-    int rc = sae_new(&a->k, heads * a->padded * c->head, sizeof *a->k, "lm.cache", err);
-    if (rc >= 0)
-        rc = sae_new(&a->v, heads * a->padded * round_up(c->head, TILE), sizeof *a->v, "lm.cache",
-                     err);
-    if (rc < 0)
-        sae_lm_cache_close(a);
-    return rc;
-}
-
-void sae_lm_cache_close(sae_lm_cache *a)
-{
-    sae_free(a->k);
-    sae_free(a->v);
-    *a = (sae_lm_cache){0};
-}
-
-/* Values behind the end meet weights of 0: they must be finite. Scores there are written over. */
-void sae_lm_cache_cut(sae_lm_cache *a, const sae_lm_config *c, int64_t n)
-{
-    if (n >= a->n)
-        return;
-    size_t bytes = (size_t)((a->n - n) * TILE) * sizeof *a->v;
-    int64_t panels = c->layers * c->kv_heads * (round_up(c->head, TILE) / TILE);
-    for (int64_t i = 0; i < panels; i++)
-        memset(a->v + (i * a->padded + n) * TILE, 0, bytes);
-    a->n = n;
-}
-
-void sae_lm_attention(const sae_lm_model *m, const sae_lm_group *g, int64_t layer,
-                      const sae_real *qkv, sae_real *out)
-{
-    const sae_lm_config *c = &m->cfg;
-    const sae_lm_cache *past = g->past;
-    int64_t room = sae_lm_attention_room(c, m->work.longest), width = c->heads * c->head;
-    int64_t items = (g->c1 - g->c0) * c->kv_heads;
-#pragma omp parallel for schedule(dynamic, 1) if (!past || past->n + g->rows > SHORT)
+    int64_t first = past ? past->n : 0, width = h->heads * h->head, items = g->N * h->kv_heads;
+    int64_t each = room_of(h, first + g->longest);
+    (void)dev;
+#pragma omp parallel for schedule(dynamic, 1) if (!past || first + g->rows > SHORT)
     for (int64_t i = 0; i < items; i++) {
-        int64_t context = g->c0 + i / c->kv_heads, kv = i % c->kv_heads;
-        int64_t row = g->start[context] - g->row0, head = layer * c->kv_heads + kv;
-        span a = sae_lm_span(c, layer, g->start[context + 1] - g->start[context]);
-        sae_real *o = out + row * width + kv * a.queries * c->head;
-        sae_real *own = m->work.own + omp_get_thread_num() * room;
-        a.q = qkv + row * a.ld + kv * a.queries * c->head;
-        a.k = qkv + row * a.ld + width + kv * c->head;
-        a.v = a.k + c->kv_heads * c->head;
+        int64_t context = i / h->kv_heads, kv = i % h->kv_heads, row = g->start[context];
+        span a = sae_lm_span(h, g->start[context + 1] - row);
+        sae_real *o = out + row * width + kv * a.queries * a.head;
+        sae_real *own = room + omp_get_thread_num() * each;
+        a.q = qkv + row * a.ld + kv * a.queries * a.head;
+        a.k = qkv + row * a.ld + width + kv * a.head;
+        a.v = a.k + h->kv_heads * a.head;
         if (!past) {
             attend(&a, o, own);
             continue;
         }
-        a.past = past->n;
+        a.past = first;
         a.padded = past->padded;
-        attend_behind(&a, past->k + head * a.padded * a.head,
-                      past->v + head * a.padded * a.head_pad, o, own);
+        attend_behind(&a, past->k + kv * a.padded * a.head, past->v + kv * a.padded * a.head_pad,
+                      o, own);
     }
+    return SAE_OK;
 }

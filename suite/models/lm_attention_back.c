@@ -18,7 +18,7 @@ typedef struct scratch {
     int64_t head_vecs;
 } scratch;
 
-int64_t sae_lm_attention_back_room(const sae_lm_config *c, int64_t longest)
+int64_t sae_lm_back_room(const sae_lm_heads *c, int64_t longest)
 {
     int64_t padded = round_up(longest + LANES, LANES), head_pad = round_up(c->head, TILE);
     int64_t lanes = 4 * head_pad + 3 * padded, head_vecs = round_up(c->head, LANES);
@@ -141,24 +141,24 @@ static void attend_back(const span *a, const gradients *d, sae_real *own)
         }
 }
 
-void sae_lm_attention_back(const sae_lm_model *m, const sae_lm_group *g, int64_t layer,
-                           const sae_real *qkv, const sae_real *out, const sae_real *dout,
-                           sae_real *dqkv, sae_real *own)
+int sae_lm_host_attention_back(sae_device *dev, const sae_lm_heads *h, const sae_lm_rows *g,
+                               const sae_real *qkv, const sae_real *out, const sae_real *dout,
+                               sae_real *dqkv, sae_real *room)
 {
-    const sae_lm_config *c = &m->cfg;
-    int64_t room = sae_lm_attention_back_room(c, m->work.longest), width = c->heads * c->head;
-    int64_t items = (g->c1 - g->c0) * c->kv_heads;
+    int64_t width = h->heads * h->head, items = g->N * h->kv_heads;
+    int64_t each = sae_lm_back_room(h, g->longest);
+    (void)dev;
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t i = 0; i < items; i++) {
-        int64_t context = g->c0 + i / c->kv_heads, kv = i % c->kv_heads;
-        int64_t row = g->start[context] - g->row0;
-        span a = sae_lm_span(c, layer, g->start[context + 1] - g->start[context]);
-        int64_t q = row * a.ld + kv * a.queries * c->head, k = row * a.ld + width + kv * c->head;
-        int64_t v = k + c->kv_heads * c->head, o = row * width + kv * a.queries * c->head;
+        int64_t context = i / h->kv_heads, kv = i % h->kv_heads, row = g->start[context];
+        span a = sae_lm_span(h, g->start[context + 1] - row);
+        int64_t q = row * a.ld + kv * a.queries * a.head, k = row * a.ld + width + kv * a.head;
+        int64_t v = k + h->kv_heads * a.head, o = row * width + kv * a.queries * a.head;
         a.q = qkv + q;
         a.k = qkv + k;
         a.v = qkv + v;
         gradients d = {out + o, dout + o, dqkv + q, dqkv + k, dqkv + v};
-        attend_back(&a, &d, own + omp_get_thread_num() * room);
+        attend_back(&a, &d, room + omp_get_thread_num() * each);
     }
+    return SAE_OK;
 }

@@ -20,6 +20,9 @@ static inline int64_t round_up(int64_t n, int64_t to)
     return (n + to - 1) / to * to;
 }
 
+/* Backward: elements of scratch of one thread. */
+int64_t sae_lm_back_room(const sae_lm_heads *h, int64_t longest);
+
 /* The queries and keys of one context and one key/value head: `past` keys come before the key of
  * the first query. */
 typedef struct span {
@@ -34,7 +37,7 @@ typedef struct span {
 
 /* A span of T queries without a past, for rows of stacked queries, keys and values; the caller sets
  * q, k and v. */
-span sae_lm_span(const sae_lm_config *c, int64_t layer, int64_t T);
+span sae_lm_span(const sae_lm_heads *h, int64_t T);
 
 /* First key that a query of the block at i0 sees, down to a multiple of TILE; and the end. */
 SAE_LM_INLINE int64_t first_key(const span *a, int64_t i0)
@@ -47,14 +50,14 @@ SAE_LM_INLINE int64_t end_key(const span *a, int64_t i0)
     return round_up(a->past + i0 + LANES, TILE);
 }
 
-/* Packed keys, the scalars of scores(): [padded / TILE][head][TILE]. */
+/* Packed keys, the scalars of scores(): [padded / TILE][head][TILE], as in sae_lm_past. */
 SAE_LM_INLINE void put_key(const span *a, int64_t j, const sae_real *x, sae_real *packed)
 {
     for (int64_t c = 0; c < a->head; c++)
         packed[(j / TILE * a->head + c) * TILE + j % TILE] = x[c];
 }
 
-/* Packed values, the scalars of weighted_sum(): [head_pad / TILE][padded][TILE]. */
+/* Packed values, the scalars of weighted_sum(): [head_pad / TILE][padded][TILE], likewise. */
 SAE_LM_INLINE void put_value(const span *a, int64_t j, const sae_real *x, sae_real *packed)
 {
     for (int64_t c = 0; c < a->head; c++)

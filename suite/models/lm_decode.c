@@ -13,6 +13,33 @@ struct sae_lm_decoder {
     sae_lm_cache cache;
 };
 
+/* ---- the past -------------------------------------------------------------------------------- */
+
+enum { BLOCK = 16, TILE = 8 }; /* of sae_lm_past */
+
+static int64_t round_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+static int cache_open(sae_lm_cache *a, const sae_lm_model *m, int64_t longest, sae_err *err)
+{
+    const sae_lm_config *c = &m->cfg;
+    a->padded = round_up(longest + BLOCK, BLOCK);
+    int64_t rows = c->layers * c->kv_heads * a->padded;
+    SAE_TRY(sae_lm_new(&m->at, &a->k, rows * c->head, sizeof *a->k, "lm.cache", err));
+    return sae_lm_new(&m->at, &a->v, rows * round_up(c->head, TILE), sizeof *a->v, "lm.cache", err);
+}
+
+sae_lm_past sae_lm_past_of(const sae_lm_cache *a, const sae_lm_config *c, int64_t layer)
+{
+    int64_t rows = layer * c->kv_heads * a->padded;
+    return (sae_lm_past){a->n, a->padded, a->k + rows * c->head,
+                         a->v + rows * round_up(c->head, TILE)};
+}
+
+/* ---- decoders -------------------------------------------------------------------------------- */
+
 int sae_lm_decoder_open(sae_lm_decoder **out, sae_lm_model *m, int64_t longest, sae_err *err)
 {
     int rc = SAE_OK;
@@ -24,7 +51,7 @@ int sae_lm_decoder_open(sae_lm_decoder **out, sae_lm_model *m, int64_t longest, 
     sae_lm_decoder *d = *out;
     d->m = m;
     d->longest = longest;
-    SAE_GOTO(sae_lm_cache_open(&d->cache, &m->cfg, longest, err));
+    SAE_GOTO(cache_open(&d->cache, m, longest, err));
     return SAE_OK;
 fail:
     sae_lm_decoder_close(out);
@@ -37,7 +64,8 @@ void sae_lm_decoder_close(sae_lm_decoder **out)
     *out = NULL;
     if (!d)
         return;
-    sae_lm_cache_close(&d->cache);
+    sae_lm_free(&d->m->at, d->cache.k);
+    sae_lm_free(&d->m->at, d->cache.v);
     sae_free(d);
 }
 
@@ -48,7 +76,8 @@ int64_t sae_lm_decoder_tokens(const sae_lm_decoder *d)
 
 void sae_lm_decoder_keep(sae_lm_decoder *d, int64_t n)
 {
-    sae_lm_cache_cut(&d->cache, &d->m->cfg, n);
+    if (n < d->cache.n)
+        d->cache.n = n;
 }
 
 /* The stream at the end of n tokens into work.x. */
@@ -57,9 +86,9 @@ static int run_piece(sae_lm_decoder *d, const int32_t *tok, int64_t n, sae_err *
     sae_lm_model *m = d->m;
     int64_t start[2] = {0, n};
     sae_lm_group g = {.c1 = 1, .rows = n, .start = start, .tok = tok, .past = &d->cache};
-    SAE_TRY(sae_lm_work_reserve(m, n, d->longest, err));
-    sae_lm_group_use(m, &g);
-    sae_lm_embed(m, &g, m->work.x);
+    SAE_TRY(sae_lm_work_reserve(m, (sae_lm_extents){n, 1, d->longest}, err));
+    SAE_TRY(sae_lm_group_use(m, &g, err));
+    SAE_TRY(sae_lm_embed(m, m->work.x, err));
     SAE_TRY(sae_lm_halves(m, &g, 0, 2 * m->cfg.layers, m->work.x, err));
     d->cache.n += n;
     return SAE_OK;
@@ -79,6 +108,7 @@ int sae_lm_decoder_feed(sae_lm_decoder *d, const int32_t *tok, int64_t n, sae_re
         rows = n - i < PIECE ? n - i : PIECE;
         SAE_TRY(run_piece(d, tok + i, rows, err));
     }
-    sae_lm_final_norm(m, 1, m->work.x + (rows - 1) * m->cfg.d);
-    return sae_lm_logits(m, 1, m->work.h, logits, err);
+    SAE_TRY(sae_lm_final_norm(m, 1, m->work.x + (rows - 1) * m->cfg.d, err));
+    SAE_TRY(sae_lm_logits(m, 1, m->work.h, m->work.logits, err));
+    return sae_lm_get(&m->at, logits, m->work.logits, m->cfg.vocab, sizeof *logits, err);
 }

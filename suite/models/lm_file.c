@@ -31,7 +31,7 @@ static const char *piece(void *self, int32_t id, size_t *len)
 }
 
 int sae_lm_model_open(sae_lm_model **out, const sae_lm_config *c, const sae_lm_source *src,
-                      const sae_kernels *k, sae_device *dev, sae_err *err)
+                      sae_lm_place at, sae_err *err)
 {
     int rc = SAE_OK;
     *out = NULL;
@@ -39,10 +39,9 @@ int sae_lm_model_open(sae_lm_model **out, const sae_lm_config *c, const sae_lm_s
     SAE_GOTO(sae_new(out, 1, sizeof **out, "lm", err));
     sae_lm_model *m = *out;
     m->cfg = *c;
-    m->k = k;
-    m->dev = dev;
+    m->at = at;
     m->tape_bytes = SAE_LM_TAPE_BYTES;
-    SAE_GOTO(sae_lm_weights_open(&m->w, c, src, err));
+    SAE_GOTO(sae_lm_weights_open(&m->w, &m->at, c, src, err));
     m->api = (sae_lm){
         .abi = SAE_LM_ABI,
         .size = sizeof(sae_lm),
@@ -77,10 +76,10 @@ void sae_lm_model_close(sae_lm_model **out)
     if (!m)
         return;
     sae_lm_pass_free(m->spare);
-    sae_lm_work_close(&m->work);
-    sae_lm_weights_close(&m->w);
+    sae_lm_work_close(m);
+    sae_lm_tape_close(m);
+    sae_lm_weights_close(&m->w, &m->at);
     sae_tokenizer_close(&m->tok);
-    sae_lm_tape_close(&m->tape);
     sae_free(m);
 }
 
@@ -150,7 +149,7 @@ static int locate(const char *path, place *p, sae_err *err)
     return SAE_OK;
 }
 
-static int open_bin(sae_lm_model **m, const char *path, const sae_kernels *k, sae_device *dev,
+static int open_bin(sae_lm_model **m, const char *path, sae_lm_place on,
                     sae_err *err)
 {
     sae_map map;
@@ -160,7 +159,7 @@ static int open_bin(sae_lm_model **m, const char *path, const sae_kernels *k, sa
     sae_lm_source src = {&bin, sae_lm_read_bin};
     int rc = sae_lm_config_bin(&c, map.p, map.bytes, err);
     if (rc >= 0)
-        rc = sae_lm_model_open(m, &c, &src, k, dev, err);
+        rc = sae_lm_model_open(m, &c, &src, on, err);
     sae_map_close(&map);
     if (rc >= 0)
         rc = sae_hash_file(path, (*m)->api.weights_hash, err);
@@ -178,14 +177,13 @@ static int read_config(sae_lm_config *c, const char *path, sae_err *err)
 
 /* A model whose tensors lie in a store. */
 static int open_named(sae_lm_model **m, const sae_lm_config *c, const sae_lm_named *named,
-                      const sae_kernels *k, sae_device *dev, sae_err *err)
+                      sae_lm_place on, sae_err *err)
 {
     sae_lm_source src = {(void *)(uintptr_t)named, sae_lm_read_named};
-    return sae_lm_model_open(m, c, &src, k, dev, err);
+    return sae_lm_model_open(m, c, &src, on, err);
 }
 
-static int open_directory(sae_lm_model **m, const char *dir, const sae_kernels *k,
-                          sae_device *dev, sae_err *err)
+static int open_directory(sae_lm_model **m, const char *dir, sae_lm_place on, sae_err *err)
 {
     sae_lm_config c;
     sae_lm_store store = {0};
@@ -194,22 +192,21 @@ static int open_directory(sae_lm_model **m, const char *dir, const sae_kernels *
     sae_free(path);
     SAE_TRY(rc);
     SAE_TRY(sae_lm_store_open(&store, dir, err));
-    rc = open_named(m, &c, &(sae_lm_named){&store, c.files->names, c.files->prefix}, k, dev, err);
+    rc = open_named(m, &c, &(sae_lm_named){&store, c.files->names, c.files->prefix}, on, err);
     if (rc >= 0)
         rc = sae_lm_store_hash(&store, (*m)->api.weights_hash, err);
     sae_lm_store_close(&store);
     return rc;
 }
 
-static int open_bare(sae_lm_model **m, const char *path, const sae_kernels *k, sae_device *dev,
-                     sae_err *err)
+static int open_bare(sae_lm_model **m, const char *path, sae_lm_place on, sae_err *err)
 {
     sae_lm_config c;
     sae_lm_store store = {0};
     SAE_TRY(sae_lm_store_open_file(&store, path, err));
     int rc = sae_lm_config_meta(&c, store.st[0], err);
     if (rc >= 0)
-        rc = open_named(m, &c, &(sae_lm_named){&store, sae_lm_names_meta, NULL}, k, dev, err);
+        rc = open_named(m, &c, &(sae_lm_named){&store, sae_lm_names_meta, NULL}, on, err);
     if (rc >= 0)
         rc = sae_lm_store_hash(&store, (*m)->api.weights_hash, err);
     sae_lm_store_close(&store);
@@ -260,8 +257,7 @@ static const sae_asset *embedded(const char *name, const char *file, sae_err *er
     return a;
 }
 
-static int open_embedded(sae_lm_model **m, const char *name, const sae_kernels *k, sae_device *dev,
-                         sae_err *err)
+static int open_embedded(sae_lm_model **m, const char *name, sae_lm_place on, sae_err *err)
 {
     sae_lm_config c;
     sae_lm_store store = {0};
@@ -274,7 +270,7 @@ static int open_embedded(sae_lm_model **m, const char *name, const sae_kernels *
     SAE_TRY(sae_lm_config_json(&c, (const char *)config->data,
                                (size_t)(config->end - config->data), err));
     SAE_TRY(sae_lm_store_open_bytes(&store, weights->name, weights->data, bytes, err));
-    int rc = open_named(m, &c, &(sae_lm_named){&store, c.files->names, NULL}, k, dev, err);
+    int rc = open_named(m, &c, &(sae_lm_named){&store, c.files->names, NULL}, on, err);
     sae_lm_store_close(&store);
     SAE_TRY(rc);
     sae_hash_bytes(weights->data, bytes, (*m)->api.weights_hash);
@@ -287,8 +283,7 @@ static int open_embedded(sae_lm_model **m, const char *name, const sae_kernels *
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, const sae_kernels *k,
-                sae_device *dev, sae_err *err)
+int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, sae_lm_place on, sae_err *err)
 {
     int rc = SAE_OK;
     sae_lm_model *m = NULL;
@@ -298,15 +293,15 @@ int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, const sae_
         if (*tokenizer)
             SAE_GOTO(SAE_SET(err, SAE_EINVAL, "it has its tokenizer inside the program: expected "
                              "no other, found %s", tokenizer));
-        SAE_GOTO(open_embedded(&m, path + 1, k, dev, err));
+        SAE_GOTO(open_embedded(&m, path + 1, on, err));
     } else {
         SAE_GOTO(locate(path, &at, err));
         if (!at.weights)
-            SAE_GOTO(open_directory(&m, at.dir, k, dev, err));
+            SAE_GOTO(open_directory(&m, at.dir, on, err));
         else if (ends_with(at.weights, ".safetensors"))
-            SAE_GOTO(open_bare(&m, at.weights, k, dev, err));
+            SAE_GOTO(open_bare(&m, at.weights, on, err));
         else
-            SAE_GOTO(open_bin(&m, at.weights, k, dev, err));
+            SAE_GOTO(open_bin(&m, at.weights, on, err));
         SAE_GOTO(open_tokenizer(m, tokenizer, at.dir, err));
     }
     forget(&at);
@@ -319,14 +314,14 @@ fail:
 }
 
 int sae_lm_open_new(sae_lm **lm, const char *config, const char *tokenizer,
-                    const sae_lm_source *src, const sae_kernels *k, sae_device *dev, sae_err *err)
+                    const sae_lm_source *src, sae_lm_place on, sae_err *err)
 {
     int rc;
     sae_lm_config c;
     sae_lm_model *m = NULL;
     *lm = NULL;
     SAE_GOTO(read_config(&c, config, err));
-    SAE_GOTO(sae_lm_model_open(&m, &c, src, k, dev, err));
+    SAE_GOTO(sae_lm_model_open(&m, &c, src, on, err));
     SAE_GOTO(open_tokenizer(m, tokenizer, NULL, err));
     *lm = &m->api;
     return SAE_OK;

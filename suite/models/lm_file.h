@@ -12,15 +12,13 @@
 
 #include "models/lm_weights.h"
 #include "models/tokenizer.h"
-#include <sae/kernels.h>
 #include <sae/lm.h>
 
-/* k and dev are borrowed for the life of the model. */
-int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, const sae_kernels *k,
-                sae_device *dev, sae_err *err);
+/* What `at` names is borrowed for the life of the model. */
+int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, sae_lm_place at, sae_err *err);
 /* A new model: described by a config.json, weights from `src`; tokenizer "": none. */
 int sae_lm_open_new(sae_lm **lm, const char *config, const char *tokenizer,
-                    const sae_lm_source *src, const sae_kernels *k, sae_device *dev, sae_err *err);
+                    const sae_lm_source *src, sae_lm_place at, sae_err *err);
 void sae_lm_close(sae_lm **lm);
 /* 1: two names of one place; resid_post.L is resid_pre.(L + 1). */
 int sae_lm_same_hook(const char *a, const char *b);

@@ -1,37 +1,5 @@
-/* suite/models/lm_math.c - norms, nonlinearities, softmax, and their derivatives. */
+/* suite/models/lm_math.c - norms and nonlinearities of rows, and their derivatives. */
 #include "models/lm_math.h"
-
-enum { APART = 1 << 14 }; /* additions that are worth waking threads for */
-
-/* ---- sums ------------------------------------------------------------------------------------ */
-
-/* Sums run in sixteen lanes, element i in lane i mod 16, added up in a fixed order: the same bits
- * whatever the width of the machine's vectors, as long as it has fused multiply-add. `term` is an
- * expression in i. */
-enum { SUM_LANES = 16 };
-
-SAE_LM_INLINE double add_lanes(const double *a)
-{
-    double s = 0;
-    for (int l = 0; l < SUM_LANES; l++)
-        s += a[l];
-    return s;
-}
-
-#define LANE_SUM(sum, n, term)                                                                     \
-    do {                                                                                           \
-        double lane_[SUM_LANES] = {0};                                                             \
-        int64_t whole_ = (n) / SUM_LANES * SUM_LANES;                                              \
-        for (int64_t i0_ = 0; i0_ < whole_; i0_ += SUM_LANES)                                      \
-            _Pragma("omp simd") for (int l_ = 0; l_ < SUM_LANES; l_++)                             \
-            {                                                                                      \
-                const int64_t i = i0_ + l_;                                                        \
-                lane_[l_] += (term);                                                               \
-            }                                                                                      \
-        for (int64_t i = whole_; i < (n); i++)                                                     \
-            lane_[i - whole_] += (term);                                                           \
-        (sum) = add_lanes(lane_);                                                                  \
-    } while (0)
 
 /* ---- norms ----------------------------------------------------------------------------------- */
 
@@ -44,10 +12,10 @@ static moments row_moments(const sae_lm_normer *k, const sae_real *x)
 {
     double s = 0, q = 0, mean = 0, n = (double)k->n;
     if (k->kind == SAE_LM_NORM_LAYER) {
-        LANE_SUM(s, k->n, (double)x[i]);
+        SAE_LM_SUM(s, k->n, (double)x[i]);
         mean = s / n;
     }
-    LANE_SUM(q, k->n, ((double)x[i] - mean) * ((double)x[i] - mean));
+    SAE_LM_SUM(q, k->n, ((double)x[i] - mean) * ((double)x[i] - mean));
     double f = k->kind == SAE_LM_NORM_UNIT ? 1.0 / (fmax(sqrt(q), 1e-12) * sqrt(n))
                                            : 1.0 / sqrt(q / n + k->eps);
     return (moments){(sae_real)mean, (sae_real)f};
@@ -68,11 +36,14 @@ static void norm_row(const sae_lm_normer *k, const sae_real *x, sae_real *out)
             out[i] += b[i];
 }
 
-void sae_lm_norm_rows(const sae_lm_normer *k, int64_t rows, const sae_real *x, sae_real *out)
+int sae_lm_host_norm(sae_device *dev, const sae_lm_normer *k, int64_t rows, const sae_real *x,
+                     sae_real *out)
 {
+    (void)dev;
 #pragma omp parallel for schedule(static) if (sae_lm_many(rows, k->n))
     for (int64_t r = 0; r < rows; r++)
         norm_row(k, x + r * k->n, out + r * k->n);
+    return SAE_OK;
 }
 
 /* dx = f (w dy - mean(w dy) - x-hat mean(w dy x-hat)); the first mean is that of LAYER only, and
@@ -85,8 +56,8 @@ static void norm_row_back(const sae_lm_normer *k, const sae_real *x, const sae_r
     double s = 0, q = 0, n = (double)k->n;
     const sae_real *w = k->w;
     if (k->kind == SAE_LM_NORM_LAYER)
-        LANE_SUM(s, k->n, (double)(w ? dy[i] * w[i] : dy[i]));
-    LANE_SUM(q, k->n,
+        SAE_LM_SUM(s, k->n, (double)(w ? dy[i] * w[i] : dy[i]));
+    SAE_LM_SUM(q, k->n,
              (double)(w ? dy[i] * w[i] : dy[i]) * (double)((x[i] - m.mean) * m.factor));
     sae_real mean = (sae_real)(k->kind == SAE_LM_NORM_LAYER ? s / n : 0);
     sae_real along = (sae_real)(k->kind == SAE_LM_NORM_UNIT ? q * n : q / n);
@@ -99,13 +70,15 @@ static void norm_row_back(const sae_lm_normer *k, const sae_real *x, const sae_r
     }
 }
 
-void sae_lm_norm_rows_back(const sae_lm_normer *k, int64_t rows, const sae_real *x,
-                           const sae_real *dy, int add, sae_real *dx, sae_real *hat)
+int sae_lm_host_norm_back(sae_device *dev, const sae_lm_normer *k, int64_t rows, const sae_real *x,
+                          const sae_real *dy, int add, sae_real *dx, sae_real *hat)
 {
+    (void)dev;
 #pragma omp parallel for schedule(static) if (sae_lm_many(rows, k->n))
     for (int64_t r = 0; r < rows; r++)
         norm_row_back(k, x + r * k->n, dy + r * k->n, add, dx + r * k->n,
                       hat ? hat + r * k->n : NULL);
+    return SAE_OK;
 }
 
 /* ---- nonlinearities -------------------------------------------------------------------------- */
@@ -211,72 +184,24 @@ static void mix_any_back(enum sae_lm_act act, int gated, int64_t n, const sae_re
 #undef CALL
 }
 
-void sae_lm_mix(enum sae_lm_act act, int gated, int64_t rows, int64_t n, const sae_real *wide,
-                sae_real *out)
+int sae_lm_host_mix(sae_device *dev, enum sae_lm_act act, int gated, int64_t rows, int64_t n,
+                    const sae_real *wide, sae_real *out)
 {
     int64_t ld = gated ? 2 * n : n;
+    (void)dev;
 #pragma omp parallel for schedule(static) if (sae_lm_many(rows, n))
     for (int64_t r = 0; r < rows; r++)
         mix_any(act, gated, n, wide + r * ld, out + r * n);
+    return SAE_OK;
 }
 
-void sae_lm_mix_back(enum sae_lm_act act, int gated, int64_t rows, int64_t n, const sae_real *dout,
-                     sae_real *wide)
+int sae_lm_host_mix_back(sae_device *dev, enum sae_lm_act act, int gated, int64_t rows, int64_t n,
+                         const sae_real *dout, sae_real *wide)
 {
     int64_t ld = gated ? 2 * n : n;
+    (void)dev;
 #pragma omp parallel for schedule(static) if (sae_lm_many(rows, n))
     for (int64_t r = 0; r < rows; r++)
         mix_any_back(act, gated, n, dout + r * n, wide + r * ld);
-}
-
-void sae_lm_add(int64_t n, const sae_real *delta, sae_real *x)
-{
-#pragma omp parallel for simd schedule(static) if (n > APART)
-    for (int64_t i = 0; i < n; i++)
-        x[i] += delta[i];
-}
-
-SAE_LM_CLONES
-void sae_lm_cap(int64_t n, double cap, sae_real *z)
-{
-    sae_real c = (sae_real)cap, inverse = (sae_real)(1 / cap);
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        z[i] = c * sae_lm_tanh(z[i] * inverse);
-}
-
-/* ---- softmax --------------------------------------------------------------------------------- */
-
-SAE_LM_CLONES
-void sae_lm_softmax_stats(int64_t n, const sae_real *z, double *max, double *log_sum)
-{
-    sae_real m = z[0];
-#pragma omp simd reduction(max : m)
-    for (int64_t i = 0; i < n; i++)
-        m = z[i] > m ? z[i] : m;
-    double s;
-    LANE_SUM(s, n, (double)sae_lm_exp(z[i] - m));
-    *max = (double)m;
-    *log_sum = log(s);
-}
-
-SAE_LM_CLONES
-double sae_lm_kl(int64_t n, const sae_real *ref, const sae_real *z, double max, double log_sum)
-{
-    double s; /* the logarithm is rounded like ref: a pass has no divergence from itself */
-    LANE_SUM(s, n,
-             (double)sae_lm_exp(ref[i]) *
-                 ((double)ref[i] - (double)(sae_real)(((double)z[i] - max) - log_sum)));
-    return s;
-}
-
-SAE_LM_CLONES
-void sae_lm_ce_back(int64_t n, int32_t next, double cap, double max, double log_sum, sae_real *z)
-{
-    sae_real m = (sae_real)max, inverse = (sae_real)exp(-log_sum), own = z[next];
-    sae_real c = cap > 0 ? (sae_real)(1 / cap) : 0;
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        z[i] = sae_lm_exp(z[i] - m) * inverse * (1 - z[i] * c * z[i] * c);
-    z[next] -= 1 - own * c * own * c;
+    return SAE_OK;
 }

@@ -1,12 +1,11 @@
-/* suite/models/lm_math.h - the loops of the passes that are not matrix products.
+/* suite/models/lm_math.h - sae_lm_ops for host memory, and the functions of numbers behind it.
  *
- * Each function is compiled once per instruction set and chosen at run time. A row's result depends
- * on that row only. Reductions run in double.
+ * Each loop is compiled once per instruction set and chosen at run time. Reductions run in double.
  */
 #ifndef SAE_MODELS_LM_MATH_H
 #define SAE_MODELS_LM_MATH_H
 
-#include "models/lm_model.h"
+#include "models/lm_config.h"
 
 #include <math.h>
 #include <string.h>
@@ -106,52 +105,61 @@ SAE_LM_INLINE float sae_lm_phi(float x)
 }
 #endif
 
-/* out[r,:] = norm(x[r,:]); out may be x. */
-void sae_lm_norm_rows(const sae_lm_normer *k, int64_t rows, const sae_real *x, sae_real *out);
-/* dx[r,:] (+)= the gradient of x from that of the norm's output, dy; `add`: 0 to overwrite. hat,
- * when not NULL, becomes dy * x-hat: its column sums are the gradient of w. dx may be dy when it is
- * overwritten. */
-void sae_lm_norm_rows_back(const sae_lm_normer *k, int64_t rows, const sae_real *x,
-                           const sae_real *dy, int add, sae_real *dx, sae_real *hat);
+/* ---- sums ------------------------------------------------------------------------------------ */
 
-/* The MLP's nonlinearity: out [rows x n] from wide [rows x n], or gated from [rows x 2 n] (gate,
- * then up). */
-void sae_lm_mix(enum sae_lm_act act, int gated, int64_t rows, int64_t n, const sae_real *wide,
-                sae_real *out);
-/* wide becomes the gradient of itself from that of the output. */
-void sae_lm_mix_back(enum sae_lm_act act, int gated, int64_t rows, int64_t n, const sae_real *dout,
-                     sae_real *wide);
+/* Sums run in sixteen lanes, element i in lane i mod 16, added up in a fixed order: the same bits
+ * whatever the width of the machine's vectors, as long as it has fused multiply-add. `term` is an
+ * expression in i. */
+enum { SAE_LM_SUM_LANES = 16 };
 
-/* x[i] += delta[i] */
-void sae_lm_add(int64_t n, const sae_real *delta, sae_real *x);
-/* z = cap tanh(z / cap); its backward multiplies dz by 1 - (z / cap)^2, z being the result. */
+SAE_LM_INLINE double sae_lm_add_lanes(const double *a)
+{
+    double s = 0;
+    for (int l = 0; l < SAE_LM_SUM_LANES; l++)
+        s += a[l];
+    return s;
+}
+
+#define SAE_LM_SUM(sum, n, term)                                                                     \
+    do {                                                                                           \
+        double lane_[SAE_LM_SUM_LANES] = {0};                                                             \
+        int64_t whole_ = (n) / SAE_LM_SUM_LANES * SAE_LM_SUM_LANES;                                              \
+        for (int64_t i0_ = 0; i0_ < whole_; i0_ += SAE_LM_SUM_LANES)                                      \
+            _Pragma("omp simd") for (int l_ = 0; l_ < SAE_LM_SUM_LANES; l_++)                             \
+            {                                                                                      \
+                const int64_t i = i0_ + l_;                                                        \
+                lane_[l_] += (term);                                                               \
+            }                                                                                      \
+        for (int64_t i = whole_; i < (n); i++)                                                     \
+            lane_[i - whole_] += (term);                                                           \
+        (sum) = sae_lm_add_lanes(lane_);                                                                  \
+    } while (0)
+
+/* ---- the table for host memory (lm_ops.c) and what it is made of ----------------------------- */
+
+extern const sae_lm_ops sae_lm_host_ops;
+
+int sae_lm_host_norm(sae_device *dev, const sae_lm_normer *k, int64_t rows, const sae_real *x,
+                     sae_real *out);
+int sae_lm_host_norm_back(sae_device *dev, const sae_lm_normer *k, int64_t rows, const sae_real *x,
+                          const sae_real *dy, int add, sae_real *dx, sae_real *hat);
+int sae_lm_host_mix(sae_device *dev, enum sae_lm_act act, int gated, int64_t rows, int64_t n,
+                    const sae_real *wide, sae_real *out);
+int sae_lm_host_mix_back(sae_device *dev, enum sae_lm_act act, int gated, int64_t rows, int64_t n,
+                         const sae_real *dout, sae_real *wide);
+int sae_lm_host_position(sae_device *dev, const sae_lm_heads *h, const sae_lm_rows *g,
+                         const sae_real *in, sae_real *out);
+int sae_lm_host_position_back(sae_device *dev, const sae_lm_heads *h, const sae_lm_rows *g,
+                              const sae_real *in, sae_real *d, sae_real *hat_q, sae_real *hat_k);
+int64_t sae_lm_host_attention_room(const sae_lm_heads *h, int64_t rows, int64_t longest, int back);
+int sae_lm_host_attention(sae_device *dev, const sae_lm_heads *h, const sae_lm_rows *g,
+                          const sae_lm_past *past, const sae_real *qkv, sae_real *out,
+                          sae_real *room);
+int sae_lm_host_attention_back(sae_device *dev, const sae_lm_heads *h, const sae_lm_rows *g,
+                               const sae_real *qkv, const sae_real *out, const sae_real *dout,
+                               sae_real *dqkv, sae_real *room);
+int sae_lm_host_results(sae_device *dev, const sae_lm_results *q, int64_t rows, sae_real *z);
+/* z[i] = cap tanh(z[i] / cap), on the calling thread. */
 void sae_lm_cap(int64_t n, double cap, sae_real *z);
-/* *max and *log_sum with log softmax(z)[v] = (z[v] - *max) - *log_sum. */
-void sae_lm_softmax_stats(int64_t n, const sae_real *z, double *max, double *log_sum);
-/* sum over v of exp(ref[v]) (ref[v] - log softmax(z)[v]). */
-double sae_lm_kl(int64_t n, const sae_real *ref, const sae_real *z, double max, double log_sum);
-/* z becomes d(ce of token `next`)/d(logits before the cap); cap 0: none. */
-void sae_lm_ce_back(int64_t n, int32_t next, double cap, double max, double log_sum, sae_real *z);
-
-/* Queries and keys of a group's rows, normalised and turned to their positions: out [rows x qkv];
- * values are copied. out may be in. */
-void sae_lm_position(const sae_lm_model *m, const sae_lm_group *g, int64_t layer,
-                     const sae_real *in, sae_real *out);
-/* d: the gradient of `in` from that of the output, in place. hat_q, hat_k [rows x head], where
- * there is a norm: their column sums are the gradients of its weights. */
-void sae_lm_position_back(const sae_lm_model *m, const sae_lm_group *g, int64_t layer,
-                          const sae_real *in, sae_real *d, sae_real *hat_q, sae_real *hat_k);
-
-/* Causal attention of every context of a group: qkv [rows x (heads + 2 kv_heads) head] with
- * positions applied, out [rows x heads head]. Works in m->work.own, which holds
- * sae_lm_attention_room elements per thread. */
-void sae_lm_attention(const sae_lm_model *m, const sae_lm_group *g, int64_t layer,
-                      const sae_real *qkv, sae_real *out);
-/* dqkv from dout, out as computed; `own`: sae_lm_attention_back_room elements per thread. */
-void sae_lm_attention_back(const sae_lm_model *m, const sae_lm_group *g, int64_t layer,
-                           const sae_real *qkv, const sae_real *out, const sae_real *dout,
-                           sae_real *dqkv, sae_real *own);
-int64_t sae_lm_attention_room(const sae_lm_config *c, int64_t longest);
-int64_t sae_lm_attention_back_room(const sae_lm_config *c, int64_t longest);
 
 #endif

@@ -2,10 +2,10 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "models/lm_file.h"
-#include "models/lm_math.h"
 #include "models/lm_tape.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Contexts are computed together until they have this many rows: enough for the matrix products,
  * few enough that a group's buffers stay in the caches. */
@@ -27,8 +27,11 @@ struct sae_lm_pass {
     int32_t *tok;   /* [rows] */
     sae_real *x;    /* [rows x d] the stream that the hook's half reads, or the hook's own */
     sae_real *acts; /* [rows x width] MID and DELTA */
+    /* [rows x width] where the model is not in host memory: the activations for callers, and those
+     * that they gave in their place. */
+    sae_real *shown, *given;
     int64_t width;
-    int64_t cap_N, cap_rows, cap_acts; /* what there is room for */
+    int64_t cap_N, cap_rows, cap_acts, cap_shown, cap_given; /* what there is room for */
 };
 
 /* ---- hooks ----------------------------------------------------------------------------------- */
@@ -150,8 +153,10 @@ void sae_lm_pass_free(sae_lm_pass *s)
         return;
     sae_free(s->start);
     sae_free(s->tok);
-    sae_free(s->x);
-    sae_free(s->acts);
+    sae_free(s->shown);
+    sae_lm_free(&s->m->at, s->x);
+    sae_lm_free(&s->m->at, s->acts);
+    sae_lm_free(&s->m->at, s->given);
     sae_free(s);
 }
 
@@ -164,21 +169,31 @@ static int new_pass(sae_lm_model *m, int64_t N, int64_t rows, sae_lm_pass **pass
     s->cap_rows = rows;
     SAE_TRY(sae_new(&s->start, N + 1, sizeof *s->start, "lm.pass", err));
     SAE_TRY(sae_new(&s->tok, rows, sizeof *s->tok, "lm.pass", err));
-    return sae_new(&s->x, rows * m->cfg.d, sizeof *s->x, "lm.pass", err);
+    return sae_lm_new(&m->at, &s->x, rows * m->cfg.d, sizeof *s->x, "lm.pass", err);
 }
 
-/* Room for the hook's own activations, where they are not the stream. */
+/* Room for `need` elements where there is room for *cap. at: where; NULL: on the host. */
+static int reserve(const sae_lm_place *at, sae_real **p, int64_t *cap, int64_t need, sae_err *err)
+{
+    static const sae_lm_place host = {0};
+    if (*cap >= need)
+        return SAE_OK;
+    at = at ? at : &host;
+    sae_lm_free(at, *p);
+    *p = NULL;
+    *cap = 0;
+    SAE_TRY(sae_lm_new(at, p, need, sizeof **p, "lm.pass", err));
+    *cap = need;
+    return SAE_OK;
+}
+
+/* Room for the activations at the hook, where they are not the stream, and for what is shown. */
 static int reserve_acts(sae_lm_pass *s, sae_err *err)
 {
     int64_t need = s->cap_rows * s->width;
-    if (s->at.kind == STREAM || s->cap_acts >= need)
-        return SAE_OK;
-    sae_free(s->acts);
-    s->acts = NULL;
-    s->cap_acts = 0;
-    SAE_TRY(sae_new(&s->acts, need, sizeof *s->acts, "lm.pass", err));
-    s->cap_acts = need;
-    return SAE_OK;
+    if (s->at.kind != STREAM)
+        SAE_TRY(reserve(&s->m->at, &s->acts, &s->cap_acts, need, err));
+    return s->m->at.be ? reserve(NULL, &s->shown, &s->cap_shown, need, err) : SAE_OK;
 }
 
 /* A pass with room for c, the ended one if it fits, and a copy of c. */
@@ -211,6 +226,21 @@ static int64_t stream_place(const sae_lm_model *m, hook h)
     return m->cfg.parallel && h.kind != STREAM ? h.p / 2 * 2 : h.p;
 }
 
+/* The activations at the hook, in the place's memory. */
+static const sae_real *acts_of(const sae_lm_pass *s)
+{
+    return s->at.kind == STREAM ? s->x : s->acts;
+}
+
+/* Where the host cannot reach them: copies of all rows for callers. */
+static int show_all(sae_lm_pass *s, sae_err *err)
+{
+    if (!s->m->at.be)
+        return SAE_OK;
+    return sae_lm_get(&s->m->at, s->shown, acts_of(s), s->start[s->N] * s->width,
+                      sizeof *s->shown, err);
+}
+
 /* The hook's own activations from the stream in s->x. */
 static int show_hook(sae_lm_pass *s, const sae_lm_group *g, sae_err *err)
 {
@@ -230,8 +260,8 @@ static int run_to_hook(sae_lm_pass *s, const sae_lm_group *g, sae_err *err)
 {
     sae_lm_model *m = s->m;
     sae_real *x = s->x + g->row0 * m->cfg.d;
-    sae_lm_group_use(m, g);
-    sae_lm_embed(m, g, x);
+    SAE_TRY(sae_lm_group_use(m, g, err));
+    SAE_TRY(sae_lm_embed(m, x, err));
     SAE_TRY(sae_lm_halves(m, g, 0, stream_place(m, s->at), x, err));
     return show_hook(s, g, err);
 }
@@ -251,6 +281,7 @@ int sae_lm_begin(void *self, const char *name, const sae_contexts *c, sae_lm_pas
         SAE_GOTO(run_to_hook(*pass, &g, err));
         i = g.c1;
     }
+    SAE_GOTO(show_all(*pass, err));
     return SAE_OK;
 fail:
     sae_lm_pass_free(*pass);
@@ -260,7 +291,7 @@ fail:
 
 const sae_real *sae_lm_acts(const sae_lm_pass *s)
 {
-    return s->at.kind == STREAM ? s->x : s->acts;
+    return s->m->at.be ? s->shown : acts_of(s);
 }
 
 /* The stream behind the hook's half (in a parallel block behind both) into work.x, with `acts`
@@ -270,13 +301,11 @@ static int resume(const sae_lm_pass *s, const sae_lm_group *g, const sae_real *a
                   int64_t *p, sae_err *err)
 {
     sae_lm_model *m = s->m;
-    int64_t d = m->cfg.d, count = g->rows * d;
+    int64_t d = m->cfg.d;
     const sae_real *own = acts + g->row0 * s->width, *x = s->x + g->row0 * d;
     *p = s->at.p;
-    if (s->at.kind == STREAM) {
-        memcpy(m->work.x, own, (size_t)count * sizeof *own);
-        return SAE_OK;
-    }
+    if (s->at.kind == STREAM)
+        return sae_lm_copy(m, g->rows, d, own, m->work.x, err);
     int slot = m->cfg.parallel ? (int)(s->at.p % 2) : 0;
     sae_real *delta = m->work.delta[slot];
     if (m->cfg.parallel) /* first: a half uses the buffers of work */
@@ -286,11 +315,11 @@ static int resume(const sae_lm_pass *s, const sae_lm_group *g, const sae_real *a
         f.pre = pre;
         SAE_TRY(sae_lm_half_out(m, g, s->at.p, own, &f, delta, err));
     } else {
-        memcpy(delta, own, (size_t)count * sizeof *own);
+        SAE_TRY(sae_lm_copy(m, g->rows, d, own, delta, err));
     }
-    memcpy(m->work.x, x, (size_t)count * sizeof *x);
+    SAE_TRY(sae_lm_copy(m, g->rows, d, x, m->work.x, err));
     for (int i = 0; i <= m->cfg.parallel; i++)
-        sae_lm_add(count, m->work.delta[i], m->work.x);
+        SAE_TRY(sae_lm_add(m, g->rows, m->work.delta[i], m->work.x, err));
     *p = m->cfg.parallel ? s->at.p / 2 * 2 + 2 : s->at.p + 1;
     return SAE_OK;
 }
@@ -301,23 +330,36 @@ static int finish_back(sae_lm_pass *s, const sae_lm_group *g, const sae_real *ac
 {
     sae_lm_model *m = s->m;
     int64_t p;
-    sae_real *dx = NULL, *grad = out->grad + g->row0 * s->width, *pre = sae_lm_tape_pre(m);
+    sae_real *dx = NULL, *dmid = sae_lm_tape_dmid(m), *pre = sae_lm_tape_pre(m);
     SAE_TRY(resume(s, g, acts, pre, &p, err));
     SAE_TRY(sae_lm_tape_forward(m, g, p, m->work.x, err));
     SAE_TRY(sae_lm_tape_head(m, g, m->work.x, out, NULL, &dx, err));
     SAE_TRY(sae_lm_tape_back(m, g, p, dx, NULL, err));
     if (s->at.kind == MID)
-        return sae_lm_half_out_back(m, g, s->at.p, acts + g->row0 * s->width, pre, dx, grad, NULL,
-                                    err);
-    memcpy(grad, dx, (size_t)(g->rows * s->width) * sizeof *grad);
-    return SAE_OK;
+        SAE_TRY(sae_lm_half_out_back(m, g, s->at.p, acts + g->row0 * s->width, pre, dx, dmid, NULL,
+                                     err));
+    return sae_lm_get(&m->at, out->grad + g->row0 * s->width, s->at.kind == MID ? dmid : dx,
+                      g->rows * s->width, sizeof *dx, err);
+}
+
+/* *acts: x of the caller, or what the hook shows (x NULL), in the place's memory. */
+static int take_acts(sae_lm_pass *s, const sae_real *x, const sae_real **acts, sae_err *err)
+{
+    const sae_lm_place *at = &s->m->at;
+    int64_t count = s->start[s->N] * s->width;
+    *acts = x ? x : acts_of(s);
+    if (!x || !at->be)
+        return SAE_OK;
+    SAE_TRY(reserve(at, &s->given, &s->cap_given, s->cap_rows * s->width, err));
+    *acts = s->given;
+    return sae_lm_put(at, s->given, x, count, sizeof *x, err);
 }
 
 int sae_lm_finish(sae_lm_pass *s, const sae_real *x, const sae_lm_out *out, sae_err *err)
 {
     sae_lm_model *m = s->m;
     sae_contexts c = contexts_of(s);
-    const sae_real *acts = x ? x : sae_lm_acts(s);
+    const sae_real *acts;
     int64_t most = out->grad ? sae_lm_tape_rows(m) : GROUP_ROWS;
     if (out->kl && !out->ref)
         SAE_FAIL(err, SAE_EINVAL, "kl needs the log-probabilities of a reference pass");
@@ -325,6 +367,7 @@ int sae_lm_finish(sae_lm_pass *s, const sae_real *x, const sae_lm_out *out, sae_
         if (out->expect[r] >= m->cfg.vocab)
             SAE_FAIL(err, SAE_EINVAL, "token %d is not one of the model's %lld", out->expect[r],
                      (long long)m->cfg.vocab);
+    SAE_TRY(take_acts(s, x, &acts, err));
     /* other passes or more threads may have come in between */
     SAE_TRY(sae_lm_reserve_groups(m, &c, most, err));
     if (out->grad)
@@ -333,7 +376,7 @@ int sae_lm_finish(sae_lm_pass *s, const sae_real *x, const sae_lm_out *out, sae_
         sae_lm_group g = sae_lm_group_at(&c, i, most);
         int64_t p;
         i = g.c1;
-        sae_lm_group_use(m, &g);
+        SAE_TRY(sae_lm_group_use(m, &g, err));
         if (out->grad) {
             SAE_TRY(finish_back(s, &g, acts, out, err));
             continue;
@@ -350,12 +393,10 @@ static int run_on(sae_lm_pass *s, const sae_lm_group *g, hook to, sae_err *err)
 {
     sae_lm_model *m = s->m;
     int64_t p;
-    sae_lm_group_use(m, g);
-    SAE_TRY(resume(s, g, sae_lm_acts(s), NULL, &p, err));
+    SAE_TRY(sae_lm_group_use(m, g, err));
+    SAE_TRY(resume(s, g, acts_of(s), NULL, &p, err));
     SAE_TRY(sae_lm_halves(m, g, p, stream_place(m, to), m->work.x, err));
-    memcpy(s->x + g->row0 * m->cfg.d, m->work.x,
-           (size_t)(g->rows * m->cfg.d) * sizeof *m->work.x);
-    return SAE_OK;
+    return sae_lm_copy(m, g->rows, m->cfg.d, m->work.x, s->x + g->row0 * m->cfg.d, err);
 }
 
 int sae_lm_advance(sae_lm_pass *s, const char *name, sae_err *err)
@@ -378,11 +419,11 @@ int sae_lm_advance(sae_lm_pass *s, const char *name, sae_err *err)
     SAE_TRY(reserve_acts(s, err));
     for (int64_t i = 0; i < c.N;) {
         sae_lm_group g = sae_lm_group_at(&c, i, GROUP_ROWS);
-        sae_lm_group_use(m, &g);
+        SAE_TRY(sae_lm_group_use(m, &g, err));
         SAE_TRY(show_hook(s, &g, err));
         i = g.c1;
     }
-    return SAE_OK;
+    return show_all(s, err);
 }
 
 void sae_lm_end(sae_lm_pass **pass)

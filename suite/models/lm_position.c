@@ -1,19 +1,6 @@
 /* suite/models/lm_position.c - normalised and rotated queries and keys. */
 #include "models/lm_math.h"
 
-typedef struct turner {
-    const sae_lm_config *c;
-    const sae_real *rope;     /* [longest x rotary] */
-    const sae_real *norm[2];  /* weights of query and key heads, NULL: none */
-} turner;
-
-static turner turner_of(const sae_lm_model *m, int64_t layer)
-{
-    const sae_lm_half *h = &m->w.half[2 * layer];
-    return (turner){&m->cfg, m->work.rope[sae_lm_is_local(&m->cfg, layer)],
-                    {h->q_norm, h->k_norm}};
-}
-
 /* Components i and rotary/2 + i of a head turn by angle i; sign -1 turns back. out may be x. */
 SAE_LM_INLINE void turn(int64_t rotary, const sae_real *angles, sae_real sign, const sae_real *x,
                         sae_real *out)
@@ -36,18 +23,16 @@ SAE_LM_INLINE sae_real rms_factor(double eps, int64_t n, const sae_real *x)
 }
 
 SAE_LM_CLONES
-static void turn_row(const turner *t, int64_t pos, const sae_real *in, sae_real *out)
+static void turn_row(const sae_lm_heads *c, int64_t pos, const sae_real *in, sae_real *out)
 {
-    const sae_lm_config *c = t->c;
-    const sae_real *angles = t->rope + pos * c->rotary;
+    const sae_real *angles = c->rope + pos * c->rotary;
     for (int64_t h = 0; h < c->heads + 2 * c->kv_heads; h++) {
-        const sae_real *x = in + h * c->head;
+        const sae_real *x = in + h * c->head, *w = h < c->heads ? c->q_norm : c->k_norm;
         sae_real *o = out + h * c->head;
         if (o != x)
             memcpy(o, x, (size_t)c->head * sizeof *o);
         if (h >= c->heads + c->kv_heads)
             continue;
-        const sae_real *w = t->norm[h >= c->heads];
         if (w) {
             sae_real f = rms_factor(c->eps, c->head, o);
             for (int64_t i = 0; i < c->head; i++)
@@ -57,20 +42,27 @@ static void turn_row(const turner *t, int64_t pos, const sae_real *in, sae_real 
     }
 }
 
-void sae_lm_position(const sae_lm_model *m, const sae_lm_group *g, int64_t layer,
-                     const sae_real *in, sae_real *out)
+/* Elements of a row of queries, keys and values. */
+static int64_t width_of(const sae_lm_heads *h)
 {
-    turner t = turner_of(m, layer);
-    int64_t ld = sae_lm_qkv_width(&m->cfg);
-    if (in == out && m->cfg.rotary == 0 && !m->cfg.qk_norm)
-        return;
+    return (h->heads + 2 * h->kv_heads) * h->head;
+}
+
+int sae_lm_host_position(sae_device *dev, const sae_lm_heads *h, const sae_lm_rows *g,
+                         const sae_real *in, sae_real *out)
+{
+    int64_t ld = width_of(h);
+    (void)dev;
+    if (in == out && h->rotary == 0 && !h->q_norm && !h->k_norm)
+        return SAE_OK;
 #pragma omp parallel for schedule(static) if (sae_lm_many(g->rows, ld))
     for (int64_t r = 0; r < g->rows; r++)
-        turn_row(&t, m->work.pos[r], in + r * ld, out + r * ld);
+        turn_row(h, g->pos[r], in + r * ld, out + r * ld);
+    return SAE_OK;
 }
 
 /* d becomes the gradient of x; hat += d * x-hat. */
-SAE_LM_INLINE void norm_head_back(const sae_lm_config *c, const sae_real *w, const sae_real *x,
+SAE_LM_INLINE void norm_head_back(const sae_lm_heads *c, const sae_real *w, const sae_real *x,
                                   sae_real *d, sae_real *hat)
 {
     sae_real f = rms_factor(c->eps, c->head, x);
@@ -87,35 +79,34 @@ SAE_LM_INLINE void norm_head_back(const sae_lm_config *c, const sae_real *w, con
 }
 
 SAE_LM_CLONES
-static void turn_row_back(const turner *t, int64_t pos, const sae_real *in, sae_real *d,
-                          sae_real *hat[2])
+static void turn_row_back(const sae_lm_heads *c, int64_t pos, const sae_real *in, sae_real *d,
+                          sae_real *hat_q, sae_real *hat_k)
 {
-    const sae_lm_config *c = t->c;
-    const sae_real *angles = t->rope + pos * c->rotary;
+    const sae_real *angles = c->rope + pos * c->rotary;
     for (int64_t h = 0; h < c->heads + c->kv_heads; h++) {
-        int key = h >= c->heads;
+        const sae_real *w = h < c->heads ? c->q_norm : c->k_norm;
         turn(c->rotary, angles, -1, d + h * c->head, d + h * c->head);
-        if (t->norm[key])
-            norm_head_back(c, t->norm[key], in + h * c->head, d + h * c->head, hat[key]);
+        if (w)
+            norm_head_back(c, w, in + h * c->head, d + h * c->head, h < c->heads ? hat_q : hat_k);
     }
 }
 
-void sae_lm_position_back(const sae_lm_model *m, const sae_lm_group *g, int64_t layer,
-                          const sae_real *in, sae_real *d, sae_real *hat_q, sae_real *hat_k)
+/* Where row r of hat lies, all zeros now; NULL: there is no norm. */
+static sae_real *hat_row(sae_real *hat, int64_t r, int64_t head, const sae_real *w)
 {
-    turner t = turner_of(m, layer);
-    int64_t ld = sae_lm_qkv_width(&m->cfg), head = m->cfg.head;
-    size_t bytes = (size_t)(g->rows * head) * sizeof *d;
-    if (m->cfg.rotary == 0 && !m->cfg.qk_norm)
-        return;
-    if (m->cfg.qk_norm) {
-        memset(hat_q, 0, bytes);
-        memset(hat_k, 0, bytes);
-    }
+    return w ? memset(hat + r * head, 0, (size_t)head * sizeof *hat) : NULL;
+}
+
+int sae_lm_host_position_back(sae_device *dev, const sae_lm_heads *h, const sae_lm_rows *g,
+                              const sae_real *in, sae_real *d, sae_real *hat_q, sae_real *hat_k)
+{
+    int64_t ld = width_of(h);
+    (void)dev;
+    if (h->rotary == 0 && !h->q_norm && !h->k_norm)
+        return SAE_OK;
 #pragma omp parallel for schedule(static) if (sae_lm_many(g->rows, ld))
-    for (int64_t r = 0; r < g->rows; r++) {
-        sae_real *hat[2] = {m->cfg.qk_norm ? hat_q + r * head : NULL,
-                            m->cfg.qk_norm ? hat_k + r * head : NULL};
-        turn_row_back(&t, m->work.pos[r], in + r * ld, d + r * ld, hat);
-    }
+    for (int64_t r = 0; r < g->rows; r++)
+        turn_row_back(h, g->pos[r], in + r * ld, d + r * ld, hat_row(hat_q, r, h->head, h->q_norm),
+                      hat_row(hat_k, r, h->head, h->k_norm));
+    return SAE_OK;
 }

@@ -3,9 +3,6 @@
 
 #include "core/error.h"
 #include "core/memory.h"
-#include "models/lm_math.h"
-
-#include <omp.h>
 
 enum { MOST_ROWS = 2048, LEAST_ROWS = 128 };
 
@@ -18,7 +15,7 @@ struct sae_lm_tape {
     sae_real *pre;        /* [slots][rows x d], where there is a post norm */
     sae_real *turned, *dwide, *dmid, *dx, *dout, *dh, *hat; /* of the half at hand */
     sae_real *hook_pre;   /* pre of a half that a hook cuts in two */
-    sae_real *own;        /* attention's scratch, one slice per thread */
+    sae_real *room;       /* attention's scratch */
 };
 
 static int64_t widest(const sae_lm_config *c)
@@ -40,16 +37,16 @@ int64_t sae_lm_tape_rows(const sae_lm_model *m)
     return rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : rows;
 }
 
-void sae_lm_tape_close(sae_lm_tape **tape)
+void sae_lm_tape_close(sae_lm_model *m)
 {
-    sae_lm_tape *t = *tape;
-    *tape = NULL;
+    sae_lm_tape *t = m->tape;
+    m->tape = NULL;
     if (!t)
         return;
     sae_real *all[] = {t->x,    t->wide, t->attended, t->pre, t->turned, t->dwide,
-                       t->dmid, t->dx,   t->dout,     t->dh,  t->hat,    t->hook_pre, t->own};
+                       t->dmid, t->dx,   t->dout,     t->dh,  t->hat,    t->hook_pre, t->room};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        sae_free(all[i]);
+        sae_lm_free(&m->at, all[i]);
     sae_free(t);
 }
 
@@ -58,16 +55,17 @@ int sae_lm_tape_reserve(sae_lm_model *m, const sae_contexts *contexts, sae_err *
     int rc = SAE_OK;
     const sae_lm_config *c = &m->cfg;
     const sae_lm_work *w = &m->work;
-    int64_t rows = 0, longest = 0, halves = 2 * c->layers, most = sae_lm_tape_rows(m);
+    int64_t halves = 2 * c->layers, most = sae_lm_tape_rows(m);
+    int64_t rows = sae_lm_largest_group(contexts, most).rows;
     SAE_TRY(sae_lm_reserve_groups(m, contexts, most, err));
-    sae_lm_largest_group(contexts, most, &rows, &longest);
     if (m->tape && m->tape->rows >= rows && m->tape->longest >= w->longest &&
         m->tape->threads >= w->threads)
         return SAE_OK;
-    sae_lm_tape_close(&m->tape);
+    sae_lm_tape_close(m);
     SAE_TRY(sae_new(&m->tape, 1, sizeof *m->tape, "lm.tape", err));
     sae_lm_tape *t = m->tape;
     t->slots = rows <= most ? halves : 1;
+    sae_lm_heads heads = sae_lm_heads_of(m, 0);
     int64_t mid = sae_lm_larger(sae_lm_mid_width(c, 0), sae_lm_mid_width(c, 1));
     const struct {
         sae_real **p;
@@ -85,16 +83,16 @@ int sae_lm_tape_reserve(sae_lm_model *m, const sae_contexts *contexts, sae_err *
         {&t->dh, rows * c->d},
         {&t->hat, rows * sae_lm_larger(c->d, 2 * c->head)},
         {&t->hook_pre, c->post_norm ? rows * c->d : 0},
-        {&t->own, w->threads * sae_lm_attention_back_room(c, w->longest)},
+        {&t->room, m->at.ops->attention_room(&heads, rows, w->longest, 1)},
     };
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
-        SAE_GOTO(sae_new(want[i].p, want[i].count, sizeof(sae_real), "lm.tape", err));
+        SAE_GOTO(sae_lm_new(&m->at, want[i].p, want[i].count, sizeof(sae_real), "lm.tape", err));
     t->rows = rows;
     t->longest = w->longest;
     t->threads = w->threads;
     return SAE_OK;
 fail:
-    sae_lm_tape_close(&m->tape);
+    sae_lm_tape_close(m);
     return rc;
 }
 
@@ -130,13 +128,12 @@ int sae_lm_tape_forward(sae_lm_model *m, const sae_lm_group *g, int64_t p, sae_r
                         sae_err *err)
 {
     int together = m->cfg.parallel ? 2 : 1;
-    int64_t count = g->rows * m->cfg.d;
     for (; p < 2 * m->cfg.layers; p += together) {
-        memcpy(stream_of(m, p), x, (size_t)count * sizeof *x);
+        SAE_TRY(sae_lm_copy(m, g->rows, m->cfg.d, x, stream_of(m, p), err));
         for (int i = 0; i < together; i++)
             SAE_TRY(half_record(m, g, p + i, m->work.delta[i], err));
         for (int i = 0; i < together; i++)
-            sae_lm_add(count, m->work.delta[i], x);
+            SAE_TRY(sae_lm_add(m, g->rows, m->work.delta[i], x, err));
     }
     return SAE_OK;
 }
@@ -144,6 +141,11 @@ int sae_lm_tape_forward(sae_lm_model *m, const sae_lm_group *g, int64_t p, sae_r
 sae_real *sae_lm_tape_pre(const sae_lm_model *m)
 {
     return m->cfg.post_norm ? m->tape->hook_pre : NULL;
+}
+
+sae_real *sae_lm_tape_dmid(const sae_lm_model *m)
+{
+    return m->tape->dmid;
 }
 
 /* ---- going back ------------------------------------------------------------------------------ */
@@ -158,10 +160,11 @@ static sae_real *slot_of(const sae_lm_model *m, sae_real *grad, const sae_real *
 static int add_columns(const sae_lm_model *m, int64_t rows, int64_t cols, const sae_real *x,
                        sae_real *out, sae_err *err)
 {
-    int rc = out ? m->k->col_sum(m->dev, (sae_cmat){x, rows, cols, cols}, 1, out) : SAE_OK;
-    if (rc < 0)
-        SAE_FAIL(err, rc, "language model: summing a gradient failed");
-    return SAE_OK;
+    sae_cmat all = {x, rows, cols, cols};
+    if (!out)
+        return SAE_OK;
+    return sae_lm_done(&m->at, m->at.k->col_sum(m->at.dev, all, 1, out), "summing a gradient",
+                       err);
 }
 
 /* Through y = x w^T + b: dx [rows x k] from dy [rows x n]; dw, db += theirs (NULL: none). */
@@ -184,7 +187,8 @@ static int norm_back(const sae_lm_model *m, const sae_lm_normer *norm, int64_t r
 {
     sae_real *dw = slot_of(m, grad, norm->w), *hat = dw ? m->tape->hat : NULL;
     SAE_TRY(add_columns(m, rows, norm->n, dy, slot_of(m, grad, norm->b), err));
-    sae_lm_norm_rows_back(norm, rows, x, dy, add, dx, hat);
+    SAE_TRY(sae_lm_done(&m->at, m->at.ops->norm_back(m->at.dev, norm, rows, x, dy, add, dx, hat),
+                        "the gradient of a norm", err));
     return add_columns(m, rows, norm->n, hat, dw, err);
 }
 
@@ -202,14 +206,34 @@ int sae_lm_half_out_back(sae_lm_model *m, const sae_lm_group *g, int64_t p, cons
         ddelta = m->tape->dh;
     }
     if (c->norm_mid != SAE_LM_NORM_NONE && grad) {
-        sae_lm_norm_rows(&inner, g->rows, mid, m->work.mid_normed);
+        SAE_TRY(sae_lm_norm(m, &inner, g->rows, mid, m->work.mid_normed, err));
         in = m->work.mid_normed;
     }
     SAE_TRY(product_back(m, g->rows, inner.n, c->d, in, half->w_out, ddelta, dmid,
                          slot_of(m, grad, half->w_out), slot_of(m, grad, half->b_out), err));
-    if (c->norm_mid != SAE_LM_NORM_NONE)
-        sae_lm_norm_rows_back(&inner, g->rows, mid, dmid, 0, dmid, NULL);
-    return SAE_OK;
+    if (c->norm_mid == SAE_LM_NORM_NONE)
+        return SAE_OK;
+    return norm_back(m, &inner, g->rows, mid, dmid, 0, dmid, NULL, err);
+}
+
+/* tape->dwide from tape->dmid, through the attention of a layer. */
+static int attention_back(const sae_lm_model *m, const sae_lm_group *g, int64_t layer,
+                          const sae_lm_frame *f, sae_real *grad, sae_err *err)
+{
+    sae_lm_tape *t = m->tape;
+    const sae_lm_ops *ops = m->at.ops;
+    const sae_lm_rows *rows = &m->work.group;
+    sae_lm_heads h = sae_lm_heads_of(m, layer);
+    sae_real *hat_q = t->hat, *hat_k = t->hat + g->rows * h.head;
+    int rc = ops->position(m->at.dev, &h, rows, f->wide, t->turned);
+    if (rc >= 0)
+        rc = ops->attention_back(m->at.dev, &h, rows, t->turned, f->mid, t->dmid, t->dwide,
+                                 t->room);
+    if (rc >= 0)
+        rc = ops->position_back(m->at.dev, &h, rows, f->wide, t->dwide, hat_q, hat_k);
+    SAE_TRY(sae_lm_done(&m->at, rc, "the gradient of attention", err));
+    SAE_TRY(add_columns(m, g->rows, h.head, hat_q, slot_of(m, grad, h.q_norm), err));
+    return add_columns(m, g->rows, h.head, hat_k, slot_of(m, grad, h.k_norm), err);
 }
 
 /* dwide, in place of f->wide (MLP) or in tape->dwide (attention), from tape->dmid. */
@@ -217,20 +241,12 @@ static int mid_back(sae_lm_model *m, const sae_lm_group *g, int64_t p, const sae
                     sae_real *grad, const sae_real **dwide, sae_err *err)
 {
     const sae_lm_config *c = &m->cfg;
-    const sae_lm_half *half = &m->w.half[p];
-    sae_lm_tape *t = m->tape;
-    if (p % 2) {
-        sae_lm_mix_back(c->act, c->gated, g->rows, c->hidden, t->dmid, f->wide);
-        *dwide = f->wide;
-        return SAE_OK;
-    }
-    sae_real *hat_q = t->hat, *hat_k = t->hat + g->rows * c->head;
-    sae_lm_position(m, g, p / 2, f->wide, t->turned);
-    sae_lm_attention_back(m, g, p / 2, t->turned, f->mid, t->dmid, t->dwide, t->own);
-    sae_lm_position_back(m, g, p / 2, f->wide, t->dwide, hat_q, hat_k);
-    *dwide = t->dwide;
-    SAE_TRY(add_columns(m, g->rows, c->head, hat_q, slot_of(m, grad, half->q_norm), err));
-    return add_columns(m, g->rows, c->head, hat_k, slot_of(m, grad, half->k_norm), err);
+    *dwide = p % 2 ? f->wide : m->tape->dwide;
+    if (p % 2 == 0)
+        return attention_back(m, g, p / 2, f, grad, err);
+    return sae_lm_done(&m->at, m->at.ops->mix_back(m->at.dev, c->act, c->gated, g->rows, c->hidden,
+                                                   m->tape->dmid, f->wide),
+                       "the gradient of a nonlinearity", err);
 }
 
 /* dx += the gradient through half p of what it adds, ddelta. */
@@ -247,13 +263,13 @@ static int half_back(sae_lm_model *m, const sae_lm_group *g, int64_t p, const sa
         if (half->post)
             SAE_TRY(sae_lm_half_out(m, g, p, f.mid, &f, m->work.delta[0], err));
     } else if (p % 2 && (grad || c->norm_mid != SAE_LM_NORM_NONE)) {
-        sae_lm_mix(c->act, c->gated, g->rows, c->hidden, f.wide, f.mid);
+        SAE_TRY(sae_lm_mix(m, g->rows, f.wide, f.mid, err));
     }
     SAE_TRY(sae_lm_half_out_back(m, g, p, f.mid, f.pre, ddelta, t->dmid, grad, err));
     SAE_TRY(mid_back(m, g, p, &f, grad, &dwide, err));
     sae_lm_normer norm = {c->norm_in, c->eps, c->d, half->norm, half->norm_b};
     if (grad)
-        sae_lm_norm_rows(&norm, g->rows, x, m->work.h);
+        SAE_TRY(sae_lm_norm(m, &norm, g->rows, x, m->work.h, err));
     SAE_TRY(product_back(m, g->rows, c->d, sae_lm_in_width(c, p), m->work.h, half->w_in, dwide,
                          t->dh, slot_of(m, grad, half->w_in), slot_of(m, grad, half->b_in), err));
     return norm_back(m, &norm, g->rows, x, t->dh, 1, dx, grad, err);
@@ -277,7 +293,7 @@ int sae_lm_tape_back(sae_lm_model *m, const sae_lm_group *g, int64_t p, sae_real
     for (int64_t q = 2 * m->cfg.layers - together; q >= p; q -= together) {
         const sae_real *ddelta = dx;
         if (together == 2) { /* the second half must not see what the first adds to dx */
-            memcpy(m->tape->dout, dx, (size_t)(g->rows * m->cfg.d) * sizeof *dx);
+            SAE_TRY(sae_lm_copy(m, g->rows, m->cfg.d, dx, m->tape->dout, err));
             ddelta = m->tape->dout;
         }
         for (int i = 0; i < together; i++)
@@ -288,22 +304,12 @@ int sae_lm_tape_back(sae_lm_model *m, const sae_lm_group *g, int64_t p, sae_real
 
 /* ---- parameters ------------------------------------------------------------------------------ */
 
-/* Columns of the tables of tokens and positions have one writer each. */
-static void embed_back(const sae_lm_model *m, const sae_lm_group *g, const sae_real *dx,
-                       sae_real *grad)
+static int embed_back(const sae_lm_model *m, const sae_real *dx, sae_real *grad, sae_err *err)
 {
-    enum { STRIP = 16 };
-    int64_t d = m->cfg.d;
-    sae_real scale = (sae_real)(m->cfg.embed_scale > 0 ? m->cfg.embed_scale : 1);
-    sae_real *de = slot_of(m, grad, m->w.embed), *dp = slot_of(m, grad, m->w.position);
-#pragma omp parallel for schedule(static)
-    for (int64_t i0 = 0; i0 < d; i0 += STRIP)
-        for (int64_t r = 0; r < g->rows; r++)
-            for (int64_t i = i0; i < d && i < i0 + STRIP; i++) {
-                de[g->tok[g->row0 + r] * d + i] += dx[r * d + i] * scale;
-                if (dp)
-                    dp[m->work.pos[r] * d + i] += dx[r * d + i];
-            }
+    sae_lm_tables t = sae_lm_tables_of(m);
+    sae_real *de = slot_of(m, grad, t.embed), *dp = slot_of(m, grad, t.position);
+    int rc = m->at.ops->embed_back(m->at.dev, &t, &m->work.group, dx, de, dp);
+    return sae_lm_done(&m->at, rc, "the gradient of the embedding", err);
 }
 
 static int group_grad(sae_lm_model *m, const sae_lm_group *g, sae_real *grad, double *ce,
@@ -311,13 +317,12 @@ static int group_grad(sae_lm_model *m, const sae_lm_group *g, sae_real *grad, do
 {
     sae_real *dx = NULL;
     sae_lm_out out = {.ce = ce};
-    sae_lm_group_use(m, g);
-    sae_lm_embed(m, g, m->work.x);
+    SAE_TRY(sae_lm_group_use(m, g, err));
+    SAE_TRY(sae_lm_embed(m, m->work.x, err));
     SAE_TRY(sae_lm_tape_forward(m, g, 0, m->work.x, err));
     SAE_TRY(sae_lm_tape_head(m, g, m->work.x, &out, grad, &dx, err));
     SAE_TRY(sae_lm_tape_back(m, g, 0, dx, grad, err));
-    embed_back(m, g, dx, grad);
-    return SAE_OK;
+    return embed_back(m, dx, grad, err);
 }
 
 int sae_lm_loss_grad(sae_lm_model *m, const sae_contexts *c, sae_real *grad, double *ce,

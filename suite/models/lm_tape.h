@@ -14,7 +14,7 @@
 int64_t sae_lm_tape_rows(const sae_lm_model *m);
 /* Room for these contexts in groups of sae_lm_tape_rows, in the buffers of work too. */
 int sae_lm_tape_reserve(sae_lm_model *m, const sae_contexts *c, sae_err *err);
-void sae_lm_tape_close(sae_lm_tape **t);
+void sae_lm_tape_close(sae_lm_model *m);
 
 /* As sae_lm_halves from p to the end, recording. */
 int sae_lm_tape_forward(sae_lm_model *m, const sae_lm_group *g, int64_t p, sae_real *x,
@@ -33,9 +33,11 @@ int sae_lm_half_out_back(sae_lm_model *m, const sae_lm_group *g, int64_t p, cons
                          sae_real *grad, sae_err *err);
 /* A buffer [g->rows x d] of the tape for `pre` of a half that is not recorded. */
 sae_real *sae_lm_tape_pre(const sae_lm_model *m);
+/* A buffer [g->rows x mid] that is free once a tape has been gone over. */
+sae_real *sae_lm_tape_dmid(const sae_lm_model *m);
 
-/* Losses and gradients of whole contexts: ce [rows] as in sae_lm_out; grad [w.count] += d(sum of
- * ce)/d(parameters). */
+/* Losses and gradients of whole contexts: ce [rows] as in sae_lm_out; grad [w.count], in the memory of
+ * the model, += d(sum of ce)/d(parameters). */
 int sae_lm_loss_grad(sae_lm_model *m, const sae_contexts *c, sae_real *grad, double *ce,
                      sae_err *err);
 

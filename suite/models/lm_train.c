@@ -75,7 +75,7 @@ static int update(trainer *k, double lr, int64_t scored, sae_err *err)
     sae_lm_model *m = t->m;
     sae_mat all = {k->grad, m->w.count / 16, 16, 16};
     double norm2 = 0, mean = scored > 0 ? 1 / (double)scored : 0;
-    int rc = m->k->project_rows(m->dev, (sae_cmat){0}, all, &norm2);
+    int rc = m->at.k->project_rows(m->at.dev, (sae_cmat){0}, all, &norm2);
     k->s.norm = sqrt(norm2) * mean;
     sae_adam a = {.lr = lr, .beta1 = t->beta1, .beta2 = t->beta2, .eps = t->eps,
                   .grad_scale =
@@ -85,7 +85,7 @@ static int update(trainer *k, double lr, int64_t scored, sae_err *err)
         const sae_lm_slot *s = &m->w.slot[i];
         sae_mat w = {m->w.base + s->at, s->rows, s->cols, s->cols};
         a.weight_decay = sae_lm_part_is_vector(s->part) ? 0 : t->weight_decay;
-        rc = m->k->adam_step(m->dev, &a, w, k->grad + s->at, k->s.m + s->at, k->s.v + s->at);
+        rc = m->at.k->adam_step(m->at.dev, &a, w, k->grad + s->at, k->s.m + s->at, k->s.v + s->at);
     }
     if (rc < 0)
         SAE_FAIL(err, rc, "the optimiser failed in step %lld", (long long)k->s.step);

@@ -80,44 +80,73 @@ static void keep(sae_lm_weights *w, const sae_lm_config *c, const sae_lm_slot *s
         *to[s->part] = w->base + s->at;
 }
 
-/* Ask the source for every part: without w->base only whether it is there. */
+/* Ask the source whether every part is there. */
+static int find_all(const sae_lm_weights *w, const sae_lm_config *c, const sae_lm_source *src,
+                    sae_err *err)
+{
+    for (int64_t i = 0; i < w->slots; i++)
+        SAE_TRY(src->read(src->self, c, w->slot[i].part, w->slot[i].layer, NULL, err));
+    return SAE_OK;
+}
+
 static int read_all(sae_lm_weights *w, const sae_lm_config *c, const sae_lm_source *src,
                     sae_err *err)
 {
     for (int64_t i = 0; i < w->slots; i++) {
         const sae_lm_slot *s = &w->slot[i];
-        sae_real *out = w->base ? w->base + s->at : NULL;
-        SAE_TRY(src->read(src->self, c, s->part, s->layer, out, err));
+        SAE_TRY(src->read(src->self, c, s->part, s->layer, w->base + s->at, err));
     }
     return SAE_OK;
 }
 
-int sae_lm_weights_open(sae_lm_weights *w, const sae_lm_config *c, const sae_lm_source *src,
-                        sae_err *err)
+/* The same by way of the host, one part at a time. */
+static int read_over(sae_lm_weights *w, const sae_lm_place *at, const sae_lm_config *c,
+                     const sae_lm_source *src, sae_err *err)
+{
+    int rc = SAE_OK;
+    int64_t most = 0;
+    sae_real *part = NULL;
+    for (int64_t i = 0; i < w->slots; i++)
+        most = most > w->slot[i].rows * w->slot[i].cols ? most
+                                                        : w->slot[i].rows * w->slot[i].cols;
+    SAE_TRY(sae_new(&part, most, sizeof *part, "lm.weights", err));
+    for (int64_t i = 0; i < w->slots; i++) {
+        const sae_lm_slot *s = &w->slot[i];
+        SAE_GOTO(src->read(src->self, c, s->part, s->layer, part, err));
+        SAE_GOTO(sae_lm_put(at, w->base + s->at, part, s->rows * s->cols, sizeof *part, err));
+    }
+fail:
+    sae_free(part);
+    return rc;
+}
+
+int sae_lm_weights_open(sae_lm_weights *w, const sae_lm_place *at, const sae_lm_config *c,
+                        const sae_lm_source *src, sae_err *err)
 {
     int rc = SAE_OK;
     size_t bytes = 0;
     memset(w, 0, sizeof *w);
     SAE_GOTO(make_slots(w, c, err));
-    SAE_GOTO(read_all(w, c, src, err));
+    SAE_GOTO(find_all(w, c, src, err));
     SAE_GOTO(sae_size_mul(&bytes, w->count, sizeof *w->base, err));
-    SAE_GOTO(sae_memory_check(bytes, "model weights", err));
+    if (!at->be)
+        SAE_GOTO(sae_memory_check(bytes, "model weights", err));
     SAE_GOTO(sae_new(&w->half, 2 * c->layers, sizeof *w->half, "lm.weights", err));
-    SAE_GOTO(sae_new(&w->base, w->count, sizeof *w->base, "lm.weights", err));
-    SAE_GOTO(read_all(w, c, src, err));
+    SAE_GOTO(sae_lm_new(at, &w->base, w->count, sizeof *w->base, "lm.weights", err));
+    SAE_GOTO(at->be ? read_over(w, at, c, src, err) : read_all(w, c, src, err));
     for (int64_t i = 0; i < w->slots; i++)
         keep(w, c, &w->slot[i]);
     if (c->tied)
         w->head = w->embed;
     return SAE_OK;
 fail:
-    sae_lm_weights_close(w);
+    sae_lm_weights_close(w, at);
     return rc;
 }
 
-void sae_lm_weights_close(sae_lm_weights *w)
+void sae_lm_weights_close(sae_lm_weights *w, const sae_lm_place *at)
 {
-    sae_free(w->base);
+    sae_lm_free(at, w->base);
     sae_free(w->slot);
     sae_free(w->half);
     memset(w, 0, sizeof *w);

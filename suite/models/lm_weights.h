@@ -3,6 +3,7 @@
 #define SAE_MODELS_LM_WEIGHTS_H
 
 #include "models/lm_arch.h"
+#include "models/lm_place.h"
 
 /* ---- in memory ------------------------------------------------------------------------------- */
 
@@ -24,7 +25,7 @@ typedef struct sae_lm_slot {
 /* Gradients and optimiser states are buffers of the same layout: `count` elements, of which those
  * between the slots are padding and stay 0. */
 typedef struct sae_lm_weights {
-    sae_real *base;    /* [count], owns all of them */
+    sae_real *base;    /* [count] in the place's memory, as is what points into it */
     int64_t count;
     sae_lm_slot *slot; /* [slots] ascending in `at` */
     int64_t slots;
@@ -42,9 +43,9 @@ typedef struct sae_lm_source {
                 sae_real *out, sae_err *err);
 } sae_lm_source;
 
-int sae_lm_weights_open(sae_lm_weights *w, const sae_lm_config *c, const sae_lm_source *src,
-                        sae_err *err);
-void sae_lm_weights_close(sae_lm_weights *w);
+int sae_lm_weights_open(sae_lm_weights *w, const sae_lm_place *at, const sae_lm_config *c,
+                        const sae_lm_source *src, sae_err *err);
+void sae_lm_weights_close(sae_lm_weights *w, const sae_lm_place *at);
 
 /* ---- in files -------------------------------------------------------------------------------- */
 
@@ -101,7 +102,7 @@ int sae_lm_read_bin(void *bin, const sae_lm_config *c, enum sae_lm_part p, int64
 void sae_lm_tensor_name(char *out, size_t room, const char *prefix, const char *pattern,
                         int64_t layer);
 
-/* Write path as one safetensors file with the tensor names of c->files, in f32, f16 or bf16; what
+/* Write weights that lie in host memory to path as one safetensors file with the tensor names of c->files, in f32, f16 or bf16; what
  * is read back from it is the weights, rounded. */
 int sae_lm_weights_save(const sae_lm_weights *w, const sae_lm_config *c, const char *path,
                         enum sae_st_dtype dtype, sae_err *err);

@@ -9,7 +9,7 @@
 static int host_lm_open(const sae_host *host, const char *path, const char *tokenizer, sae_lm **lm,
                         sae_err *err)
 {
-    return sae_lm_open(lm, path, tokenizer, host->k, host->dev, err);
+    return sae_lm_open(lm, path, tokenizer, sae_lm_place_of(host->engine), err);
 }
 
 static void host_parallel(void (*body)(void *arg, int64_t i), void *arg, int64_t n)
@@ -34,6 +34,7 @@ sae_host sae_host_make(const sae_engine *e, uint64_t seed)
         .shards_close = sae_shards_close,
         .hash = sae_hash_bytes,
         .parallel = host_parallel,
+        .engine = e,
     };
     return h;
 }

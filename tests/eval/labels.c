@@ -130,7 +130,7 @@ START_TEST(labels_of_documents)
         !(text = test_data("tinystories-sample/stories_0001_1800.txt")))
         return;
     rig_open(&g, NULL, 0, D, "ref");
-    ck_assert_ok(sae_lm_open(&lm, model, tokens, &g.e.k, g.e.dev, &g.err), g.err);
+    ck_assert_ok(sae_lm_open(&lm, model, tokens, sae_lm_place_of(&g.e), &g.err), g.err);
     ck_assert_ok(sae_docs_open(lm, text, "<|endoftext|>", 3, &docs, &g.err), g.err);
     sae_docs with = *docs;
     int64_t rows = docs->c.start[docs->c.N];

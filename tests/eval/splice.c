@@ -53,7 +53,7 @@ static int open_lm(int64_t stories, const char *hook)
         !(text = test_data("tinystories-sample/stories_0001_1800.txt")))
         return 0;
     rig_open(&g, NULL, 0, D, rig_has("cpu") ? "cpu" : "ref");
-    ck_assert_ok(sae_lm_open(&lm, model, tokens, &g.e.k, g.e.dev, &g.err), g.err);
+    ck_assert_ok(sae_lm_open(&lm, model, tokens, sae_lm_place_of(&g.e), &g.err), g.err);
     ck_assert_ok(sae_docs_open(lm, text, "<|endoftext|>", stories, &docs, &g.err), g.err);
     exclude[lm->bos] = 1;
     g.ds.gives = SAE_GIVES_TOKENS | SAE_GIVES_LM;

@@ -25,7 +25,7 @@ static int pass_and_save(const char *out, sae_err *err)
     float grad[12 * 64];
     sae_lm *lm;
     sae_lm_pass *pass = NULL;
-    int rc = sae_lm_open(&lm, "tests/golden/data/lm/qwen3", "", &e.k, e.dev, err);
+    int rc = sae_lm_open(&lm, "tests/golden/data/lm/qwen3", "", sae_lm_place_of(&e), err);
     if (rc < 0) {
         ck_assert_ptr_null(lm);
         return rc;
@@ -63,7 +63,7 @@ static int train(const char *out, sae_err *err)
     sae_lm *lm = NULL;
     sae_lm_text *text = NULL;
     sae_lm_trained done;
-    int rc = sae_lm_open(&lm, "tests/golden/data/lm/gpt2", "", &e.k, e.dev, err);
+    int rc = sae_lm_open(&lm, "tests/golden/data/lm/gpt2", "", sae_lm_place_of(&e), err);
     if (rc >= 0)
         rc = sae_lm_text_open(&text, &docs, 2, 0.5, err);
     sae_lm_corpus corpus = {text, sae_lm_text_docs, text ? sae_lm_text_eval(text) : 0, "text"};
@@ -95,7 +95,7 @@ static int generate(const char *out, sae_err *err)
     double seconds;
     sae_lm_request r = {.sampling = {.temperature = 1, .top_p = 0.9}, .most = 4, .token = no_token};
     (void)out;
-    int rc = sae_lm_open(&lm, "tests/golden/data/lm/gpt2", "", &e.k, e.dev, err);
+    int rc = sae_lm_open(&lm, "tests/golden/data/lm/gpt2", "", sae_lm_place_of(&e), err);
     if (rc >= 0)
         rc = sae_lm_generator_open(&g, lm, prompt, 3, 4, &seconds, err);
     ck_assert_int_eq(g != NULL, rc >= 0);
@@ -132,7 +132,7 @@ static int probe(const char *out, sae_err *err)
     sae_linprobe_result got[2];
     sae_lm *lm = NULL;
     (void)out;
-    int rc = sae_lm_open(&lm, "tests/golden/data/lm/gpt2", "", &e.k, e.dev, err);
+    int rc = sae_lm_open(&lm, "tests/golden/data/lm/gpt2", "", sae_lm_place_of(&e), err);
     sae_lm_probing s = {.lm = lm, .corpus = &corpus, .hook = "resid_post.0", .docs = 3,
                         .eval_docs = 3, .table = table, .label = which, .count = 2};
     if (rc >= 0)

@@ -23,7 +23,7 @@ static void check_bin(const uint8_t *data, size_t size)
     sae_lm_bin bin = {data, size};
     sae_lm_source src = {&bin, sae_lm_read_bin};
     sae_lm_model *m = NULL;
-    int rc = sae_lm_model_open(&m, &c, &src, NULL, NULL, &err);
+    int rc = sae_lm_model_open(&m, &c, &src, (sae_lm_place){0}, &err);
     require(rc == SAE_OK ? m && m->w.params * 4 < size : rc == SAE_EFORMAT && !m);
     sae_lm_model_close(&m);
 }

@@ -34,7 +34,7 @@ static void open_rig(rig *r, int config)
     sae_lm_config c = lm_config(config);
     *r = (rig){0};
     ck_assert_ok(sae_engine_open(&r->e, sae_list_backends[0], 0, 1, &r->err), r->err);
-    ck_assert_ok(sae_lm_model_open(&r->m, &c, &src, &r->e.k, r->e.dev, &r->err), r->err);
+    ck_assert_ok(sae_lm_model_open(&r->m, &c, &src, sae_lm_place_of(&r->e), &r->err), r->err);
     for (int i = 0; i < ROWS; i++)
         tok[i] = (int32_t)(sae_philox(3, SAE_STREAM_SYNTHETIC, (uint64_t)i, 0).v[0] %
                            (uint64_t)c.vocab);

@@ -24,7 +24,7 @@ static void setup(fixture *x, int i, int threads)
     sae_lm_source src = {NULL, lm_random_part};
     sae_lm_config c = lm_config(i);
     lm_engine(&x->f, threads);
-    ck_assert_ok(sae_lm_model_open(&x->m, &c, &src, &x->f.e.k, x->f.e.dev, &x->f.err), x->f.err);
+    ck_assert_ok(sae_lm_model_open(&x->m, &c, &src, sae_lm_place_of(&x->f.e), &x->f.err), x->f.err);
     for (int64_t r = 0; r < MOST; r++)
         x->prompt[r] = (int32_t)(3 + 7 * r) % 37;
 }
@@ -41,7 +41,7 @@ static void teardown(fixture *x)
     sae_lm_generator_close(&x->g);
     ck_assert_ptr_null(x->g);
     sae_lm_model_close(&x->m);
-    sae_engine_close(&x->f.e);
+    lm_engine_close(&x->f);
 }
 
 typedef struct tokens {
@@ -262,7 +262,7 @@ START_TEST(not_finite)
     sae_lm_config c = lm_config(1);
     setup(&x, 1, 0);
     sae_lm_model_close(&x.m);
-    ck_assert_ok(sae_lm_model_open(&x.m, &c, &src, &x.f.e.k, x.f.e.dev, &x.f.err), x.f.err);
+    ck_assert_ok(sae_lm_model_open(&x.m, &c, &src, sae_lm_place_of(&x.f.e), &x.f.err), x.f.err);
     memcpy(x.prompt, (int32_t[]){1, 9, 9, 9}, 4 * sizeof *x.prompt);
     open_prompt(&x, 4, 10);
     sae_lm_request r = warm;

@@ -52,7 +52,7 @@ static int open_world(int i)
     if (c.parallel && !strcmp(w.hook, "resid_mid.1"))
         return 0;
     lm_engine(&w.f, 2);
-    ck_assert_ok(sae_lm_model_open(&w.m, &c, &src, &w.f.e.k, w.f.e.dev, &w.f.err), w.f.err);
+    ck_assert_ok(sae_lm_model_open(&w.m, &c, &src, sae_lm_place_of(&w.f.e), &w.f.err), w.f.err);
     ck_assert_ok(w.m->api.hook(w.m, w.hook, &w.width, &w.f.err), w.f.err);
     ck_assert(w.width <= WIDEST && c.vocab <= 64 && c.vocab >= LM_VOCAB);
     w.exclude[LM_BOS] = 1;
@@ -65,7 +65,7 @@ static int open_world(int i)
 static void close_world(void)
 {
     sae_lm_model_close(&w.m);
-    sae_engine_close(&w.f.e);
+    lm_engine_close(&w.f);
 }
 
 /* A document by itself. */

@@ -187,7 +187,7 @@ static inline int try_open(void)
 {
     size_t live = sae_alloc_live();
     f.err = (sae_err){0};
-    int rc = sae_lm_open(&f.lm, m.dir, "", &f.e.k, f.e.dev, &f.err);
+    int rc = sae_lm_open(&f.lm, m.dir, "", sae_lm_place_of(&f.e), &f.err);
     if (rc >= 0)
         return rc;
     ck_assert_ptr_null(f.lm);

@@ -57,7 +57,7 @@ static void open_arch(subject *s, int i, int threads)
         free(e[k]);
     free(e);
     lm_engine(&s->f, threads);
-    ck_assert_ok(sae_lm_open(&s->f.lm, path, "", &s->f.e.k, s->f.e.dev, &s->f.err), s->f.err);
+    ck_assert_ok(sae_lm_open(&s->f.lm, path, "", sae_lm_place_of(&s->f.e), &s->f.err), s->f.err);
 }
 
 /* 0 when the model is not there. threads 0: all. */
@@ -68,7 +68,7 @@ static int open_subject(subject *s, int i, int threads)
         sae_lm_source src = {NULL, lm_random_part};
         sae_lm_config c = lm_config(i);
         lm_engine(&s->f, threads);
-        ck_assert_ok(sae_lm_model_open(&s->own, &c, &src, &s->f.e.k, s->f.e.dev, &s->f.err),
+        ck_assert_ok(sae_lm_model_open(&s->own, &c, &src, sae_lm_place_of(&s->f.e), &s->f.err),
                      s->f.err);
     } else if (i < LM_CONFIGS + ARCHES) {
         open_arch(s, i - LM_CONFIGS, threads);

@@ -5,7 +5,6 @@
 #include <sae/rng.h>
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 
 static float normal(uint32_t stream, int64_t i)
@@ -42,7 +41,7 @@ START_TEST(norms)
     for (int kind = SAE_LM_NORM_RMS; kind <= SAE_LM_NORM_UNIT; kind++) {
         int rms = kind == SAE_LM_NORM_RMS;
         sae_lm_normer k = {(enum sae_lm_norm)kind, 1e-5, N, rms ? w : NULL, NULL};
-        sae_lm_norm_rows(&k, ROWS, x, out);
+        ck_assert_int_eq(sae_lm_host_ops.norm(NULL, &k, ROWS, x, out), SAE_OK);
         for (int r = 0; r < ROWS; r++) {
             double s = 0;
             for (int i = 0; i < N; i++)
@@ -66,7 +65,7 @@ START_TEST(gate)
         gu[i] = (float)(i - 22) * 6; /* beyond where the exponential saturates */
         gu[N + i] = normal(2, i);
     }
-    sae_lm_mix(SAE_LM_SILU, 1, 1, N, gu, out);
+    ck_assert_int_eq(sae_lm_host_ops.mix(NULL, SAE_LM_SILU, 1, 1, N, gu, out), SAE_OK);
     for (int i = 0; i < N; i++) {
         double g = (double)gu[i], want = g / (1 + exp(-g)) * (double)gu[N + i];
         /* exponential 2 ulp, sum, quotient, product; below -87 the exponential stops growing */
@@ -125,33 +124,35 @@ START_TEST(attention)
     const shape *s = &shapes[_i];
     int64_t width = s->heads * s->head, ld = width + 2 * s->kv_heads * s->head, rows = 2 * s->T;
     int64_t start[3] = {0, s->T, rows};
-    sae_lm_half half = {0};
-    sae_lm_model m = {.cfg = {.heads = s->heads, .kv_heads = s->kv_heads, .head = s->head,
-                              .rotary = s->head},
-                      .w.half = &half};
-    sae_lm_group g = {.c1 = 2, .rows = rows, .start = start};
-    size_t own = (size_t)(omp_get_max_threads() * sae_lm_attention_room(&m.cfg, s->T));
-    m.work.longest = s->T;
-    m.work.own = aligned_alloc(64, own * sizeof(float));
-    m.work.rope[0] = calloc((size_t)(s->T * s->head), sizeof(float));
+    sae_real *rope = calloc((size_t)(s->T * s->head), sizeof *rope);
+    int32_t *pos = calloc((size_t)rows, sizeof *pos);
     float *qkv = calloc((size_t)(rows * ld), sizeof *qkv);
+    float *turned = calloc((size_t)(rows * ld), sizeof *turned);
     float *out = calloc((size_t)(rows * width), sizeof *out);
     for (int64_t t = 0; t < s->T; t++)
         for (int64_t i = 0; i < s->head / 2; i++) {
             double a = (double)t * pow(10000.0, -2.0 * (double)i / (double)s->head);
-            m.work.rope[0][t * s->head + i] = (float)cos(a);
-            m.work.rope[0][t * s->head + s->head / 2 + i] = (float)sin(a);
+            rope[t * s->head + i] = (float)cos(a);
+            rope[t * s->head + s->head / 2 + i] = (float)sin(a);
         }
     for (int64_t i = 0; i < rows * ld; i++)
         qkv[i] = normal(3, i);
-    for (size_t i = 0; i < own; i++)
-        m.work.own[i] = NAN; /* scratch is not assumed to be anything */
-    m.work.pos = calloc((size_t)rows, sizeof *m.work.pos);
-    float *turned = calloc((size_t)(rows * ld), sizeof *turned);
-    sae_lm_group_use(&m, &g);
-    sae_lm_position(&m, &g, 0, qkv, turned);
-    sae_lm_attention(&m, &g, 0, turned, out);
+    for (int64_t r = 0; r < rows; r++)
+        pos[r] = (int32_t)(r % s->T);
+    sae_lm_heads heads = {.heads = s->heads, .kv_heads = s->kv_heads, .head = s->head,
+                      .rotary = s->head, .rope = rope, .window = s->T,
+                      .scale = 1 / sqrt((double)s->head)};
+    sae_lm_rows g = {.N = 2, .rows = rows, .longest = s->T, .start = start, .pos = pos};
+    size_t count = (size_t)sae_lm_host_ops.attention_room(&heads, rows, s->T, 0);
+    float *room = aligned_alloc(64, count * sizeof *room);
+    for (size_t i = 0; i < count; i++)
+        room[i] = NAN; /* scratch is not assumed to be anything */
+    ck_assert_int_eq(sae_lm_host_ops.position(NULL, &heads, &g, qkv, turned), SAE_OK);
+    ck_assert_int_eq(sae_lm_host_ops.attention(NULL, &heads, &g, NULL, turned, out, room), SAE_OK);
     free(turned);
+    free(room);
+    free(rope);
+    free(pos);
     double score = 4 * sqrt((double)s->head) * (double)(s->head + 4) * 0x1p-24;
     double bound = 4.5 * (2 * score + (double)(s->T + 8) * 0x1p-24);
     double *want = calloc((size_t)s->head, sizeof *want);
@@ -164,9 +165,6 @@ START_TEST(attention)
     free(want);
     free(qkv);
     free(out);
-    free(m.work.rope[0]);
-    free(m.work.pos);
-    free(m.work.own);
 }
 END_TEST
 

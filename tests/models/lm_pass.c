@@ -30,7 +30,7 @@ static void open_small(small *s, int i, int threads)
     sae_lm_source src = {NULL, lm_random_part};
     sae_lm_config c = lm_config(i);
     lm_engine(&s->f, threads);
-    ck_assert_ok(sae_lm_model_open(&s->m, &c, &src, &s->f.e.k, s->f.e.dev, &s->f.err), s->f.err);
+    ck_assert_ok(sae_lm_model_open(&s->m, &c, &src, sae_lm_place_of(&s->f.e), &s->f.err), s->f.err);
     s->lm = &s->m->api;
     for (int k = 0; k < 9; k++)
         s->start[k + 1] = s->start[k] + lengths[k];
@@ -45,7 +45,7 @@ static void open_small(small *s, int i, int threads)
 static void close_small(small *s)
 {
     sae_lm_model_close(&s->m);
-    sae_engine_close(&s->f.e);
+    lm_engine_close(&s->f);
 }
 
 /* Everything a pass can give, for all rows. */

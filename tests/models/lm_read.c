@@ -275,7 +275,7 @@ static void refuse(const char *path, int code, const char *words)
     lm_fixture f;
     lm_engine(&f, 1);
     size_t live = sae_alloc_live();
-    int rc = sae_lm_open(&f.lm, path, "", &f.e.k, f.e.dev, &f.err);
+    int rc = sae_lm_open(&f.lm, path, "", sae_lm_place_of(&f.e), &f.err);
     ck_assert_msg(rc == code && strstr(f.err.msg, words), "%s: status %d: \"%s\", expected \"%s\"",
                   path, rc, f.err.msg, words);
     ck_assert_msg(strstr(f.err.msg, path) != NULL, "no path in \"%s\"", f.err.msg);

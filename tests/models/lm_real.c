@@ -121,7 +121,7 @@ static void open_real(real *r, const sae_lm_config *c, const char *golden)
 {
     lm_engine(&r->f, 0);
     sae_lm_source src = {&r->w, read_part};
-    ck_assert_ok(sae_lm_model_open(&r->m, c, &src, &r->f.e.k, r->f.e.dev, &r->f.err), r->f.err);
+    ck_assert_ok(sae_lm_model_open(&r->m, c, &src, sae_lm_place_of(&r->f.e), &r->f.err), r->f.err);
     r->lm = &r->m->api;
     r->golden = json_load_file(golden, 0, NULL);
     ck_assert_ptr_nonnull(r->golden);
@@ -133,7 +133,7 @@ static void close_real(real *r)
     json_decref(r->w.json);
     sae_st_close(&r->w.st);
     sae_lm_model_close(&r->m);
-    sae_engine_close(&r->f.e);
+    lm_engine_close(&r->f);
 }
 
 static void near(double got, double want, double bound, const char *what, int64_t i)

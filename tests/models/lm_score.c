@@ -60,7 +60,7 @@ START_TEST(parts_and_gaps)
     double *ce = NULL, ce_of[CLASSES + 1] = {0}, nats_of[CLASSES + 1] = {0};
     int64_t count[CLASSES + 1] = {0};
     lm_engine(&f, 0);
-    ck_assert_ok(sae_lm_model_open(&m, &c, &src, &f.e.k, f.e.dev, &f.err), f.err);
+    ck_assert_ok(sae_lm_model_open(&m, &c, &src, sae_lm_place_of(&f.e), &f.err), f.err);
     make_docs(c.vocab);
     ck_assert_ok(sae_lm_score_docs(&m->api, &docs, NULL, &by, &s, &f.err), f.err);
     ck_assert_ok(sae_new(&ce, start[DOCS], sizeof *ce, "test", &f.err), f.err);
@@ -91,7 +91,7 @@ START_TEST(parts_and_gaps)
     }
     sae_free(ce);
     sae_lm_model_close(&m);
-    sae_engine_close(&f.e);
+    lm_engine_close(&f);
 }
 END_TEST
 
@@ -104,13 +104,13 @@ START_TEST(logits_that_are_not_finite)
     sae_lm_source src = {NULL, lm_random_part};
     sae_lm_score s;
     lm_engine(&f, 0);
-    ck_assert_ok(sae_lm_model_open(&m, &c, &src, &f.e.k, f.e.dev, &f.err), f.err);
+    ck_assert_ok(sae_lm_model_open(&m, &c, &src, sae_lm_place_of(&f.e), &f.err), f.err);
     make_docs(c.vocab);
     m->w.base[m->w.head_b - m->w.base] = INFINITY;
     ck_assert_int_eq(sae_lm_score_docs(&m->api, &docs, NULL, NULL, &s, &f.err), SAE_ENONFINITE);
     ck_assert_msg(strstr(f.err.msg, "document 1, position 0: ") != NULL, "%s", f.err.msg);
     sae_lm_model_close(&m);
-    sae_engine_close(&f.e);
+    lm_engine_close(&f);
 }
 END_TEST
 

@@ -74,7 +74,7 @@ static void open_rig(rig *r, const char *name, int threads)
             c.files = sae_lm_archs[i];
     c.bias_head = 0; /* which GPT-2's files do not have */
     lm_engine(&r->f, threads);
-    ck_assert_ok(sae_lm_model_open(&r->m, &c, &src, &r->f.e.k, r->f.e.dev, &r->f.err), r->f.err);
+    ck_assert_ok(sae_lm_model_open(&r->m, &c, &src, sae_lm_place_of(&r->f.e), &r->f.err), r->f.err);
     r->data.stop_at = r->data.interrupt_at = -1;
     r->corpus = (sae_lm_corpus){&r->data, chain_docs, -1, "chain"};
     snprintf(r->dir, sizeof r->dir, "%s/%s", test_dir(), name);
@@ -89,7 +89,7 @@ static void open_rig(rig *r, const char *name, int threads)
 static void close_rig(rig *r)
 {
     sae_lm_model_close(&r->m);
-    sae_engine_close(&r->f.e);
+    lm_engine_close(&r->f);
 }
 
 static void train(rig *r)

@@ -113,11 +113,12 @@ static int weights(void *self, const sae_lm_config *c, enum sae_lm_part p, int64
 static void close_job(job *j)
 {
     sae_lm_decoder_close(&j->decoder);
+    if (j->m)
+        sae_lm_free(&j->m->at, j->grad);
     sae_lm_model_close(&j->m);
     sae_free(j->start);
     sae_free(j->tok);
     sae_free(j->ce);
-    sae_free(j->grad);
     sae_free(j->logits);
     *j = (job){.c = j->c, .shape = j->shape, .run = j->run, .factor = j->factor};
 }
@@ -128,7 +129,7 @@ static int open_job(job *j, int64_t T, sae_err *err)
     const sae_engine *e = j->c->e;
     const sae_lm_config *c = &j->shape->c;
     sae_lm_source src = {NULL, weights};
-    SAE_TRY(sae_lm_model_open(&j->m, c, &src, &e->host_k, e->host_dev, err));
+    SAE_TRY(sae_lm_model_open(&j->m, c, &src, sae_lm_place_of(e), err));
     SAE_TRY(sae_new(&j->start, TOKENS / T + 1, sizeof *j->start, "bench.contexts", err));
     SAE_TRY(sae_new(&j->tok, TOKENS, sizeof *j->tok, "bench.tokens", err));
     SAE_TRY(sae_new(&j->ce, TOKENS, sizeof *j->ce, "bench.losses", err));
@@ -139,7 +140,8 @@ static int open_job(job *j, int64_t T, sae_err *err)
                               (uint64_t)c->vocab);
     j->contexts = (sae_contexts){TOKENS / T, j->start, j->tok};
     if (j->run == backward)
-        SAE_TRY(sae_new(&j->grad, j->m->w.count, sizeof *j->grad, "bench.gradient", err));
+        SAE_TRY(sae_lm_new(&j->m->at, &j->grad, j->m->w.count, sizeof *j->grad, "bench.gradient",
+                           err));
     if (j->run == generate) {
         SAE_TRY(sae_new(&j->logits, c->vocab, sizeof *j->logits, "bench.logits", err));
         SAE_TRY(sae_lm_decoder_open(&j->decoder, j->m, GENERATED, err));

@@ -65,7 +65,7 @@ typedef struct sae_shards {
 typedef struct sae_host {
     uint32_t size;
     uint64_t seed; /* the dataset seed of the run */
-    const sae_kernels *k;
+    const sae_kernels *k; /* on host memory */
     sae_device *dev;
     /* A model directory or file and its tokenizer ("": the one beside the weights). */
     int (*lm_open)(const struct sae_host *host, const char *path, const char *tokenizer,
@@ -81,6 +81,7 @@ typedef struct sae_host {
     void (*hash)(const void *p, size_t bytes, char out[36]);
     /* body(arg, i) for every i in [0, n) on the threads of the process, in any order. */
     void (*parallel)(void (*body)(void *arg, int64_t i), void *arg, int64_t n);
+    const struct sae_engine *engine; /* the host's own */
 } sae_host;
 
 /* Where fill() writes. A NULL member is not wanted; members a source cannot give stay untouched. */

@@ -72,7 +72,7 @@ typedef struct sae_lm_heads {
  *     k[((kv * padded / 8 + j / 8) * head + c) * 8 + j % 8],
  * of its value, with `wide` = head up to a multiple of 8, at
  *     v[((kv * wide / 8 + c / 8) * padded + j) * 8 + c % 8].
- * Elements behind the end are finite. */
+ * What lies behind the end may be anything. */
 typedef struct sae_lm_past {
     int64_t n, padded;
     sae_real *k, *v; /* [kv_heads x padded x head], [kv_heads x padded x wide] */
@@ -95,6 +95,10 @@ typedef struct sae_lm_results {
 typedef struct sae_lm_ops {
     uint32_t abi, size; /* SAE_LM_OPS_ABI, sizeof(sae_lm_ops) */
     int (*embed)(sae_device *dev, const sae_lm_tables *t, const sae_lm_rows *g, sae_real *x);
+    /* dembed [vocab x d], dposition [ctx x d] += the gradients of the tables from that of x, rows
+     * in ascending order; dposition NULL: there is no such table. */
+    int (*embed_back)(sae_device *dev, const sae_lm_tables *t, const sae_lm_rows *g,
+                      const sae_real *dx, sae_real *dembed, sae_real *dposition);
     /* out[r,:] = norm(x[r,:]); out may be x. */
     int (*norm)(sae_device *dev, const sae_lm_normer *k, int64_t rows, const sae_real *x,
                 sae_real *out);

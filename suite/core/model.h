@@ -7,8 +7,8 @@
 #include <sae/variant.h>
 
 /* A backend opened for use: the completed kernel table and the device. host_k and host_dev compute
- * on host memory, for datasets and what a backend does not do: the same where the backend shares memory with
- * the host, else the best backend that does. */
+ * on host memory, for datasets and for language models that a backend does not hold: the same where
+ * the backend shares memory with the host, else the best backend that does. */
 typedef struct sae_engine {
     const sae_backend *be, *host_be;
     sae_device *dev, *host_dev;

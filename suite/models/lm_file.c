@@ -283,7 +283,8 @@ static int open_embedded(sae_lm_model **m, const char *name, sae_lm_place on, sa
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, sae_lm_place on, sae_err *err)
+int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, sae_lm_place on,
+                sae_err *err)
 {
     int rc = SAE_OK;
     sae_lm_model *m = NULL;

@@ -15,7 +15,8 @@
 #include <sae/lm.h>
 
 /* What `at` names is borrowed for the life of the model. */
-int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, sae_lm_place at, sae_err *err);
+int sae_lm_open(sae_lm **lm, const char *path, const char *tokenizer, sae_lm_place at,
+                sae_err *err);
 /* A new model: described by a config.json, weights from `src`; tokenizer "": none. */
 int sae_lm_open_new(sae_lm **lm, const char *config, const char *tokenizer,
                     const sae_lm_source *src, sae_lm_place at, sae_err *err);

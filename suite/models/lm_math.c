@@ -58,7 +58,7 @@ static void norm_row_back(const sae_lm_normer *k, const sae_real *x, const sae_r
     if (k->kind == SAE_LM_NORM_LAYER)
         SAE_LM_SUM(s, k->n, (double)(w ? dy[i] * w[i] : dy[i]));
     SAE_LM_SUM(q, k->n,
-             (double)(w ? dy[i] * w[i] : dy[i]) * (double)((x[i] - m.mean) * m.factor));
+               (double)(w ? dy[i] * w[i] : dy[i]) * (double)((x[i] - m.mean) * m.factor));
     sae_real mean = (sae_real)(k->kind == SAE_LM_NORM_LAYER ? s / n : 0);
     sae_real along = (sae_real)(k->kind == SAE_LM_NORM_UNIT ? q * n : q / n);
     for (int64_t i = 0; i < k->n; i++) {

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Sanitizers and clang's run-time dispatch do not go together with these clones. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
     !defined(__SANITIZE_ADDRESS__)
 #define SAE_LM_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
@@ -120,19 +120,19 @@ SAE_LM_INLINE double sae_lm_add_lanes(const double *a)
     return s;
 }
 
-#define SAE_LM_SUM(sum, n, term)                                                                     \
+#define SAE_LM_SUM(sum, n, term)                                                                   \
     do {                                                                                           \
-        double lane_[SAE_LM_SUM_LANES] = {0};                                                             \
-        int64_t whole_ = (n) / SAE_LM_SUM_LANES * SAE_LM_SUM_LANES;                                              \
-        for (int64_t i0_ = 0; i0_ < whole_; i0_ += SAE_LM_SUM_LANES)                                      \
-            _Pragma("omp simd") for (int l_ = 0; l_ < SAE_LM_SUM_LANES; l_++)                             \
+        double lane_[SAE_LM_SUM_LANES] = {0};                                                      \
+        int64_t whole_ = (n) / SAE_LM_SUM_LANES * SAE_LM_SUM_LANES;                                \
+        for (int64_t i0_ = 0; i0_ < whole_; i0_ += SAE_LM_SUM_LANES)                               \
+            _Pragma("omp simd") for (int l_ = 0; l_ < SAE_LM_SUM_LANES; l_++)                      \
             {                                                                                      \
                 const int64_t i = i0_ + l_;                                                        \
                 lane_[l_] += (term);                                                               \
             }                                                                                      \
         for (int64_t i = whole_; i < (n); i++)                                                     \
             lane_[i - whole_] += (term);                                                           \
-        (sum) = sae_lm_add_lanes(lane_);                                                                  \
+        (sum) = sae_lm_add_lanes(lane_);                                                           \
     } while (0)
 
 /* ---- the table for host memory (lm_ops.c) and what it is made of ----------------------------- */

@@ -13,7 +13,8 @@
 #include <sae/lm.h>
 
 /* Buffers of one call, for groups of up to `rows` rows and `contexts` contexts, these up to
- * `longest` positions; grown on demand, kept between calls. In the place's memory but for `list`. */
+ * `longest` positions; grown on demand, kept between calls. In the place's memory, but
+ * for `list`. */
 typedef struct sae_lm_work {
     int64_t rows, contexts, longest, threads; /* what there is room for */
     sae_real *x, *h;      /* [rows x d] stream, normalised stream */

@@ -26,12 +26,13 @@ static void softmax_stats(int64_t n, const sae_real *z, double *max, double *log
 
 /* sum over v of exp(ref[v]) (ref[v] - log softmax(z)[v]). */
 SAE_LM_CLONES
-static double divergence(int64_t n, const sae_real *ref, const sae_real *z, double max, double log_sum)
+static double divergence(int64_t n, const sae_real *ref, const sae_real *z, double max,
+                         double log_sum)
 {
     double s; /* the logarithm is rounded like ref: a pass has no divergence from itself */
     SAE_LM_SUM(s, n,
-             (double)sae_lm_exp(ref[i]) *
-                 ((double)ref[i] - (double)(sae_real)(((double)z[i] - max) - log_sum)));
+               (double)sae_lm_exp(ref[i]) *
+                   ((double)ref[i] - (double)(sae_real)(((double)z[i] - max) - log_sum)));
     return s;
 }
 

@@ -36,8 +36,8 @@ sae_real *sae_lm_tape_pre(const sae_lm_model *m);
 /* A buffer [g->rows x mid] that is free once a tape has been gone over. */
 sae_real *sae_lm_tape_dmid(const sae_lm_model *m);
 
-/* Losses and gradients of whole contexts: ce [rows] as in sae_lm_out; grad [w.count], in the memory of
- * the model, += d(sum of ce)/d(parameters). */
+/* Losses and gradients of whole contexts: ce [rows] as in sae_lm_out; grad [w.count], in the memory
+ * of the model, += d(sum of ce)/d(parameters). */
 int sae_lm_loss_grad(sae_lm_model *m, const sae_contexts *c, sae_real *grad, double *ce,
                      sae_err *err);
 

@@ -446,7 +446,8 @@ START_TEST(saved_and_read_again)
     ck_assert_ok(sae_lm_store_open(&store, test_dir(), &p.f.err), p.f.err);
     sae_lm_named named = {&store, m->cfg.files->names, NULL};
     sae_lm_source src = {&named, sae_lm_read_named};
-    ck_assert_ok(sae_lm_model_open(&again, &m->cfg, &src, sae_lm_place_of(&p.f.e), &p.f.err), p.f.err);
+    ck_assert_ok(sae_lm_model_open(&again, &m->cfg, &src, sae_lm_place_of(&p.f.e), &p.f.err),
+                 p.f.err);
     ck_assert_int_eq(again->w.count, m->w.count);
     ck_assert_mem_eq(again->w.base, m->w.base, (size_t)m->w.count * sizeof *m->w.base);
     sae_lm_model_close(&again);

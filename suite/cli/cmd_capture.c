@@ -190,6 +190,7 @@ static const cli_option options[] = {
      "what to write of its rows: x, xhat, error, linear or nonlinear (the linear part of the error "
      "is fitted to the same rows)"},
     {"rows", "N", "with --dataset: rows to write (default: all of a bounded split)"},
+    CLI_DEVICE,
     CLI_THREADS,
     CLI_PLUGIN,
     {NULL, NULL, NULL},

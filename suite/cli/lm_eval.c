@@ -247,6 +247,7 @@ static const cli_option options[] = {
     {"baselines", NULL, "also uniform, unigram and bigram models of the dataset"},
     {"seed", "N", "of the dataset (default 0)"},
     CLI_JSON,
+    CLI_DEVICE,
     CLI_THREADS,
     {NULL, NULL, NULL},
 };

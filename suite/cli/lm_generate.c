@@ -201,6 +201,7 @@ static const cli_option options[] = {
     {"ignore-eos", NULL, "go on behind the end of a document (EOS, or BOS of another)"},
     CLI_TOKENIZER,
     CLI_JSON,
+    CLI_DEVICE,
     CLI_THREADS,
     {NULL, NULL, NULL},
 };

@@ -185,6 +185,7 @@ static const cli_option options[] = {
     {"baseline", NULL, "also probe the embedding, resid_pre.0: what the token alone tells"},
     {"seed", "N", "of the dataset (default 0)"},
     CLI_JSON,
+    CLI_DEVICE,
     CLI_THREADS,
     {NULL, NULL, NULL},
 };

@@ -437,5 +437,7 @@ int sae_admit_backend(const sae_backend *b, sae_backend *out, sae_err *err)
     if (!out->score || !out->open || !out->close || !out->props || !out->alloc || !out->release ||
         !out->copy || !out->sync || !out->kernels)
         return refuse(&s, "every method is mandatory");
+    if (out->lm && (out->lm->abi != SAE_LM_OPS_ABI || out->lm->size < sizeof *out->lm))
+        out->lm = NULL; /* of another version: models stay on the host */
     return SAE_OK;
 }

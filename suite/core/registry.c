@@ -119,15 +119,24 @@ static int by_score(const void *a, const void *b)
     return sx != sy ? (sx < sy) - (sx > sy) : backend_by_name(a, b);
 }
 
-/* The backend in a file of its own, after those in the program. */
+/* The backend in a file of its own, after those in the program. One of another version of the
+ * program is as none, unless it was asked for by name. */
 static int add_file(sae_registry *reg, sae_err *err)
 {
     const sae_backend *more[2] = {NULL, NULL};
     backend_list with;
+    sae_err cause = {0};
+    const char *named = getenv("SAEMARK_CUDA");
     int rc = sae_backend_find_file(&reg->cuda, &more[0], reg->why, err);
     if (rc != SAE_OK)
         return rc;
-    SAE_TRY(backend_extend(&with, &reg->backends, more, err));
+    rc = backend_extend(&with, &reg->backends, more, &cause);
+    if (rc < 0 && (rc == SAE_ENOMEM || (named && *named)))
+        SAE_FAIL(err, rc, "%s", cause.msg);
+    if (rc < 0) {
+        snprintf(reg->why, sizeof reg->why, "libsaemark-cuda.so: %.170s", cause.msg);
+        return SAE_OK;
+    }
     backend_replace(&reg->backends, with);
     if (more[0]->score() <= 0)
         snprintf(reg->why, sizeof reg->why, "no device that it can use");

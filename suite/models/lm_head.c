@@ -82,48 +82,58 @@ static int reserve_answers(sae_lm_model *m, const sae_lm_out *out, sae_err *err)
     return SAE_OK;
 }
 
-/* Results of rows [row, row + rows) of the pass, with the logits z of rows from r0 of the group.
- * Host memory: straight to the caller. */
-static int results_here(sae_lm_model *m, int64_t row, int64_t r0, int64_t rows,
-                        const sae_lm_out *out, int back, sae_real *z, sae_err *err)
+/* What is asked of rows from `row` of the pass and r0 of the group. In host memory results go straight
+ * to the caller, elsewhere into buffers. */
+static sae_lm_results results_of(const sae_lm_model *m, int64_t row, int64_t r0,
+                                 const sae_lm_out *out, int back)
 {
+    const sae_lm_work *w = &m->work;
     int64_t vocab = m->cfg.vocab;
     sae_lm_results q = {.vocab = vocab, .cap = m->cfg.final_cap, .back = back};
-    q.next = m->work.next + r0;
+    q.next = w->next + r0;
+    if (m->at.be) {
+        q.ce = out->ce ? w->ce : NULL;
+        q.kl = out->kl ? w->kl : NULL;
+        q.ref = w->ref;
+        q.logprob = out->logprob ? w->logprob : NULL;
+        q.top = out->top ? w->top : NULL;
+        return q;
+    }
     q.ce = out->ce ? out->ce + row : NULL;
     q.kl = out->kl ? out->kl + row : NULL;
     q.ref = out->kl ? out->ref + row * vocab : NULL;
     q.logprob = out->logprob ? out->logprob + row * vocab : NULL;
     q.top = out->top ? out->top + row : NULL;
-    return sae_lm_done(&m->at, m->at.ops->results(m->at.dev, &q, rows, z), "the loss", err);
+    return q;
 }
 
-/* Elsewhere: by way of buffers. */
-static int results_there(sae_lm_model *m, int64_t row, int64_t r0, int64_t rows,
-                         const sae_lm_out *out, int back, sae_real *z, sae_err *err)
+/* The results that lie in buffers, to the caller. */
+static int fetch(const sae_lm_model *m, int64_t row, int64_t rows, const sae_lm_results *q,
+                 const sae_lm_out *out, sae_err *err)
 {
-    sae_lm_work *w = &m->work;
-    int64_t vocab = m->cfg.vocab, all = rows * vocab;
-    sae_lm_results q = {.vocab = vocab, .cap = m->cfg.final_cap, .back = back};
-    q.next = w->next + r0;
-    q.ce = out->ce ? w->ce : NULL;
-    q.kl = out->kl ? w->kl : NULL;
-    q.ref = out->kl ? w->ref : NULL;
-    q.logprob = out->logprob ? w->logprob : NULL;
-    q.top = out->top ? w->top : NULL;
-    if (q.kl)
-        SAE_TRY(sae_lm_put(&m->at, w->ref, out->ref + row * vocab, all, sizeof *w->ref, err));
-    SAE_TRY(sae_lm_done(&m->at, m->at.ops->results(m->at.dev, &q, rows, z), "the loss", err));
-    if (q.ce)
-        SAE_TRY(sae_lm_get(&m->at, out->ce + row, q.ce, rows, sizeof *q.ce, err));
-    if (q.kl)
-        SAE_TRY(sae_lm_get(&m->at, out->kl + row, q.kl, rows, sizeof *q.kl, err));
-    if (q.top)
-        SAE_TRY(sae_lm_get(&m->at, out->top + row, q.top, rows, sizeof *q.top, err));
-    if (q.logprob)
-        SAE_TRY(sae_lm_get(&m->at, out->logprob + row * vocab, q.logprob, all,
-                           sizeof *q.logprob, err));
+    int64_t vocab = q->vocab;
+    if (q->ce)
+        SAE_TRY(sae_lm_get(&m->at, out->ce + row, q->ce, rows, sizeof *q->ce, err));
+    if (q->kl)
+        SAE_TRY(sae_lm_get(&m->at, out->kl + row, q->kl, rows, sizeof *q->kl, err));
+    if (q->top)
+        SAE_TRY(sae_lm_get(&m->at, out->top + row, q->top, rows, sizeof *q->top, err));
+    if (q->logprob)
+        SAE_TRY(sae_lm_get(&m->at, out->logprob + row * vocab, q->logprob, rows * vocab,
+                           sizeof *q->logprob, err));
     return SAE_OK;
+}
+
+static int row_results(const sae_lm_model *m, int64_t row, int64_t r0, int64_t rows,
+                       const sae_lm_out *out, int back, sae_real *z, sae_err *err)
+{
+    int64_t vocab = m->cfg.vocab;
+    sae_lm_results q = results_of(m, row, r0, out, back);
+    if (m->at.be && q.kl)
+        SAE_TRY(sae_lm_put(&m->at, m->work.ref, out->ref + row * vocab, rows * vocab,
+                           sizeof *q.ref, err));
+    SAE_TRY(sae_lm_done(&m->at, m->at.ops->results(m->at.dev, &q, rows, z), "the loss", err));
+    return m->at.be ? fetch(m, row, rows, &q, out, err) : SAE_OK;
 }
 
 /* The rows of one chunk of logits. */
@@ -138,8 +148,7 @@ static int head_chunk(sae_lm_model *m, const sae_lm_group *g, int64_t r0, int64_
         SAE_TRY(sae_lm_get(&m->at, out->logits + row * c->vocab, z, rows * c->vocab, sizeof *z,
                            err));
     if (out->ce || out->kl || out->logprob || out->top || b)
-        SAE_TRY((m->at.be ? results_there : results_here)(m, row, r0, rows, out, b != NULL, z,
-                                                          err));
+        SAE_TRY(row_results(m, row, r0, rows, out, b != NULL, z, err));
     return b ? head_back(m, b, r0, rows, z, err) : SAE_OK;
 }
 

@@ -1,44 +1,11 @@
 /* suite/kernels/cuda/elementwise.cu - matrices element by element.
  *
  * Computed in double and rounded once, as the reference does: the memory is slower. */
-#include "cuda/cuda.cuh"
+#include "cuda/each.cuh"
 #include "shared/map.h"
 
 namespace
 {
-
-/* Elements of a thread, one below the other: read before the first is written, since the compiler
- * must suppose that they overlap. */
-constexpr int DEEP = 4;
-
-/* A block has 2^shift columns and BLOCK / 2^shift threads below each other. */
-template <class F>
-__global__ void each(sae_mat out, int shift, int64_t across, int64_t tiles, F value)
-{
-    int64_t high = BLOCK >> shift, x = threadIdx.x & ((1u << shift) - 1), y = threadIdx.x >> shift;
-    for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        int64_t c = (tile % across << shift) + x, r = tile / across * high * DEEP + y;
-        sae_real v[DEEP] = {0};
-        for (int i = 0; i < DEEP; i++)
-            if (c < out.cols && r + i * high < out.rows)
-                v[i] = value(r + i * high, c);
-        for (int i = 0; i < DEEP; i++)
-            if (c < out.cols && r + i * high < out.rows)
-                out.p[(r + i * high) * out.ld + c] = v[i];
-    }
-}
-
-/* out[r, c] = value(r, c) */
-template <class F> int fill(sae_device *dev, sae_mat out, F value)
-{
-    int shift = 0;
-    while (BLOCK >> shift > 1 && (int64_t)1 << shift < out.cols)
-        shift++;
-    int64_t high = (int64_t)(BLOCK >> shift) * DEEP;
-    int64_t across = (out.cols + (1 << shift) - 1) >> shift, down = (out.rows + high - 1) / high;
-    return LAUNCH(dev, (each<F>), blocks_for(across * down, 1), BLOCK, out, shift, across,
-                  across * down, value);
-}
 
 __device__ sae_real at(sae_cmat m, int64_t r, int64_t c)
 {

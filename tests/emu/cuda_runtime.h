@@ -39,6 +39,10 @@ struct dim3 {
     constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
 };
 
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+
 struct emu_position {
     dim3 thread, block, blocks, threads;
 };

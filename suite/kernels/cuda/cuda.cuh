@@ -24,6 +24,7 @@
 #define SAE_CUDA_PROTOTYPE(op) extern "C" SAE_DECL_##op(SAE_CUDA(op));
 SAE_KERNEL_LIST(SAE_CUDA_PROTOTYPE)
 #undef SAE_CUDA_PROTOTYPE
+extern const sae_lm_ops sae_cuda_lm; /* lm.cu */
 
 /* ---- the device ------------------------------------------------------------------------------ */
 

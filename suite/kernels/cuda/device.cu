@@ -241,7 +241,8 @@ EXPORT const sae_backend *sae_backend_of_file(void)
                                    sync_cuda,
                                    kernels_cuda,
                                    why_cuda,
-                                   precision_cuda};
+                                   precision_cuda,
+                                   &sae_cuda_lm};
     return &be;
 }
 

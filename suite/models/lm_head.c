@@ -82,8 +82,8 @@ static int reserve_answers(sae_lm_model *m, const sae_lm_out *out, sae_err *err)
     return SAE_OK;
 }
 
-/* What is asked of rows from `row` of the pass and r0 of the group. In host memory results go straight
- * to the caller, elsewhere into buffers. */
+/* What is asked of rows from `row` of the pass and r0 of the group. In host memory results go
+ * straight to the caller, elsewhere into buffers. */
 static sae_lm_results results_of(const sae_lm_model *m, int64_t row, int64_t r0,
                                  const sae_lm_out *out, int back)
 {

@@ -169,12 +169,14 @@ START_TEST(forgotten_tokens_leave_nothing)
     sae_lm_decoder *d = NULL;
     ck_assert_int_eq(open_subject(&s, _i, 0), 1);
     sae_real *row = s.m->w.base + (s.m->w.embed - s.m->w.base) + s.tok[AT] * s.m->cfg.d;
-    sae_real sound = row[0];
+    const sae_lm_place *at = &s.m->at;
+    sae_real sound, nan = (sae_real)NAN;
+    ck_assert_ok(sae_lm_get(at, &sound, row, 1, sizeof sound, &s.f.err), s.f.err);
     ck_assert_ok(sae_lm_decoder_open(&d, s.m, s.n, &s.f.err), s.f.err);
     feed(&s, d, 0, AT);
-    row[0] = (sae_real)NAN;
+    ck_assert_ok(sae_lm_put(at, row, &nan, 1, sizeof nan, &s.f.err), s.f.err);
     ck_assert_ok(sae_lm_decoder_feed(d, s.tok + AT, 2, s.got, &s.f.err), s.f.err);
-    row[0] = sound;
+    ck_assert_ok(sae_lm_put(at, row, &sound, 1, sizeof sound, &s.f.err), s.f.err);
     ck_assert(isnan(s.got[0]));
     sae_lm_decoder_keep(d, AT);
     feed(&s, d, AT, AT + 1); /* in front of what the second token has left */

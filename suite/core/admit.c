@@ -425,6 +425,20 @@ int sae_admit_dataset(const sae_dataset *d, sae_dataset *out, sae_err *err)
 
 /* ---- backend --------------------------------------------------------------------------------- */
 
+static int check_lm(const subject *s, const sae_lm_ops *ops)
+{
+    if (ops->abi != SAE_LM_OPS_ABI || ops->size < sizeof *ops)
+        SAE_FAIL(s->err, SAE_EABI, "backend %s: its operations of language models have ABI version "
+                 "%u and %u bytes, this program has %d and %zu", s->name, ops->abi, ops->size,
+                 SAE_LM_OPS_ABI, sizeof *ops);
+#define CHECK(op)                                                                                  \
+    if (!ops->op)                                                                                  \
+        return refuse(s, "an operation of language models is missing: " #op);
+    SAE_LM_OPS_LIST(CHECK)
+#undef CHECK
+    return SAE_OK;
+}
+
 int sae_admit_backend(const sae_backend *b, sae_backend *out, sae_err *err)
 {
     subject s = {"backend", NULL, err};
@@ -437,7 +451,5 @@ int sae_admit_backend(const sae_backend *b, sae_backend *out, sae_err *err)
     if (!out->score || !out->open || !out->close || !out->props || !out->alloc || !out->release ||
         !out->copy || !out->sync || !out->kernels)
         return refuse(&s, "every method is mandatory");
-    if (out->lm && (out->lm->abi != SAE_LM_OPS_ABI || out->lm->size < sizeof *out->lm))
-        out->lm = NULL; /* of another version: models stay on the host */
-    return SAE_OK;
+    return out->lm ? check_lm(&s, out->lm) : SAE_OK;
 }

@@ -37,7 +37,7 @@ static int poison(sae_check *k, sae_tape *t, int byte)
         void *p;
         size_t bytes;
     } area[] = {{t->scratch, ws.scratch}, {t->xhat, all}, {t->resid, all},
-                {t->code.val, (size_t)t->code.cap * sizeof *t->code.val}};
+                {t->code.val, (size_t)t->val_cap * sizeof *t->code.val}};
     for (size_t a = 0; a < sizeof area / sizeof area[0]; a++)
         for (size_t i = 0; i < area[a].bytes; i += sizeof chunk) {
             size_t left = area[a].bytes - i, some = left < sizeof chunk ? left : sizeof chunk;

@@ -36,6 +36,10 @@ int sae_lm_model_open(sae_lm_model **out, const sae_lm_config *c, const sae_lm_s
     int rc = SAE_OK;
     *out = NULL;
     SAE_GOTO(sae_lm_config_check(c, err));
+    if (at.be && at.ops->widest_head && c->head > at.ops->widest_head)
+        SAE_GOTO(SAE_SET(err, SAE_EINVAL, "attention on %s takes heads of at most %lld components, "
+                         "found %lld: --device cpu does it", at.be->name,
+                         (long long)at.ops->widest_head, (long long)c->head));
     SAE_GOTO(sae_new(out, 1, sizeof **out, "lm", err));
     sae_lm_model *m = *out;
     m->cfg = *c;

@@ -2,12 +2,14 @@
 #include "core/error.h"
 #include "models/lm_model.h"
 
-/* Elements of logits held at a time; at least HEAD_ROWS rows. */
-enum { LOGITS = 1 << 24, HEAD_ROWS = 64 };
+/* Elements of logits held at a time; at least HEAD_ROWS rows, on a device whole steps of DEVICE_ROWS,
+ * for which products of fewer rows take as long. */
+enum { LOGITS = 1 << 24, HEAD_ROWS = 64, DEVICE_ROWS = 1024 };
 
-int64_t sae_lm_head_rows(const sae_lm_config *c)
+int64_t sae_lm_head_rows(const sae_lm_model *m)
 {
-    return LOGITS / c->vocab > HEAD_ROWS ? LOGITS / c->vocab : HEAD_ROWS;
+    int64_t rows = sae_lm_larger(LOGITS / m->cfg.vocab, HEAD_ROWS);
+    return m->at.be ? (rows + DEVICE_ROWS - 1) / DEVICE_ROWS * DEVICE_ROWS : rows;
 }
 
 int sae_lm_final_norm(sae_lm_model *m, int64_t rows, const sae_real *x, sae_err *err)
@@ -74,7 +76,7 @@ static int head_back(sae_lm_model *m, const sae_lm_head_back *b, int64_t r0, int
 static int reserve_answers(sae_lm_model *m, const sae_lm_out *out, sae_err *err)
 {
     sae_lm_work *w = &m->work;
-    int64_t count = sae_lm_head_rows(&m->cfg) * m->cfg.vocab;
+    int64_t count = sae_lm_head_rows(m) * m->cfg.vocab;
     if (m->at.be && out->logprob && !w->logprob)
         SAE_TRY(sae_lm_new(&m->at, &w->logprob, count, sizeof *w->logprob, "lm.work", err));
     if (m->at.be && out->kl && !w->ref)
@@ -155,13 +157,12 @@ static int head_chunk(sae_lm_model *m, const sae_lm_group *g, int64_t r0, int64_
 int sae_lm_head_forward(sae_lm_model *m, const sae_lm_group *g, const sae_real *x,
                         const sae_lm_out *out, const sae_lm_head_back *back, sae_err *err)
 {
-    const sae_lm_config *c = &m->cfg;
     if (!out->ce && !out->logprob && !out->kl && !out->logits && !out->top && !back)
         return SAE_OK;
     SAE_TRY(reserve_answers(m, out, err));
     SAE_TRY(use_next(m, g, out->expect, err));
     SAE_TRY(sae_lm_final_norm(m, g->rows, x, err));
-    int64_t chunk = sae_lm_head_rows(c);
+    int64_t chunk = sae_lm_head_rows(m);
     for (int64_t r0 = 0; r0 < g->rows; r0 += chunk)
         SAE_TRY(head_chunk(m, g, r0, g->rows - r0 < chunk ? g->rows - r0 : chunk, out, back, err));
     return SAE_OK;

@@ -5,7 +5,7 @@
 #ifndef SAE_MODELS_LM_MATH_H
 #define SAE_MODELS_LM_MATH_H
 
-#include "models/lm_config.h"
+#include <sae/lm_ops.h>
 
 #include <math.h>
 #include <string.h>

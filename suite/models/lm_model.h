@@ -150,7 +150,7 @@ int sae_lm_halves(sae_lm_model *m, const sae_lm_group *g, int64_t p, int64_t end
                   sae_err *err);
 
 /* Rows of logits computed at a time. */
-int64_t sae_lm_head_rows(const sae_lm_config *c);
+int64_t sae_lm_head_rows(const sae_lm_model *m);
 /* out [rows x n] = x [rows x k] w^T + bias; bias may be NULL. */
 int sae_lm_product(const sae_lm_model *m, int64_t rows, int64_t k, int64_t n, const sae_real *x,
                    const sae_real *w, const sae_real *bias, sae_real *out, sae_err *err);

@@ -4,6 +4,8 @@
 #include "core/error.h"
 #include "core/memory.h"
 
+#include <omp.h>
+
 enum { MOST_ROWS = 2048, LEAST_ROWS = 128 };
 
 struct sae_lm_tape {
@@ -58,8 +60,9 @@ int sae_lm_tape_reserve(sae_lm_model *m, const sae_contexts *contexts, sae_err *
     int64_t halves = 2 * c->layers, most = sae_lm_tape_rows(m);
     int64_t rows = sae_lm_largest_group(contexts, most).rows;
     SAE_TRY(sae_lm_reserve_groups(m, contexts, most, err));
+    int64_t threads = omp_get_max_threads();
     if (m->tape && m->tape->rows >= rows && m->tape->longest >= w->longest &&
-        m->tape->threads >= w->threads)
+        m->tape->threads >= threads)
         return SAE_OK;
     sae_lm_tape_close(m);
     SAE_TRY(sae_new(&m->tape, 1, sizeof *m->tape, "lm.tape", err));
@@ -89,7 +92,7 @@ int sae_lm_tape_reserve(sae_lm_model *m, const sae_contexts *contexts, sae_err *
         SAE_GOTO(sae_lm_new(&m->at, want[i].p, want[i].count, sizeof(sae_real), "lm.tape", err));
     t->rows = rows;
     t->longest = w->longest;
-    t->threads = w->threads;
+    t->threads = threads;
     return SAE_OK;
 fail:
     sae_lm_tape_close(m);

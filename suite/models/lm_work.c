@@ -91,7 +91,7 @@ static int reserve_streams(sae_lm_model *m, const sae_lm_extents *e, sae_err *er
         {&w->mid, e->rows * mid},
         {&w->mid_normed, c->norm_mid != SAE_LM_NORM_NONE ? e->rows * mid : 0},
         {&w->room, m->at.ops->attention_room(&heads, e->rows, e->longest, 0)},
-        {&w->logits, sae_lm_head_rows(c) * c->vocab},
+        {&w->logits, sae_lm_head_rows(m) * c->vocab},
         {&w->rope[0], e->longest * c->rotary},
         {&w->rope[1], e->longest * c->rotary},
     };
@@ -100,12 +100,11 @@ static int reserve_streams(sae_lm_model *m, const sae_lm_extents *e, sae_err *er
     return SAE_OK;
 }
 
-static int reserve_lists(sae_lm_model *m, const sae_lm_extents *e, sae_err *err)
+/* Next tokens, and results of the rows of a chunk of logits. */
+static int reserve_results(sae_lm_model *m, const sae_lm_extents *e, sae_err *err)
 {
     sae_lm_work *w = &m->work;
-    int64_t words = list_words(e->contexts, e->rows), rows = sae_lm_head_rows(&m->cfg);
-    SAE_TRY(sae_new(&w->list, words, sizeof *w->list, "lm.work", err));
-    SAE_TRY(sae_lm_new(&m->at, &w->lists, words, sizeof *w->lists, "lm.work", err));
+    int64_t rows = sae_lm_head_rows(m);
     SAE_TRY(sae_lm_new(&m->at, &w->next, e->rows, sizeof *w->next, "lm.work", err));
     if (!m->at.be)
         return SAE_OK;
@@ -114,27 +113,41 @@ static int reserve_lists(sae_lm_model *m, const sae_lm_extents *e, sae_err *err)
     return sae_lm_new(&m->at, &w->top, rows, sizeof *w->top, "lm.work", err);
 }
 
+/* In place of those there are: the number of contexts in a group changes more often than rows. */
+static int reserve_lists(sae_lm_model *m, const sae_lm_extents *e, sae_err *err)
+{
+    sae_lm_work *w = &m->work;
+    int64_t words = list_words(e->contexts, e->rows);
+    sae_free(w->list);
+    sae_lm_free(&m->at, w->lists);
+    w->list = w->lists = NULL;
+    SAE_TRY(sae_new(&w->list, words, sizeof *w->list, "lm.work", err));
+    return sae_lm_new(&m->at, &w->lists, words, sizeof *w->lists, "lm.work", err);
+}
+
 int sae_lm_work_reserve(sae_lm_model *m, sae_lm_extents e, sae_err *err)
 {
     int rc = SAE_OK;
     sae_lm_work *w = &m->work;
-    int64_t threads = omp_get_max_threads();
-    if (e.rows <= w->rows && e.contexts <= w->contexts && e.longest <= w->longest &&
-        threads <= w->threads)
+    int64_t threads = omp_get_max_threads(); /* scratch is for so many, also when they were more */
+    int fits = e.rows <= w->rows && e.longest <= w->longest && threads <= w->threads;
+    if (fits && e.contexts <= w->contexts)
         return SAE_OK;
     e.rows = sae_lm_larger(e.rows, w->rows);
     e.contexts = sae_lm_larger(e.contexts, w->contexts);
     e.longest = sae_lm_larger(e.longest, w->longest);
-    threads = sae_lm_larger(threads, w->threads);
-    sae_lm_work_close(m);
-    SAE_GOTO(reserve_streams(m, &e, err));
+    if (!fits) {
+        sae_lm_work_close(m);
+        SAE_GOTO(reserve_streams(m, &e, err));
+        SAE_GOTO(reserve_results(m, &e, err));
+        if (m->cfg.rotary > 0)
+            SAE_GOTO(fill_ropes(m, e.longest, err));
+        w->threads = threads;
+    }
     SAE_GOTO(reserve_lists(m, &e, err));
-    if (m->cfg.rotary > 0)
-        SAE_GOTO(fill_ropes(m, e.longest, err));
     w->rows = e.rows;
     w->contexts = e.contexts;
     w->longest = e.longest;
-    w->threads = threads;
     return SAE_OK;
 fail:
     sae_lm_work_close(m);

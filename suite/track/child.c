@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,17 +20,27 @@
 extern char **environ;
 
 /* The length of the environment moves the stack: a known bias between builds. */
-static int set_pad(int64_t bytes, sae_err *err)
+static int set_environment(const sae_child *c, int seeded, sae_err *err)
 {
-    char *pad = sae_alloc((size_t)bytes + 1);
+    char seed[16], *pad = sae_alloc((size_t)c->pad + 1);
     if (!pad)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory for an environment");
-    memset(pad, 'x', (size_t)bytes);
-    int failed = setenv("SAEMARK_PAD", pad, 1);
+    memset(pad, 'x', (size_t)c->pad);
+    snprintf(seed, sizeof seed, "%u", c->seed);
+    int failed = setenv("SAEMARK_PAD", pad, 1) || setenv("SAE_BENCH_TURNS", "3", 1) ||
+                 (!seeded && setenv("BENCHMARK_SEED", seed, 1));
     sae_free(pad);
     if (failed)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory for an environment");
     return SAE_OK;
+}
+
+static void clear_environment(int seeded)
+{
+    unsetenv("SAEMARK_PAD");
+    unsetenv("SAE_BENCH_TURNS");
+    if (!seeded)
+        unsetenv("BENCHMARK_SEED");
 }
 
 /* The child's end of its socket lies at a fixed number. */
@@ -56,24 +68,35 @@ typedef struct running {
     int socket; /* ours; -1: it takes no turns, or no more */
 } running;
 
-static int start_child(running *r, sae_err *err)
+/* A pair of sockets, theirs behind the standard streams and the number it gets. */
+static int open_sockets(int pair[2], sae_err *err)
 {
-    int pair[2];
-    SAE_TRY(set_pad(r->c->pad, err));
-    if (setenv("SAE_BENCH_TURNS", "3", 1))
-        SAE_FAIL(err, SAE_ENOMEM, "out of memory for an environment");
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
         SAE_FAIL(err, SAE_EIO, "a socket: %s", strerror(errno));
-    int failed = start(&r->pid, r->c, pair[1]);
-    unsetenv("SAEMARK_PAD");
-    unsetenv("SAE_BENCH_TURNS");
+    int theirs = fcntl(pair[1], F_DUPFD_CLOEXEC, TURNS + 1);
+    int why = errno;
+    close(pair[1]);
+    pair[1] = theirs;
+    if (theirs >= 0)
+        return SAE_OK;
+    close(pair[0]);
+    SAE_FAIL(err, SAE_EIO, "a socket: %s", strerror(why));
+}
+
+static int start_child(running *r, sae_err *err)
+{
+    int pair[2], seeded = getenv("BENCHMARK_SEED") != NULL;
+    SAE_TRY(open_sockets(pair, err));
+    int rc = set_environment(r->c, seeded, err);
+    int failed = rc < 0 ? 0 : start(&r->pid, r->c, pair[1]);
+    clear_environment(seeded);
     close(pair[1]);
     r->socket = pair[0];
-    if (failed) {
+    if (failed || rc < 0)
         r->pid = 0;
+    if (failed)
         SAE_FAIL(err, SAE_ENEEDS, "%s cannot be run (%s)", r->c->argv[0], strerror(failed));
-    }
-    return SAE_OK;
+    return rc;
 }
 
 static void end_turns(running *r)
@@ -83,16 +106,29 @@ static void end_turns(running *r)
     r->socket = -1;
 }
 
-/* Wait for a byte of the child: it takes turns, or one is over. Its end is the end of turns. */
+static int has_ended(const running *r)
+{
+    siginfo_t info = {.si_pid = 0};
+    return !r->pid || (waitid(P_PID, (id_t)r->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+                       info.si_pid == r->pid);
+}
+
+/* Wait for a byte of the child: it takes turns, or one is over. Its end is the end of turns, also
+ * where something it has left behind holds the socket. */
 static int hear(running *r, sae_err *err)
 {
-    char byte;
-    ssize_t got = -1;
-    while (r->socket >= 0 && (got = recv(r->socket, &byte, 1, 0)) < 0 && errno == EINTR)
+    enum { MILLISECONDS = 500 };
+    while (r->socket >= 0) {
+        char byte;
+        struct pollfd p = {.fd = r->socket, .events = POLLIN};
+        int ready = poll(&p, 1, MILLISECONDS);
         if (sae_interrupted())
             SAE_FAIL(err, SAE_EINTR, "interrupted");
-    if (got != 1)
-        end_turns(r);
+        if (ready > 0 && recv(r->socket, &byte, 1, 0) == 1)
+            return SAE_OK;
+        if (ready > 0 || (ready == 0 && has_ended(r)))
+            end_turns(r);
+    }
     return SAE_OK;
 }
 
@@ -143,6 +179,8 @@ int sae_children_run(sae_child *first, sae_child *second, int *turns, sae_err *e
         end_turns(&r[i]);
         if (rc < 0 && r[i].pid)
             kill(r[i].pid, SIGTERM);
+    }
+    for (int i = 0; i < 2; i++) {
         int waited = wait_for(&r[i], rc < 0 ? NULL : err);
         rc = rc < 0 ? rc : waited;
     }

@@ -7,6 +7,7 @@
 typedef struct sae_child {
     char *const *argv; /* argv[0] is searched on the PATH */
     int64_t pad;       /* bytes by which its environment is longer */
+    uint32_t seed;     /* BENCHMARK_SEED, where the environment has none: one order for both */
     const char *log;   /* file for its output */
     int status;        /* out: exit status, or 128 + signal */
 } sae_child;

@@ -72,7 +72,8 @@ static int prepare(const sae_gate_plan *p, int side, int pair, run *a, sae_err *
     if (!a->log || !a->out)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory for a path");
     SAE_TRY(fill_argv(p, side, a->out, a->argv, &a->words, err));
-    a->child = (sae_child){.argv = a->argv, .pad = (int64_t)pad, .log = a->log};
+    uint32_t order = sae_philox(p->seed, STREAM, (uint64_t)pair, 3).v[0];
+    a->child = (sae_child){.argv = a->argv, .pad = (int64_t)pad, .seed = order, .log = a->log};
     return sae_file_remove(a->out, err); /* of an earlier gate */
 }
 

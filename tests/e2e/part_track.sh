@@ -138,6 +138,10 @@ expect 6 "the candidate's benchmark fails" gate fails --pairs 8
 expect 6 "a benchmark is missing" gate lacks --pairs 8
 expect 2 "one allocation more" gate allocates --pairs 8
 expect 1 "no such program" gate nobody
+printf '#!/bin/sh\nsleep 60 &\nexec ./same "$@"\n' >"$tmp/leaves"
+chmod +x "$tmp/leaves"
+expect 3 "what a program leaves behind is not waited for" timeout 30 sh -c \
+    'cd "$1" && rm -f *.calls && "$2" track gate ./base ./leaves --max-load 1000 --drift 0 --pairs 2' sh "$tmp" "$saemark"
 for seed in 1 2 3; do # whichever comes first
     expect 1 "both fail" sh -c 'cd "$1" && "$2" track gate false false --max-load 1000 --drift 0 --seed '$seed \
         sh "$tmp" "$saemark"

@@ -247,7 +247,7 @@ static void check_contexts(const problem *p, const op_case *whole, void *const *
     }
 }
 
-/* The last context in feeds gives the bytes that it gives at once, on both sides. */
+/* The last context in feeds gives the bytes that it gives at once. */
 static void check_feeds(const problem *p, void *const *got)
 {
     static const int64_t pattern[] = {1, 3, 16, 13, 1, 31, 1, 40};

@@ -61,6 +61,7 @@ static void get(void *dst, const void *src, size_t bytes)
 
 /* Rows of both kinds, those of kind `first` (1: loud) at even places, and a model for which they
  * are so. A penalty whose exponent changes has its last one. */
+enum { NAN_NOWHERE, NAN_IN_X, NAN_IN_BIAS };
 static void fill(sae_probe *p, int first, int nan)
 {
     static sae_real x[ROWS], rows[ROWS], bias[8192];
@@ -78,10 +79,12 @@ static void fill(sae_probe *p, int first, int nan)
         for (int64_t c = 0; c < D; c++)
             rows[r * D + c] = (sae_real)(scale * (double)row[c] / sqrt(size));
     }
-    if (nan)
-        rows[D + 1] = (sae_real)NAN;
     for (int64_t j = 0; j < N; j++)
         bias[j] = -0.2f;
+    if (nan == NAN_IN_X)
+        rows[D + 1] = (sae_real)NAN;
+    if (nan == NAN_IN_BIAS)
+        bias[N - 1] = (sae_real)NAN;
     put(p->x, rows, (size_t)(B * D) * sizeof *rows);
     put(p->model.t[STOCK_B_ENC].w, bias, (size_t)N * sizeof *bias);
     put(p->model.t[STOCK_B_DEC].w, zero, (size_t)D * sizeof *zero);
@@ -126,8 +129,8 @@ static void compare(const char *spec, sae_probe_shape shape)
     ck_assert_ok(sae_spec_parse(&s, reg, SAE_KIND_VARIANT, spec, &err), err);
     open_probe(&dense, &s, shape);
     open_probe(&sparse, &s, shape);
-    fill(&dense, 1, 0);
-    fill(&sparse, 0, 0);
+    fill(&dense, 1, NAN_NOWHERE);
+    fill(&sparse, 0, NAN_NOWHERE);
     step(&dense);
     step(&sparse);
     ck_assert_msg(dense.tape.code.dense && !sparse.tape.code.dense, "%s: %d, %d", spec,
@@ -166,7 +169,7 @@ START_TEST(both_ways_agree)
 }
 END_TEST
 
-/* A NaN outside the rows that decide: the loss shows it. */
+/* A NaN in a row that does not decide; one that only the code can bring to the loss. */
 START_TEST(nan_shows)
 {
     sae_err err = {0};
@@ -176,9 +179,12 @@ START_TEST(nan_shows)
         return;
     ck_assert_ok(sae_spec_parse(&s, reg, SAE_KIND_VARIANT, "relu", &err), err);
     open_probe(&p, &s, usual);
-    fill(&p, 0, 1);
-    ck_assert_ok(sae_forward(&p.model, &p.ctx, &p.batch, &p.tape, p.e), p.err);
-    ck_assert(p.tape.code.dense && isnan(p.tape.loss[0]));
+    for (int where = NAN_IN_X; where <= NAN_IN_BIAS; where++) {
+        fill(&p, 0, where);
+        ck_assert_ok(sae_forward(&p.model, &p.ctx, &p.batch, &p.tape, p.e), p.err);
+        ck_assert(p.tape.code.dense && isnan(p.tape.loss[0]));
+        ck_assert_ok(sae_probe_fill(&p, SAE_ROWS_NORMAL, 9), p.err);
+    }
     sae_probe_close(&p);
     sae_spec_free(&s);
 }

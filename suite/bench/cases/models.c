@@ -173,7 +173,7 @@ static double share_of_capture(const sae_lm_model *m)
 static int once(void *arg, sae_err *err)
 {
     job *j = arg;
-    return j->run(j, err);
+    return sae_cases_wait(j->c->e, j->run(j, err));
 }
 
 static void run_job(sae_bench_state *st)
@@ -184,7 +184,7 @@ static void run_job(sae_bench_state *st)
     sae_work_close(j->c->work);
     int rc = open_job(j, T, &err);
     if (rc >= 0)
-        rc = j->run(j, &err); /* sizes the workspace, warms up */
+        rc = once(j, &err); /* sizes the workspace, warms up */
     if (rc < 0) {
         sae_cases_fail(st, rc, &err);
         close_job(j);

@@ -258,9 +258,9 @@ int64_t sbh_run_instances(struct sbh_pool *p, const struct sbh_instances *all,
         if (stopped)
             break;
         repeat(p, now);
-        sbh_turn_end();
         if (now->done == now->repeats)
             errors += finish_instance(p, now, report);
+        sbh_turn_end();
     }
     for (int64_t i = 0; i < all->count && stopped; i++) /* what there is of the others */
         if (r[i].done > 0 && r[i].done < r[i].repeats)

@@ -30,6 +30,8 @@ typedef struct sae_backend {
     int (*props)(const sae_device *dev, sae_device_props *out);
     void *(*alloc)(sae_device *dev, size_t bytes); /* 64-byte aligned, zeroed, or NULL */
     void (*release)(sae_device *dev, void *p);
+    /* Everything happens in the order of the calls. Behind a copy from or to the host, src may
+     * change and dst may be read at once; release waits for what uses p. */
     int (*copy)(sae_device *dev, void *dst, const void *src, size_t bytes, enum sae_copy kind);
     int (*sync)(sae_device *dev);
     /* *k holds the table of "ref"; override the entries this backend does better. Those of "ref"

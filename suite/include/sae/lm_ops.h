@@ -8,7 +8,7 @@
  *   - Arrays are backend memory, rows follow each other without gaps; the structs are host's.
  *   - Outputs do not overlap inputs unless the entry says so. Sizes may be 0.
  *   - A row's result depends on that row only, bitwise; that of attention on its context and the
- *     place in it. Neither depends on threads. Every output element has one writer.
+ *     place in it, and values that are not finite may reach rows that do not see them. Neither depends on threads. Every output element has one writer.
  *   - Status: SAE_OK, SAE_ENOMEM, SAE_EBACKEND, SAE_EINVAL.
  */
 #ifndef SAE_LM_OPS_H
@@ -92,8 +92,14 @@ typedef struct sae_lm_results {
     int back;            /* 1: z becomes d(ce)/d(z before the cap), 0 in rows without next */
 } sae_lm_results;
 
+/* Every entry once: X(name). Order is the order of the table. */
+#define SAE_LM_OPS_LIST(X)                                                                         \
+    X(embed) X(embed_back) X(norm) X(norm_back) X(mix) X(mix_back) X(add) X(cap) X(position)       \
+    X(position_back) X(attention_room) X(attention) X(attention_back) X(results)
+
 typedef struct sae_lm_ops {
-    uint32_t abi, size; /* SAE_LM_OPS_ABI, sizeof(sae_lm_ops) */
+    uint32_t abi, size;  /* SAE_LM_OPS_ABI, sizeof(sae_lm_ops) */
+    int64_t widest_head; /* components of a head that attention can take; 0: any number */
     int (*embed)(sae_device *dev, const sae_lm_tables *t, const sae_lm_rows *g, sae_real *x);
     /* dembed [vocab x d], dposition [ctx x d] += the gradients of the tables from that of x, rows
      * in ascending order; dposition NULL: there is no such table. */

@@ -80,7 +80,7 @@ static inline int stock_dense_sample(const sae_ctx *c, const sae_encoder *e, sae
     count.dense = 0;
     count.cap = 0;
     int rc = c->k->encode_threshold(c->dev, &some, SAE_KEY_RELU, 0, NULL, &count);
-    z->dense = count.nnz > rows * e->w.rows / STOCK_DENSE_SHARE;
+    z->dense = count.nan > 0 || count.nnz > rows * e->w.rows / STOCK_DENSE_SHARE;
     return rc == SAE_ECAPACITY ? SAE_OK : rc;
 }
 

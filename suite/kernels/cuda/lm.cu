@@ -2,5 +2,5 @@
 #include "cuda/lm.cuh"
 
 #define ENTRY(op) sae_cuda_lm_##op,
-const sae_lm_ops sae_cuda_lm = {SAE_LM_OPS_ABI, sizeof(sae_lm_ops), SAE_CUDA_LM_LIST(ENTRY)};
+const sae_lm_ops sae_cuda_lm = {SAE_LM_OPS_ABI, sizeof(sae_lm_ops), WIDEST, SAE_LM_OPS_LIST(ENTRY)};
 #undef ENTRY

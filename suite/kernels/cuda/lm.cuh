@@ -6,26 +6,11 @@
 
 #include <type_traits>
 
-/* In the order of the table. */
-#define SAE_CUDA_LM_LIST(X)                                                                        \
-    X(embed)                                                                                       \
-    X(embed_back)                                                                                  \
-    X(norm)                                                                                        \
-    X(norm_back)                                                                                   \
-    X(mix)                                                                                         \
-    X(mix_back)                                                                                    \
-    X(add)                                                                                         \
-    X(cap)                                                                                         \
-    X(position)                                                                                    \
-    X(position_back)                                                                               \
-    X(attention_room)                                                                              \
-    X(attention)                                                                                   \
-    X(attention_back)                                                                              \
-    X(results)
+constexpr int WIDEST = 256; /* components of a head; wider ones are SAE_EINVAL */
 
 /* sae_cuda_lm_<op>, of the type that the table's member points to */
 #define SAE_CUDA_LM_DECLARE(op) std::remove_pointer_t<decltype(sae_lm_ops::op)> sae_cuda_lm_##op;
-SAE_CUDA_LM_LIST(SAE_CUDA_LM_DECLARE)
+SAE_LM_OPS_LIST(SAE_CUDA_LM_DECLARE)
 #undef SAE_CUDA_LM_DECLARE
 
 /* The sum of all lanes' s, in every lane, along one tree. */

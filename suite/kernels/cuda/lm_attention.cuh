@@ -26,7 +26,6 @@
 
 constexpr int TILE = WARP;  /* rows of a tile */
 constexpr int ATTEND = 128; /* threads of a block */
-constexpr int WIDEST = 256; /* components of a head; wider ones are SAE_EINVAL */
 constexpr int64_t MOST_KEYS = (int64_t)1 << 40; /* in a window without an end */
 
 /* Extents for heads of at most WIDE components. Two matrices of held rows, a tile and the weights

@@ -78,7 +78,11 @@ static int padded_product(sae_device *dev, int tb, sae_real alpha, sae_cmat a, s
 {
     sae_mat in, out;
     TRY(padded(dev, WS_ROWS, a, nullptr, &in));
-    TRY(padded(dev, WS_OUT, as_const(c), nullptr, &out)); /* beta reads it */
+    out = {ws_new<sae_real>(dev, WS_OUT, CHUNK * c.cols), CHUNK, c.cols, c.cols};
+    if (!out.p)
+        return SAE_ENOMEM;
+    if (beta != 0)
+        TRY(padded(dev, WS_OUT, as_const(c), nullptr, &out));
     TRY(sae_cuda_product(dev, 0, tb, alpha, as_const(in), b, beta, out));
     sae_cmat live = {out.p, c.rows, c.cols, out.ld};
     return LAUNCH(dev, copy_rows, blocks_for(c.rows * c.cols, BLOCK), BLOCK, live, c);

@@ -1,0 +1,208 @@
+/* tests/models/lm_place.c - models in memory that counts as out of the host's reach: the same bits as
+ * in host memory; whatever allocation or copy fails, an error and no leak; more threads than when
+ * scratch was made.
+ */
+#include "lm_models.h"
+#include "lm_util.h"
+
+#include "core/error.h"
+
+#include <omp.h>
+#include <string.h>
+
+enum { ROWS = 60, WIDEST = 64, VOCAB = 64, SOME = 25 };
+
+static const char *const hooks[] = {"resid_pre.0", "attn_z.1", "attn_out.0", "mlp_act.0",
+                                    "mlp_out.1"};
+enum { HOOKS = sizeof hooks / sizeof hooks[0] };
+
+/* ---- a backend whose memory is the host's, though nobody may know ---------------------------- */
+
+static const sae_backend *inner;
+static int64_t calls, fail_at, live; /* allocations and copies; the one that fails; blocks held */
+
+static void *alloc(sae_device *dev, size_t bytes)
+{
+    void *p = ++calls == fail_at ? NULL : inner->alloc(dev, bytes);
+    live += p != NULL;
+    return p;
+}
+
+static void release(sae_device *dev, void *p)
+{
+    live -= p != NULL;
+    inner->release(dev, p);
+}
+
+static int copy(sae_device *dev, void *dst, const void *src, size_t bytes, enum sae_copy kind)
+{
+    return ++calls == fail_at ? SAE_EBACKEND : inner->copy(dev, dst, src, bytes, kind);
+}
+
+static const char *why(const sae_device *dev)
+{
+    (void)dev;
+    return "it was to fail";
+}
+
+/* ---- all that a pass can give ---------------------------------------------------------------- */
+
+typedef struct results {
+    sae_real acts[ROWS * WIDEST], later[ROWS * WIDEST], grad[ROWS * WIDEST];
+    sae_real logits[ROWS * VOCAB], logprob[ROWS * VOCAB];
+    double ce[ROWS], kl[ROWS];
+    int32_t top[ROWS];
+} results;
+
+typedef struct trial {
+    lm_fixture f;
+    sae_backend wrapped;
+    sae_lm_place at;
+    sae_lm_config c;
+    const char *hook;
+    int64_t start[6], rows, width;
+    int32_t tok[ROWS];
+} trial;
+
+static void open_trial(trial *t, int model, const char *hook, int elsewhere)
+{
+    static const int64_t lengths[] = {17, 0, 1, 25, 9};
+    memset(t, 0, sizeof *t);
+    lm_engine(&t->f, 2);
+    t->c = lm_config(model);
+    t->hook = hook;
+    t->at = sae_lm_place_host(&t->f.e);
+    if (elsewhere) {
+        inner = t->f.e.host_be;
+        t->wrapped = *inner;
+        t->wrapped.alloc = alloc;
+        t->wrapped.release = release;
+        t->wrapped.copy = copy;
+        t->wrapped.why = why;
+        t->at.be = &t->wrapped;
+    }
+    for (int i = 0; i < 5; i++)
+        t->start[i + 1] = t->start[i] + lengths[i];
+    t->rows = t->start[5];
+    ck_assert(t->rows <= ROWS && t->c.vocab <= VOCAB);
+    for (int64_t r = 0; r < t->rows; r++)
+        t->tok[r] = (int32_t)(sae_philox(1, SAE_STREAM_SYNTHETIC, (uint64_t)r, 0).v[0] %
+                              (uint64_t)t->c.vocab);
+}
+
+static int run_pass(trial *t, sae_lm *lm, results *r, sae_err *err)
+{
+    sae_contexts c = {5, t->start, t->tok};
+    sae_lm_pass *pass = NULL;
+    sae_lm_out out = {.ce = r->ce, .logits = r->logits, .logprob = r->logprob, .top = r->top};
+    SAE_TRY(lm->hook(lm->self, t->hook, &t->width, err));
+    ck_assert_int_le(t->width, WIDEST);
+    SAE_TRY(lm->begin(lm->self, t->hook, &c, &pass, err));
+    size_t bytes = (size_t)(t->rows * t->width) * sizeof *r->acts;
+    memcpy(r->acts, lm->acts(pass), bytes);
+    int rc = lm->finish(pass, NULL, &out, err);
+    for (int64_t i = 0; i < t->rows * t->width; i++) /* later serves as what is put in place */
+        r->later[i] = r->acts[i] * (sae_real)0.75;
+    if (rc >= 0)
+        rc = lm->finish(pass, r->later, &(sae_lm_out){.kl = r->kl, .ref = r->logprob}, err);
+    if (rc >= 0)
+        rc = lm->finish(pass, r->later, &(sae_lm_out){.grad = r->grad}, err);
+    if (rc >= 0)
+        rc = lm->advance(pass, "resid_post.1", err);
+    if (rc >= 0)
+        memcpy(r->later, lm->acts(pass), (size_t)(t->rows * lm->d) * sizeof *r->later);
+    lm->end(&pass);
+    return rc;
+}
+
+static int run_trial(trial *t, results *r, sae_err *err)
+{
+    sae_lm_source src = {NULL, lm_random_part};
+    sae_lm_model *m = NULL;
+    memset(r, 0, sizeof *r);
+    int rc = sae_lm_model_open(&m, &t->c, &src, t->at, err);
+    if (rc >= 0)
+        rc = run_pass(t, &m->api, r, err);
+    sae_lm_model_close(&m);
+    return rc;
+}
+
+START_TEST(the_same_bits)
+{
+    static results here, there;
+    trial t;
+    calls = fail_at = live = 0;
+    open_trial(&t, _i / HOOKS, hooks[_i % HOOKS], 0);
+    ck_assert_ok(run_trial(&t, &here, &t.f.err), t.f.err);
+    lm_engine_close(&t.f);
+    open_trial(&t, _i / HOOKS, hooks[_i % HOOKS], 1);
+    ck_assert_ok(run_trial(&t, &there, &t.f.err), t.f.err);
+    ck_assert_mem_eq(&here, &there, sizeof here);
+    ck_assert(calls > 0 && live == 0);
+    lm_engine_close(&t.f);
+}
+END_TEST
+
+START_TEST(every_failure_is_told)
+{
+    static results r;
+    trial t;
+    int rc = SAE_EINVAL;
+    open_trial(&t, _i, "mlp_act.0", 1);
+    for (fail_at = 1; rc < 0; fail_at++) {
+        sae_err err = {0};
+        calls = 0;
+        rc = run_trial(&t, &r, &err);
+        ck_assert_int_eq(live, 0);
+        ck_assert_msg(rc >= 0 || strstr(err.msg, "it was to fail"), "call %lld: %s",
+                      (long long)fail_at, err.msg);
+        ck_assert_int_lt(fail_at, 2000);
+    }
+    ck_assert_int_gt(fail_at, SOME); /* it has failed before it succeeded */
+    lm_engine_close(&t.f);
+}
+END_TEST
+
+/* ---- threads --------------------------------------------------------------------------------- */
+
+static void grad_of(trial *t, sae_lm *lm, int64_t contexts, int threads, sae_real *grad)
+{
+    sae_contexts c = {contexts, t->start, t->tok};
+    sae_lm_pass *pass = NULL;
+    omp_set_num_threads(threads);
+    ck_assert_ok(lm->begin(lm->self, "resid_pre.1", &c, &pass, &t->f.err), t->f.err);
+    ck_assert_ok(lm->finish(pass, NULL, &(sae_lm_out){.grad = grad}, &t->f.err), t->f.err);
+    lm->end(&pass);
+}
+
+/* Scratch that was made for one thread is not used by more. */
+START_TEST(threads_come_and_go)
+{
+    static sae_real one[ROWS * WIDEST], many[ROWS * WIDEST];
+    sae_lm_source src = {NULL, lm_random_part};
+    sae_lm_model *m = NULL;
+    trial t;
+    open_trial(&t, _i, "resid_pre.1", 0);
+    ck_assert_ok(sae_lm_model_open(&m, &t.c, &src, t.at, &t.f.err), t.f.err);
+    grad_of(&t, &m->api, 1, 3, many);
+    grad_of(&t, &m->api, 5, 1, one);
+    grad_of(&t, &m->api, 5, 3, many);
+    ck_assert_mem_eq(one, many, (size_t)(t.rows * t.c.d) * sizeof *one);
+    ck_assert_int_ge(m->work.threads, 3);
+    sae_lm_model_close(&m);
+    lm_engine_close(&t.f);
+}
+END_TEST
+
+Suite *suite_lm_place(void);
+Suite *suite_lm_place(void)
+{
+    Suite *s = suite_create("lm_place");
+    TCase *t = tcase_create("lm_place");
+    tcase_add_loop_test(t, the_same_bits, 0, LM_CONFIGS * HOOKS);
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, every_failure_is_told, 0, LM_CONFIGS);
+    tcase_add_loop_test(t, threads_come_and_go, 0, LM_CONFIGS);
+    suite_add_tcase(s, t);
+    return s;
+}

@@ -6,7 +6,7 @@
 #include "core/registry.h"
 
 /* Backend i of those that tests walk, NULL behind the last: all in the program, or, where
- * SAEMARK_CUDA names an object, its backend alone, which has a run of its own and must be usable. */
+ * SAEMARK_CUDA names an object, its backend alone, which must be usable: it has a run of its own. */
 const sae_backend *test_backend(const sae_registry *reg, int i);
 int test_backend_count(void);
 int test_variant_count(void);

@@ -2,8 +2,8 @@
 #include "core/error.h"
 #include "models/lm_model.h"
 
-/* Elements of logits held at a time; at least HEAD_ROWS rows, on a device whole steps of DEVICE_ROWS,
- * for which products of fewer rows take as long. */
+/* Elements of logits held at a time; at least HEAD_ROWS rows, on a device whole steps of
+ * DEVICE_ROWS, for which products of fewer rows take as long. */
 enum { LOGITS = 1 << 24, HEAD_ROWS = 64, DEVICE_ROWS = 1024 };
 
 int64_t sae_lm_head_rows(const sae_lm_model *m)

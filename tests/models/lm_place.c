@@ -1,6 +1,6 @@
-/* tests/models/lm_place.c - models in memory that counts as out of the host's reach: the same bits as
- * in host memory; whatever allocation or copy fails, an error and no leak; more threads than when
- * scratch was made.
+/* tests/models/lm_place.c - models in memory that counts as out of the host's reach: the same bits
+ * as in host memory; whatever allocation or copy fails, an error and no leak; more threads than
+ * when scratch was made.
  */
 #include "lm_models.h"
 #include "lm_util.h"

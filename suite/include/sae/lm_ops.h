@@ -8,7 +8,8 @@
  *   - Arrays are backend memory, rows follow each other without gaps; the structs are host's.
  *   - Outputs do not overlap inputs unless the entry says so. Sizes may be 0.
  *   - A row's result depends on that row only, bitwise; that of attention on its context and the
- *     place in it, and values that are not finite may reach rows that do not see them. Neither depends on threads. Every output element has one writer.
+ *     place in it, and values that are not finite may reach rows that do not see them. Neither
+ *     depends on threads. Every output element has one writer.
  *   - Status: SAE_OK, SAE_ENOMEM, SAE_EBACKEND, SAE_EINVAL.
  */
 #ifndef SAE_LM_OPS_H

@@ -239,7 +239,8 @@ const cli_command cli_track_gate = {
     .usage = "BASE CANDIDATE [options]",
     .summary = "Is CANDIDATE slower than BASE? Interleaved pairs of processes",
     .text = "BASE and CANDIDATE are programs that take --benchmark_out=FILE: saemark (with --args\n"
-            "bench) or any Google Benchmark program. Every pair runs both once, in random order.\n"
+            "bench) or any Google Benchmark program. Every pair runs both once, in random order;\n"
+            "programs on the harness of saemark take turns with their repetitions.\n"
             "Exit status: 0 not slower, 1 failed, 2 slower, 3 cannot tell, 4 machine not quiet,\n"
             "6 a benchmark of BASE is missing or failed.\n",
     .options = gate_options,

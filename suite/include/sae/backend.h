@@ -10,6 +10,13 @@ enum { SAE_BACKEND_ABI = 1 };
 
 enum sae_copy { SAE_COPY_H2D, SAE_COPY_D2H, SAE_COPY_D2D };
 
+/* How arrays of several devices become one. */
+enum sae_reduction {
+    SAE_REDUCE_MEAN, /* of sae_real */
+    SAE_REDUCE_SUM,  /* of uint64_t */
+    SAE_REDUCE_MAX   /* of uint64_t */
+};
+
 typedef struct sae_device_props {
     char name[96];              /* processor or device, for run.json */
     char library[96];           /* BLAS name and version */
@@ -45,6 +52,23 @@ typedef struct sae_backend {
     /* The passes of language models in this backend's memory. NULL: where it shares memory with the
      * host, the suite's own; elsewhere models stay on the host. */
     const sae_lm_ops *lm;
+    /* What follows makes a step faster and may be NULL, entry by entry.
+     *
+     * From freeze to thaw nobody writes to w [rows x cols], ld == cols: kernels may read a copy of it
+     * that is rounded as the operands of products are. thaw of anything else does nothing. */
+    int (*freeze)(sae_device *dev, sae_cmat w);
+    void (*thaw)(sae_device *dev, const sae_real *w);
+    /* Host memory that upload reads at full speed; NULL when there is none. release_host is
+     * NULL-safe. */
+    void *(*alloc_host)(sae_device *dev, size_t bytes);
+    void (*release_host)(sae_device *dev, void *p);
+    /* Copy from the host beside what the device computes. The one entry that another thread may
+     * call meanwhile. Nothing may use dst while it runs; when it returns dst is there. */
+    int (*upload)(sae_device *dev, void *dst, const void *src, size_t bytes);
+    /* p[i] [n] in the memory of dev[i], i < count, all of this backend: each becomes the mean, sum
+     * or maximum of all. The result is the same on every device and in every run. */
+    int (*reduce)(sae_device *const *dev, int count, void *const *p, int64_t n,
+                  enum sae_reduction how);
 } sae_backend;
 
 #endif

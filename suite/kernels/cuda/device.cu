@@ -224,25 +224,33 @@ static void kernels_cuda(sae_device *dev, sae_kernels *k)
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
+static sae_backend backend(void)
+{
+    sae_backend be;
+    memset(&be, 0, sizeof be);
+    be.abi = SAE_BACKEND_ABI;
+    be.size = sizeof be;
+    be.name = "cuda";
+    be.summary = "an NVIDIA GPU: own kernels and cuBLAS";
+    be.score = score;
+    be.open = open_cuda;
+    be.close = close_cuda;
+    be.props = props_cuda;
+    be.alloc = alloc_cuda;
+    be.release = release_cuda;
+    be.copy = copy_cuda;
+    be.sync = sync_cuda;
+    be.kernels = kernels_cuda;
+    be.why = why_cuda;
+    be.precision = precision_cuda;
+    be.lm = &sae_cuda_lm;
+    return be;
+}
+
 /* What the loader looks for (suite/core/backend_file.c). */
 EXPORT const sae_backend *sae_backend_of_file(void)
 {
-    static const sae_backend be = {SAE_BACKEND_ABI,
-                                   sizeof(sae_backend),
-                                   "cuda",
-                                   "an NVIDIA GPU: own kernels and cuBLAS",
-                                   score,
-                                   open_cuda,
-                                   close_cuda,
-                                   props_cuda,
-                                   alloc_cuda,
-                                   release_cuda,
-                                   copy_cuda,
-                                   sync_cuda,
-                                   kernels_cuda,
-                                   why_cuda,
-                                   precision_cuda,
-                                   &sae_cuda_lm};
+    static const sae_backend be = backend();
     return &be;
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/model.h"
 #include "core/spec.h"
+#include "train/ahead.h"
 
 #include <sae/metric.h>
 
@@ -42,6 +43,23 @@ void sae_side_close(sae_side *s);
 /* *out = the rows of raw [B x d] (host) as a batch points to them. */
 int sae_side_load(sae_side *s, const sae_real *raw, int64_t B, const sae_real **out, sae_err *err);
 
+/* A batch and the memory it is in. */
+typedef struct sae_buffers {
+    sae_side in, out;          /* x; y where there are targets */
+    sae_real *raw, *raw_y, *g; /* [B x d] host; NULL: the dataset has none */
+    sae_real *dev_g;           /* copy of g on a device; NULL where memory is shared */
+    sae_token *tok;            /* [B] */
+    sae_batch host;            /* its rows as variants see them, in host memory */
+    sae_batch shown;           /* the same in memory of the engine: what variants get */
+} sae_buffers;
+
+typedef struct sae_request {
+    enum sae_split split;
+    uint64_t row0;
+    int64_t B; /* 0: nothing */
+    uint64_t need;
+} sae_request;
+
 typedef struct sae_stream {
     const sae_dataset *ds;
     sae_source *src;
@@ -51,10 +69,11 @@ typedef struct sae_stream {
     sae_norm_const norm, target; /* of x and of y, of one kind; target.mean is NULL when the dataset
                               has no targets */
     int64_t B;             /* largest batch */
-    sae_side in, out;      /* x; y where there are targets */
-    sae_real *raw, *raw_y, *g; /* [B x d] host; NULL: the dataset has none */
-    sae_real *dev_g;       /* g, or its copy on a device */
-    sae_token *tok;        /* [B] */
+    sae_buffers now;       /* the last batch, untouched until the next fill */
+    int overlaps;          /* 1: a batch can be loaded while the last one is in use */
+    sae_buffers next;      /* where that happens; opened with `ahead`, on first use */
+    sae_ahead *ahead;
+    sae_request asked;     /* of ahead; settled by the next fill */
     char hash[36];         /* of the dataset */
 } sae_stream;
 
@@ -75,6 +94,13 @@ uint64_t sae_stream_lacks(const sae_stream *s, uint64_t need);
  * but y is x. */
 int sae_stream_fill(sae_stream *s, enum sae_split split, uint64_t row0, int64_t B, uint64_t need,
                     sae_batch *out, sae_err *err);
+
+/* Begin to load rows [row0, row0 + B) of TRAIN while the last batch is in use: the next fill that
+ * asks for the same takes them over, with the error if there was one. Does nothing unless
+ * s->overlaps. Until that fill, or sae_stream_settle, nobody else may use the source. */
+int sae_stream_ahead(sae_stream *s, uint64_t row0, int64_t B, uint64_t need, sae_err *err);
+/* Wait for what is being loaded and forget it: behind it the source is free. */
+void sae_stream_settle(sae_stream *s);
 
 /* Estimate the constants of x, or of y (target 1), from the first min(rows of TRAIN, 2^15) rows;
  * n->kind is set, n->mean [d] is written. A source without TRAIN rows is for evaluation only: kind

@@ -87,8 +87,10 @@ static int log_due(const sae_trainer *t, int64_t step)
 static int run_step(sae_trainer *t, int64_t step, uint64_t need, sae_err *err)
 {
     sae_batch b;
-    int64_t B = t->learner[0]->cfg.B;
-    SAE_TRY(sae_stream_fill(t->stream, SAE_SPLIT_TRAIN, (uint64_t)(step * B), B, need, &b, err));
+    int64_t B = t->learner[0]->cfg.B, row0 = step * B;
+    SAE_TRY(sae_stream_fill(t->stream, SAE_SPLIT_TRAIN, (uint64_t)row0, B, need, &b, err));
+    if (step + 1 < t->steps)
+        SAE_TRY(sae_stream_ahead(t->stream, (uint64_t)(row0 + B), B, need, err));
     for (int64_t i = 0; i < t->count; i++) {
         sae_learner *l = t->learner[i];
         if (l->done)
@@ -138,6 +140,7 @@ int sae_trainer_run(sae_trainer *t, sae_err *err)
     SAE_TRY(prepare(t, &step, &need, err));
     sae_progress_open(&p, "train", "tokens", (double)t->steps * (double)t->learner[0]->cfg.B);
     int rc = run_steps(t, step, need, &p, err);
+    sae_stream_settle(t->stream);
     sae_progress_close(&p);
     SAE_TRY(rc);
     for (int64_t i = 0; i < t->count; i++)

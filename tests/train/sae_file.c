@@ -214,15 +214,15 @@ static void check_lens(rig *r, const sae_variant *v, const char *key, const char
     ck_assert_ok(sae_file_import(&s, in_dir("sae"), back, r->reg, &r->e, &r->err), r->err);
     ck_assert_ok(sae_stream_fill(&r->s, SAE_SPLIT_EVAL, 0, B, 0, &b, &r->err), r->err);
     evaluate(&r->e, &l.model, l.opt_now, &l.stats.view, b.x, B, &t);
-    sae_norm_undo(&r->s.norm, r->s.in.row, (sae_mat){t.xhat, B, RIG_D, RIG_D});
+    sae_norm_undo(&r->s.norm, r->s.now.in.row, (sae_mat){t.xhat, B, RIG_D, RIG_D});
     sae_norm_row scale[B];
     float x[B * RIG_D];
-    sae_norm_apply(&s.norm, (sae_cmat){r->s.raw, B, RIG_D, RIG_D},
+    sae_norm_apply(&s.norm, (sae_cmat){r->s.now.raw, B, RIG_D, RIG_D},
                    (sae_mat){x, B, RIG_D, RIG_D}, scale);
     evaluate(&r->e, &s.model, s.opt, &s.stats.view, x, B, &u);
     sae_norm_undo(&s.norm, scale, (sae_mat){u.xhat, B, RIG_D, RIG_D});
     for (int64_t row = 0; row < B; row++) {
-        const float *raw = r->s.raw + row * RIG_D;
+        const float *raw = r->s.now.raw + row * RIG_D;
         double want[RIG_D];
         lens_forward(&peer, raw, want);
         close_rows(t.xhat + row * RIG_D, want, raw, v->name);

@@ -80,7 +80,7 @@ START_TEST(batch_units)
         ck_assert_ptr_eq(b.x, b.y);
         ck_assert_uint_eq(b.row0, 1000);
         memcpy(back, b.x, sizeof back);
-        sae_norm_undo(&r.s.norm, r.s.in.row, (sae_mat){back, B, RIG_D, RIG_D});
+        sae_norm_undo(&r.s.norm, r.s.now.in.row, (sae_mat){back, B, RIG_D, RIG_D});
         for (int64_t i = 0; i < B; i++) {
             double wide[RIG_D], scale = r.s.norm.scale;
             rig_row(1000 + (uint64_t)i, raw);

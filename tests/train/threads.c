@@ -58,7 +58,7 @@ START_TEST(device_memory)
         ck_assert_ok(sae_opts_open(&data.opts, device.ds.options, device.ds.opt_size, &err), err);
         ck_assert_ok(sae_stream_open(&apart, &data, NULL, &device.e, SAE_NORM_UNIT_ROW, B, &err),
                      err);
-        ck_assert_ptr_nonnull(apart.in.dev);
+        ck_assert_ptr_nonnull(apart.now.in.dev);
         device.s = apart;
         sae_spec_free(&data);
         rig_spec(&device, &spec, sae_find_variant(device.reg, (*v)->name), N);

@@ -103,6 +103,12 @@ void sae_engine_close(sae_engine *e)
     memset(e, 0, sizeof *e);
 }
 
+/* What the device itself says of a failure. */
+static const char *why(const sae_engine *e)
+{
+    return e->be->why ? e->be->why(e->dev) : "";
+}
+
 /* ---- backend memory -------------------------------------------------------------------------- */
 
 /* Zeroed backend memory into *out (any object pointer), counted by extents. */
@@ -233,6 +239,36 @@ int sae_model_grow(sae_model *m, int64_t n_new, sae_err *err)
     return SAE_OK;
 }
 
+/* Vectors are no operands of products worth a copy. */
+static int is_matrix(const sae_tensor *t)
+{
+    return t->spec->role == SAE_PARAM && t->rows > 1 && t->cols > 1;
+}
+
+int sae_model_freeze(const sae_model *m, const sae_engine *e, sae_err *err)
+{
+    for (int i = 0; e->be->freeze && i < m->nt; i++) {
+        const sae_tensor *t = &m->t[i];
+        sae_cmat w = {t->w, t->rows, t->cols, t->cols};
+        int rc = is_matrix(t) ? e->be->freeze(e->dev, w) : SAE_OK;
+        if (rc >= 0)
+            continue;
+        while (i--)
+            if (is_matrix(&m->t[i]))
+                e->be->thaw(e->dev, m->t[i].w);
+        SAE_FAIL(err, rc, "%s: no copy of %s in the precision of products%s%s", m->v->name,
+                 t->spec->name, *why(e) ? ": " : "", why(e));
+    }
+    return SAE_OK;
+}
+
+void sae_model_thaw(const sae_model *m, const sae_engine *e)
+{
+    for (int i = 0; e->be->thaw && i < m->nt; i++)
+        if (is_matrix(&m->t[i]))
+            e->be->thaw(e->dev, m->t[i].w);
+}
+
 /* ---- tape ------------------------------------------------------------------------------------ */
 
 int sae_tape_open(sae_tape *t, const sae_variant *v, const void *opt, const sae_dims *dim,
@@ -330,12 +366,6 @@ int sae_tape_grow_code(sae_tape *t, int64_t need, const sae_engine *e, sae_err *
     }
     z->cap = cap;
     return SAE_OK;
-}
-
-/* What the device itself says of a failure. */
-static const char *why(const sae_engine *e)
-{
-    return e->be->why ? e->be->why(e->dev) : "";
 }
 
 int sae_forward(const sae_model *m, const sae_ctx *c, const sae_batch *b, sae_tape *t,

@@ -119,6 +119,8 @@ int sae_lane_open(sae_lane *l, const sae_evaluation *ev, const sae_subject *s, i
     l->host.stats = &l->host_view;
     SAE_GOTO(sae_tape_open(&l->tape, m->v, l->ctx.opt, &m->dim, B, SAE_EVAL, e, err));
     SAE_GOTO(open_rows(l, B, err));
+    SAE_GOTO(sae_model_freeze(m, e, err));
+    l->frozen = 1;
     return SAE_OK;
 fail:
     sae_lane_close(l);
@@ -130,6 +132,8 @@ void sae_lane_close(sae_lane *l)
     if (!l->e)
         return;
     const sae_engine *e = l->e;
+    if (l->frozen)
+        sae_model_thaw(l->s->model, e);
     if (!e->props.shares_host) {
         if (l->dev_g)
             e->be->release(e->dev, l->dev_g);

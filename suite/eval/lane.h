@@ -28,6 +28,7 @@ typedef struct sae_lane {
     sae_tape tape;
     sae_side in, out;      /* x, and y of a variant with a separate target */
     sae_real *g, *dev_g;   /* [B x d_in] normalised: host, backend (g where memory is shared) */
+    int frozen;            /* the model is (sae_model_freeze) */
     int warned;            /* that its decoded rows break the language model */
     /* results of the batch run last, raw units, host */
     sae_real *xhat;        /* [B x d_out] */

@@ -340,19 +340,27 @@ static int optimise(sae_learner *l, sae_err *err)
     return SAE_OK;
 }
 
+static int differentiate(sae_learner *l, const sae_ctx *c, const sae_batch *b, sae_err *err)
+{
+    SAE_TRY(sae_forward(&l->model, c, b, &l->tape, l->e));
+    SAE_TRY(read_losses(l, err));
+    return l->model.v->backward(&l->model, c, b, &l->tape);
+}
+
 static int take_step(sae_learner *l, const sae_batch *b, sae_err *err)
 {
     const sae_variant *v = l->model.v;
     sae_batch own = own_batch(l, b);
     sae_ctx c = context(l, err);
-    SAE_TRY(sae_forward(&l->model, &c, &own, &l->tape, l->e));
-    SAE_TRY(read_losses(l, err));
-    SAE_TRY(v->backward(&l->model, &c, &own, &l->tape));
+    SAE_TRY(sae_model_freeze(&l->model, l->e, err));
+    int rc = differentiate(l, &c, &own, err);
+    sae_model_thaw(&l->model, l->e);
+    SAE_TRY(rc);
     SAE_TRY(optimise(l, err));
     l->stats.view.tokens += (uint64_t)own.B;
     SAE_TRY(l->e->k.fire_update(l->e->dev, &l->tape.code, l->stats.view.tokens,
                                 l->stats.last_fired, l->stats.fire_count));
-    int rc = v->adapt(&l->model, &c, &own, &l->tape);
+    rc = v->adapt(&l->model, &c, &own, &l->tape);
     l->done = rc == SAE_DONE;
     return rc;
 }

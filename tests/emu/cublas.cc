@@ -4,14 +4,15 @@
 namespace
 {
 
-/* What a product in a lower precision sees of an operand. */
-float seen(float v, uint32_t bits)
+/* What a product sees of an operand: of fp32 that is to be cut, or bf16. */
+double seen(float v, uint32_t bits)
 {
-    uint32_t u;
-    memcpy(&u, &v, sizeof u);
-    u &= bits;
-    memcpy(&v, &u, sizeof v);
-    return v;
+    return (double)__uint_as_float(__float_as_uint(v) & bits);
+}
+
+double seen(uint16_t v, uint32_t)
+{
+    return (double)__uint_as_float((uint32_t)v << 16);
 }
 
 uint32_t bits_of(cublasComputeType_t compute)
@@ -21,12 +22,12 @@ uint32_t bits_of(cublasComputeType_t compute)
                                                      : 0xffffffffu;
 }
 
-struct product {
+template <class T> struct product {
     bool ta, tb;
     uint32_t bits;
     int64_t m, n, k, lda, ldb, ldc;
     float alpha, beta;
-    const float *a, *b;
+    const T *a, *b;
     float *c;
 
     void run() const
@@ -35,8 +36,8 @@ struct product {
             for (int64_t i = 0; i < m; i++) {
                 double s = 0;
                 for (int64_t l = 0; l < k; l++)
-                    s += (double)seen(ta ? a[i * lda + l] : a[l * lda + i], bits) *
-                         (double)seen(tb ? b[l * ldb + j] : b[j * ldb + l], bits);
+                    s += seen(ta ? a[i * lda + l] : a[l * lda + i], bits) *
+                         seen(tb ? b[l * ldb + j] : b[j * ldb + l], bits);
                 float *to = c + j * ldc + i;
                 *to = (float)((double)alpha * s + (beta == 0 ? 0 : (double)beta * (double)*to));
             }
@@ -85,23 +86,15 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t, cublasOperation_t ta, cublasOpera
 {
     int64_t rows_a = ta == CUBLAS_OP_T ? k : m, rows_b = tb == CUBLAS_OP_T ? n : k;
     if (m < 0 || n < 0 || k < 0 || lda < (rows_a > 1 ? rows_a : 1) ||
-        ldb < (rows_b > 1 ? rows_b : 1) || ldc < (m > 1 ? m : 1) || at != CUDA_R_32F || bt != at ||
-        ct != at)
+        ldb < (rows_b > 1 ? rows_b : 1) || ldc < (m > 1 ? m : 1) || bt != at || ct != CUDA_R_32F)
         return CUBLAS_STATUS_INVALID_VALUE;
-    product p = {ta == CUBLAS_OP_T,
-                 tb == CUBLAS_OP_T,
-                 bits_of(compute),
-                 m,
-                 n,
-                 k,
-                 lda,
-                 ldb,
-                 ldc,
-                 *(const float *)alpha,
-                 *(const float *)beta,
-                 (const float *)a,
-                 (const float *)b,
-                 (float *)c};
-    emu_enqueue([=] { p.run(); });
+    auto enqueue = [&](auto one) {
+        typedef decltype(one) T;
+        product<T> p = {ta == CUBLAS_OP_T,   tb == CUBLAS_OP_T,   bits_of(compute), m, n, k, lda,
+                        ldb,                 ldc,                 *(const float *)alpha,
+                        *(const float *)beta, (const T *)a,       (const T *)b,     (float *)c};
+        emu_enqueue([=] { p.run(); });
+    };
+    at == CUDA_R_16BF ? enqueue(uint16_t()) : enqueue(float());
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -15,6 +15,7 @@
 typedef struct impl {
     const char *name;
     int is_ref, shares_host;
+    int rounds; /* operands of products to bf16 */
     const sae_backend *be;
     sae_device *dev; /* of one thread */
     sae_kernels k;
@@ -82,6 +83,7 @@ void test_rows(void);
 void test_elementwise(void);
 void test_linalg(void);
 void test_pursuit(void);
+void test_frozen(void);
 
 extern const int64_t kern_sizes[14]; /* small extents that hit every remainder */
 

@@ -409,7 +409,8 @@ static int add_cuda(const char *path, const char *precision)
     p = symbol_of(object, "sae_cuda_managed_free");
     memcpy(&h.managed_free, &p, sizeof h.managed_free);
     open_impl(&sae_backend_ref, "ref");
-    const impl *im = open_impl(be, "cuda");
+    impl *im = open_impl(be, "cuda");
+    im->rounds = precision && !strcmp(precision, "bf16");
     if (precision && be->precision(im->dev, precision) < 0) {
         fprintf(stderr, "kern: no products in %s\n", precision);
         return -1;
@@ -480,6 +481,7 @@ int main(int argc, char **argv)
         test_elementwise();
         test_linalg();
         test_pursuit();
+        test_frozen();
     }
     release();
     close_impls();

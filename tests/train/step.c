@@ -1,6 +1,8 @@
 /* tests/train/step.c - what one step does, and in which order. */
 #include "train/probe.h"
 
+#include <stdlib.h>
+
 enum { N = 5, B = 8 };
 
 static sae_train_config own_config(int64_t steps)
@@ -338,6 +340,91 @@ START_TEST(steps_do_not_allocate)
 }
 END_TEST
 
+/* Weights as they were when they were frozen. */
+static struct {
+    sae_cmat w;
+    sae_real *copy;
+} frozen[SAE_MAX_TENSOR];
+static int freezes, thaws, refuse_at;
+
+static int copying_freeze(sae_device *dev, sae_cmat w)
+{
+    int i = 0;
+    (void)dev;
+    if (freezes++ == refuse_at)
+        return SAE_ENOMEM;
+    while (frozen[i].copy)
+        i++;
+    frozen[i].w = w;
+    frozen[i].copy = malloc((size_t)(w.rows * w.cols) * sizeof *w.p);
+    ck_assert_ptr_nonnull(frozen[i].copy);
+    memcpy(frozen[i].copy, w.p, (size_t)(w.rows * w.cols) * sizeof *w.p);
+    return SAE_OK;
+}
+
+static void comparing_thaw(sae_device *dev, const sae_real *w)
+{
+    int i = 0;
+    (void)dev;
+    while (i < SAE_MAX_TENSOR && (!frozen[i].copy || frozen[i].w.p != w))
+        i++;
+    ck_assert_int_lt(i, SAE_MAX_TENSOR);
+    ck_assert_mem_eq(w, frozen[i].copy,
+                     (size_t)(frozen[i].w.rows * frozen[i].w.cols) * sizeof *w);
+    free(frozen[i].copy);
+    frozen[i].copy = NULL;
+    thaws++;
+}
+
+static int matrices(const sae_model *m)
+{
+    int count = 0;
+    for (int i = 0; i < m->nt; i++)
+        count += m->t[i].spec->role == SAE_PARAM && m->t[i].rows > 1 && m->t[i].cols > 1;
+    return count;
+}
+
+/* Forward and backward of no variant write to its weights; the optimiser does so between a thaw and
+ * the next freeze. A freeze that fails ends the step and leaves nothing frozen. */
+START_TEST(weights_are_frozen_while_read)
+{
+    rig r;
+    rig_open(&r, 1, SAE_NORM_UNIT_ROW, RIG_GIVES, 64);
+    sae_backend freezing = *r.e.be;
+    sae_train_config c = rig_config(20, 64);
+    real_backend = r.e.be;
+    freezing.freeze = copying_freeze;
+    freezing.thaw = comparing_thaw;
+    r.e.be = &freezing;
+    for (const sae_variant *const *v = sae_all_variants(r.reg); *v; v++) {
+        sae_spec spec;
+        sae_learner l;
+        sae_batch b;
+        rig_spec(&r, &spec, *v, 100);
+        rig_learner(&r, &l, &spec, &c);
+        refuse_at = -1;
+        rig_train(&r, &l, 3);
+        ck_assert_int_eq(freezes, thaws);
+        int each = matrices(&l.model);
+        if (each > 0) {
+            int before = freezes;
+            refuse_at = before + each - 1;
+            ck_assert_ok(sae_stream_fill(&r.s, SAE_SPLIT_TRAIN, 0, 64, l.needs, &b, &r.err), r.err);
+            ck_assert_int_eq(sae_learner_step(&l, &b, &r.err), SAE_ENOMEM);
+            ck_assert_ptr_nonnull(strstr(r.err.msg, "precision of products"));
+            ck_assert_int_eq(freezes, before + each);
+            ck_assert_int_eq(thaws, before + each - 1);
+            thaws = freezes;
+            r.err = (sae_err){0};
+        }
+        sae_learner_close(&l);
+    }
+    ck_assert_int_gt(freezes, 0);
+    r.e.be = real_backend;
+    rig_close(&r);
+}
+END_TEST
+
 Suite *suite_step(void)
 {
     Suite *s = suite_create("step");
@@ -352,6 +439,7 @@ Suite *suite_step(void)
     tcase_add_test(t, memory_is_checked_first);
     tcase_add_test(t, bytes_are_what_is_taken);
     tcase_add_test(t, steps_do_not_allocate);
+    tcase_add_test(t, weights_are_frozen_while_read);
     suite_add_tcase(s, t);
     return s;
 }

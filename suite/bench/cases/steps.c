@@ -34,7 +34,8 @@ typedef struct side { /* what a benchmark opens */
     sae_engine e;  /* its own: a workspace that no other benchmark has grown */
     sae_tape tape; /* of evaluation */
     sae_ctx ctx;
-    sae_real *x, *g, *product;
+    sae_real *x, *g;
+    sae_real *w, *product; /* the encoder alone: [n x d] frozen, [B x n] */
     sae_token *tok;
     double ratio[MAX_PAIRS], cpu_ratio[MAX_PAIRS];
     double peak; /* bytes; 0: not known */
@@ -151,7 +152,23 @@ static int open_eval(side *s, const sae_shape *shape, sae_err *err)
     SAE_TRY(sae_tape_open(&s->tape, s->l.model.v, s->ctx.opt, &s->l.model.dim, shape->B, SAE_EVAL,
                           e, err));
     s->tape_open = 1;
+    SAE_TRY(sae_model_freeze(&s->l.model, e, err));
     return sae_forward(&s->l.model, &s->ctx, &s->b, &s->tape, e); /* room for its codes */
+}
+
+/* The product's operands and result. Its weights are a copy that stays frozen: a step freezes its own
+ * anew, as the optimiser has moved them. */
+static int open_product(side *s, const sae_shape *shape, sae_err *err)
+{
+    const sae_engine *e = &s->e;
+    const sae_tensor *from = sae_model_tensor(&s->l.model, "W_dec");
+    const size_t bytes = (size_t)(shape->n * shape->d) * sizeof(sae_real);
+    s->product = e->be->alloc(e->dev, (size_t)(shape->B * shape->n) * sizeof(sae_real));
+    s->w = e->be->alloc(e->dev, bytes);
+    if (!s->product || !s->w)
+        SAE_FAIL(err, SAE_ENOMEM, "no memory for the product");
+    SAE_TRY(e->be->copy(e->dev, s->w, from->w, bytes, SAE_COPY_D2D));
+    return e->be->freeze ? e->be->freeze(e->dev, sae_matrix_in(s->w, shape->n, shape->d)) : SAE_OK;
 }
 
 static void close_side(side *s)
@@ -164,6 +181,7 @@ static void close_side(side *s)
     if (s->engine_open) {
         e->be->release(e->dev, s->x);
         e->be->release(e->dev, s->g);
+        e->be->release(e->dev, s->w);
         e->be->release(e->dev, s->product);
         sae_engine_close(&s->e);
     }
@@ -191,9 +209,7 @@ static int open_side(side *s, const subject *of, const sae_shape *shape, sae_err
     for (int i = 0; i < WARM_STEPS; i++)
         SAE_TRY(sae_learner_step(&s->l, &s->b, err));
     s->peak = known && !of->eval ? (double)sae_memory_peak_rss() : 0;
-    s->product = e->be->alloc(s->e.dev, (size_t)(shape->B * shape->n) * sizeof(sae_real));
-    if (!s->product)
-        SAE_FAIL(err, SAE_ENOMEM, "no memory for the product");
+    SAE_TRY(open_product(s, shape, err));
     return of->eval ? open_eval(s, shape, err) : SAE_OK;
 }
 
@@ -207,13 +223,11 @@ static int step(side *s, const subject *of, sae_err *err)
     return sae_cases_wait(&s->e, rc);
 }
 
-/* The product with any n x d matrix: its values do not matter. */
 static int product(side *s, const sae_shape *shape)
 {
     const sae_engine *e = &s->e;
-    const sae_tensor *w = sae_model_tensor(&s->l.model, "W_dec");
     return sae_cases_wait(e, e->k.gemm(e->dev, 0, 1, 1, sae_matrix_in(s->x, shape->B, shape->d),
-                                       sae_matrix_in(w->w, shape->n, shape->d), 0,
+                                       sae_matrix_in(s->w, shape->n, shape->d), 0,
                                        sae_matrix_out(s->product, shape->B, shape->n)));
 }
 

@@ -52,10 +52,11 @@ typedef struct sae_backend {
     /* The passes of language models in this backend's memory. NULL: where it shares memory with the
      * host, the suite's own; elsewhere models stay on the host. */
     const sae_lm_ops *lm;
-    /* What follows makes a step faster and may be NULL, entry by entry.
+    /* What follows makes a step faster and may be NULL, but freeze and thaw go together.
      *
-     * From freeze to thaw nobody writes to w [rows x cols], ld == cols: kernels may read a copy of it
-     * that is rounded as the operands of products are. thaw of anything else does nothing. */
+     * From freeze to thaw nobody writes to w [rows x cols], ld == cols: gemm (as b), encoders,
+     * code_decode and code_grad may read a copy of it that is rounded as the operands of products
+     * are. As many thaws as freezes; thaw of anything else does nothing. */
     int (*freeze)(sae_device *dev, sae_cmat w);
     void (*thaw)(sae_device *dev, const sae_real *w);
     /* Host memory that upload reads at full speed; NULL when there is none. release_host is

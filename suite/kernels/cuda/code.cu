@@ -27,13 +27,13 @@ static __device__ int64_t feature_of(sae_code z, int64_t r, int64_t i)
 /* ---- sums of rows ---------------------------------------------------------------------------- */
 
 /* Sum over i < count of val[pos[i]] * m[row[i], :]; without pos: of val[i]. */
-typedef struct gather {
+template <class M> struct gather { /* M: sae_cmat or sae_cuda_half */
     const int32_t *row;
     const int64_t *pos;
     const sae_real *val;
     int64_t count;
-    sae_cmat m;
-} gather;
+    M m;
+};
 
 /* A thread for every column, in whole warps. */
 static int threads_for(int64_t cols)
@@ -43,7 +43,8 @@ static int threads_for(int64_t cols)
 
 /* out = base + alpha * the sum, by a block; base NULL: 0. Entries ascend; those of a piece, which
  * the block's shared memory holds, add up before they are added to the rest. */
-static __device__ void add_rows(gather g, sae_real alpha, const sae_real *base, sae_real *out)
+template <class M>
+static __device__ void add_rows(gather<M> g, sae_real alpha, const sae_real *base, sae_real *out)
 {
     __shared__ int32_t row[BLOCK];
     __shared__ sae_real val[BLOCK];
@@ -61,19 +62,20 @@ static __device__ void add_rows(gather g, sae_real alpha, const sae_real *base, 
         for (int64_t c = t; c < g.m.cols; c += blockDim.x) {
             sae_real s = 0;
             for (int i = 0; i < live; i++)
-                s = fmaf(val[i], g.m.p[row[i] * g.m.ld + c], s);
+                s = fmaf(val[i], widened(g.m.p[row[i] * g.m.ld + c]), s);
             out[c] = fmaf(alpha, s, before ? before[c] : 0);
         }
         from += blockDim.x;
     } while (from < g.count);
 }
 
-static __global__ void decode_rows(sae_code z, sae_cmat w, const sae_real *bias, sae_mat xhat)
+template <class M>
+static __global__ void decode_rows(sae_code z, M w, const sae_real *bias, sae_mat xhat)
 {
     BLOCK_FOR(r, z.B)
     {
         int64_t first = z.rowptr[r];
-        gather g = {z.idx + first, nullptr, z.val + first, z.rowptr[r + 1] - first, w};
+        gather<M> g = {z.idx + first, nullptr, z.val + first, z.rowptr[r + 1] - first, w};
         add_rows(g, 1, bias, xhat.p + r * xhat.ld);
     }
 }
@@ -94,9 +96,13 @@ SAE_DECL_code_decode(SAE_CUDA(code_decode))
 {
     if (bad_code(z) || bad_mat(xhat) || xhat.rows != z->B || !has_shape(w, z->n, xhat.cols))
         return SAE_EINVAL;
-    if (!z->dense)
-        return LAUNCH(dev, decode_rows, blocks_for(z->B, 1), threads_for(w.cols), *z, w, bias,
-                      xhat);
+    if (!z->dense) {
+        sae_cuda_half half = sae_cuda_frozen(dev, w);
+        unsigned blocks = blocks_for(z->B, 1);
+        int threads = threads_for(w.cols);
+        return half.p ? LAUNCH(dev, decode_rows<sae_cuda_half>, blocks, threads, *z, half, bias, xhat)
+                      : LAUNCH(dev, decode_rows<sae_cmat>, blocks, threads, *z, w, bias, xhat);
+    }
     if (bias)
         TRY(LAUNCH(dev, repeat_row, blocks_for(z->B * w.cols, BLOCK), BLOCK, bias, xhat));
     return SAE_CUDA(gemm)(dev, 0, 0, 1, dense_of(z), w, bias ? 1 : 0, xhat);
@@ -108,8 +114,8 @@ SAE_DECL_code_decode(SAE_CUDA(code_decode))
  * terms of every 512 before it adds them to its sum. */
 constexpr int FEW = 4;
 
-static __device__ void few_dots(const sae_real *x, const sae_real *const *w, int64_t d,
-                                sae_real *sum)
+template <class T>
+static __device__ void few_dots(const sae_real *x, const T *const *w, int64_t d, sae_real *sum)
 {
     constexpr int64_t SPAN = 16 * WARP;
     for (int q = 0; q < FEW; q++)
@@ -119,7 +125,7 @@ static __device__ void few_dots(const sae_real *x, const sae_real *const *w, int
         sae_real part[FEW] = {0};
         for (int64_t c = from + lane_id(); c < end; c += WARP)
             for (int q = 0; q < FEW; q++)
-                part[q] = fmaf(x[c], w[q][c], part[q]);
+                part[q] = fmaf(x[c], widened(w[q][c]), part[q]);
         for (int q = 0; q < FEW; q++)
             sum[q] += part[q];
     }
@@ -128,14 +134,15 @@ static __device__ void few_dots(const sae_real *x, const sae_real *const *w, int
             sum[q] += __shfl_xor_sync(~0u, sum[q], by);
 }
 
-static __global__ void grad_rows(sae_code z, sae_cmat dx, sae_cmat w, sae_real *dval)
+template <class M>
+static __global__ void grad_rows(sae_code z, sae_cmat dx, M w, sae_real *dval)
 {
     BLOCK_FOR(r, z.B)
     {
         int64_t end = z.rowptr[r + 1];
         for (int64_t i = z.rowptr[r] + (int64_t)(threadIdx.x / WARP) * FEW; i < end;
              i += WARPS * FEW) {
-            const sae_real *row[FEW];
+            decltype(w.p) row[FEW];
             sae_real dot[FEW];
             for (int q = 0; q < FEW; q++) /* behind the end: the last one again */
                 row[q] = w.p + z.idx[i + q < end ? i + q : end - 1] * w.ld;
@@ -151,8 +158,12 @@ SAE_DECL_code_grad(SAE_CUDA(code_grad))
 {
     if (bad_code(z) || bad_cmat(dx) || dx.rows != z->B || !has_shape(w, z->n, dx.cols))
         return SAE_EINVAL;
-    if (!z->dense)
-        return LAUNCH(dev, grad_rows, blocks_for(z->B, 1), BLOCK, *z, dx, w, dval);
+    if (!z->dense) {
+        sae_cuda_half half = sae_cuda_frozen(dev, w);
+        unsigned blocks = blocks_for(z->B, 1);
+        return half.p ? LAUNCH(dev, grad_rows<sae_cuda_half>, blocks, BLOCK, *z, dx, half, dval)
+                      : LAUNCH(dev, grad_rows<sae_cmat>, blocks, BLOCK, *z, dx, w, dval);
+    }
     sae_mat out = {dval, z->B, z->n, z->n};
     return SAE_CUDA(gemm)(dev, 0, 1, 1, dx, w, 0, out);
 }
@@ -232,10 +243,10 @@ static __device__ int segment_of(sae_csc t, segments s, int64_t slot, segment *o
     return of > 1 && g.number < of && g.first >= slot * s.length;
 }
 
-static __device__ gather entries_of(sae_csc t, const sae_real *val, sae_cmat x, int64_t first,
+static __device__ gather<sae_cmat> entries_of(sae_csc t, const sae_real *val, sae_cmat x, int64_t first,
                                     int64_t count)
 {
-    gather g = {t.row + first, t.pos + first, val, count, x};
+    gather<sae_cmat> g = {t.row + first, t.pos + first, val, count, x};
     return g;
 }
 

@@ -16,6 +16,7 @@
 #include <cuda_runtime.h>
 #include <cusolverDn.h>
 #include <sae/backend.h>
+#include <string.h>
 
 #include "shared/shape.h"
 #include "shared/sum.h"
@@ -43,6 +44,16 @@ enum sae_cuda_slot {
     WS_SLOTS
 };
 
+enum { MOST_FROZEN = 64 };
+
+/* A bf16 copy of weights, of frozen.cu. Its memory stays for the next tensor that fits. */
+typedef struct sae_cuda_copy {
+    sae_cmat w; /* p == NULL: free */
+    int users;
+    void *p;
+    size_t bytes;
+} sae_cuda_copy;
+
 struct sae_device {
     int index;
     cudaStream_t stream;
@@ -54,6 +65,7 @@ struct sae_device {
         void *p;
         size_t bytes;
     } ws[WS_SLOTS];
+    sae_cuda_copy frozen[MOST_FROZEN];
     char name[96], library[96];
     char why[160]; /* the first error of the runtime */
 };
@@ -61,6 +73,8 @@ struct sae_device {
 /* Status of a call of the runtime; remembers why. */
 int sae_cuda_check(sae_device *dev, cudaError_t rc);
 int sae_cuda_check_blas(sae_device *dev, cublasStatus_t rc);
+/* Device memory, contents undefined; NULL when out of memory, and dev->why says how much there was. */
+void *sae_cuda_take(sae_device *dev, size_t bytes);
 /* Room for count * size bytes in a slot, contents undefined; NULL when out of memory. Valid until
  * the slot is asked for again. Aligned to 256 bytes. */
 void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_t size);
@@ -182,6 +196,42 @@ template <class T> __device__ T block_scan(T v, T *total)
     return before + inclusive - v;
 }
 
+/* ---- weights in bf16 (frozen.cu) --------------------------------------------------------------- */
+
+/* Rows of bf16, each the upper half of a float. */
+typedef struct sae_cuda_half {
+    const uint16_t *p;
+    int64_t rows, cols, ld;
+} sae_cuda_half;
+
+/* The copy of w, or of a part of what is frozen; p == NULL: there is none, w itself is read. */
+sae_cuda_half sae_cuda_frozen(const sae_device *dev, sae_cmat w);
+void sae_cuda_frozen_close(sae_device *dev);
+int sae_cuda_freeze(sae_device *dev, sae_cmat w); /* as sae_backend.freeze and thaw */
+void sae_cuda_thaw(sae_device *dev, const sae_real *w);
+
+static __device__ inline sae_real widened(sae_real v)
+{
+    return v;
+}
+
+static __device__ inline sae_real widened(uint16_t v)
+{
+    return __uint_as_float((unsigned)v << 16);
+}
+
+static __device__ inline void narrow(sae_real v, sae_real *out)
+{
+    *out = v;
+}
+
+/* To nearest, ties to even, as sae_float_bf16; NaN stays one. */
+static __device__ inline void narrow(sae_real v, uint16_t *out)
+{
+    unsigned u = __float_as_uint(v);
+    *out = (uint16_t)(v != v ? u >> 16 | 0x40u : (u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+}
+
 /* ---- products (product.cu) ------------------------------------------------------------------- */
 
 /* Rows of a chunk and features of a panel: every product of an encoder has this many rows and, but
@@ -195,6 +245,13 @@ constexpr int64_t CHUNK = 1024, PANEL = 8192;
 /* c = alpha op(a) op(b) + beta c, row-major, in the device's precision. */
 int sae_cuda_product(sae_device *dev, int ta, int tb, sae_real alpha, sae_cmat a, sae_cmat b,
                      sae_real beta, sae_mat c);
+
+/* A matrix of floats, or of bf16: frozen weights and the rows they are multiplied with. */
+typedef struct sae_cuda_operand {
+    const void *p;
+    int64_t rows, cols, ld;
+    int half; /* 1: bf16 */
+} sae_cuda_operand;
 
 /* What a walk shows: rows [row, row + live), columns [col, col + cols) of an encoder's output. */
 typedef struct sae_cuda_pre {
@@ -227,12 +284,14 @@ typedef struct sae_cuda_pre {
 typedef struct sae_cuda_walk {
     const sae_encoder *e;
     sae_cuda_pre pre;
-    sae_cmat x; /* the chunk, shifted and padded to CHUNK rows */
+    sae_cuda_operand w, x; /* the weights; the chunk, shifted and padded to CHUNK rows */
 } sae_cuda_walk;
 
 static inline sae_cuda_walk sae_cuda_walk_of(const sae_encoder *e)
 {
-    sae_cuda_walk w = {e, {NULL, 0, 0, 0, 0, 0, NULL, NULL}, {NULL, 0, 0, 0}};
+    sae_cuda_walk w;
+    memset(&w, 0, sizeof w);
+    w.e = e;
     return w;
 }
 /* 1: w shows the next piece; 0: the end; else a status. */

@@ -27,7 +27,7 @@ int sae_cuda_check_blas(sae_device *dev, cublasStatus_t rc)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-static void *take(sae_device *dev, size_t bytes)
+void *sae_cuda_take(sae_device *dev, size_t bytes)
 {
     void *p = NULL;
     cudaError_t rc = cudaSetDevice(dev->index);
@@ -45,7 +45,7 @@ static void *take(sae_device *dev, size_t bytes)
 
 static void *alloc_cuda(sae_device *dev, size_t bytes)
 {
-    void *p = take(dev, bytes);
+    void *p = sae_cuda_take(dev, bytes);
     if (p && sae_cuda_zero(dev, p, bytes) < 0) {
         cudaFree(p);
         return NULL;
@@ -67,7 +67,7 @@ void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_
     if (dev->ws[slot].p && bytes <= dev->ws[slot].bytes)
         return dev->ws[slot].p;
     cudaFree(dev->ws[slot].p);
-    dev->ws[slot].p = take(dev, bytes);
+    dev->ws[slot].p = sae_cuda_take(dev, bytes);
     dev->ws[slot].bytes = dev->ws[slot].p ? bytes : 0;
     return dev->ws[slot].p;
 }
@@ -117,6 +117,7 @@ static void close_cuda(sae_device **dev)
     cudaSetDevice(d->index);
     for (int i = 0; i < WS_SLOTS; i++)
         cudaFree(d->ws[i].p);
+    sae_cuda_frozen_close(d);
     if (d->solver)
         cusolverDnDestroy(d->solver);
     if (d->blas)
@@ -154,7 +155,7 @@ static int open_blas(sae_device *d)
 {
     TRY(sae_cuda_check_blas(d, cublasCreate(&d->blas)));
     TRY(sae_cuda_check_blas(d, cublasSetStream(d->blas, d->stream)));
-    d->blas_room = take(d, BLAS_ROOM);
+    d->blas_room = sae_cuda_take(d, BLAS_ROOM);
     if (!d->blas_room)
         return SAE_ENOMEM;
     TRY(sae_cuda_check_blas(d, cublasSetWorkspace(d->blas, d->blas_room, BLAS_ROOM)));
@@ -244,6 +245,8 @@ static sae_backend backend(void)
     be.why = why_cuda;
     be.precision = precision_cuda;
     be.lm = &sae_cuda_lm;
+    be.freeze = sae_cuda_freeze;
+    be.thaw = sae_cuda_thaw;
     return be;
 }
 

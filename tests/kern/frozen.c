@@ -1,8 +1,8 @@
 /* tests/kern/frozen.c - products with frozen weights (sae_backend.freeze).
  *
  * Where a backend rounds operands of products to bf16, a product with frozen weights is the product
- * of rounded operands, held to the bound of a dot product without any rounding of operands: 2^15 times
- * narrower than the rounding is wide. Elsewhere freezing changes no bit.
+ * of rounded operands, held to the bound of a dot product without any rounding of operands, 2^-20
+ * where the rounding is 2^-8. Elsewhere freezing changes nothing.
  */
 #include "kern/kern.h"
 #include "kern/wide.h"

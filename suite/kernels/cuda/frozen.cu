@@ -1,8 +1,8 @@
 /* suite/kernels/cuda/frozen.cu - bf16 copies of weights, for as long as nobody writes to them.
  *
- * Where products are in bf16 (--device cuda,bf16), products with frozen weights read operands that are
- * stored so: half the bytes, and nothing is converted inside them. Sparse products with the weights read
- * the copies too. The weights themselves, which the optimiser moves, stay in fp32.
+ * Where products are in bf16 (--device cuda,bf16), products with frozen weights read operands that
+ * are stored so: half the bytes, and nothing is converted inside them. Sparse products with the
+ * weights read the copies too. The weights themselves, which the optimiser moves, stay in fp32.
  */
 #include "cuda/cuda.cuh"
 

@@ -14,7 +14,6 @@
 
 typedef struct frozen_case {
     char op; /* d encode_dense, g gemm, s code_decode, v code_grad, w after a thaw */
-    int part; /* 1: weights are rows of what is frozen */
     sae_encoder e;
     sae_code z;
     sae_cmat whole; /* what is frozen */
@@ -116,7 +115,7 @@ static void frozen(char op, int64_t B, int64_t n, int64_t d, int part, int subse
     if (!kern_case("frozen %c %lldx%lldx%lld part %d subset %d", op, (long long)B, (long long)n,
                    (long long)d, part, subset))
         return;
-    frozen_case c = {.op = op, .part = part, .rows = B, .cols = n};
+    frozen_case c = {.op = op, .rows = B, .cols = n};
     int64_t before = part ? 3 : 0;
     c.whole = (sae_cmat){normal(n + 2 * before, d), n + 2 * before, d, d};
     c.e.x = (sae_cmat){normal(B, d), B, d, d};

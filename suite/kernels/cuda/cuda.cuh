@@ -73,7 +73,7 @@ struct sae_device {
 /* Status of a call of the runtime; remembers why. */
 int sae_cuda_check(sae_device *dev, cudaError_t rc);
 int sae_cuda_check_blas(sae_device *dev, cublasStatus_t rc);
-/* Device memory, contents undefined; NULL when out of memory, and dev->why says how much there was. */
+/* Device memory, contents undefined; NULL when out of memory: dev->why says how much there was. */
 void *sae_cuda_take(sae_device *dev, size_t bytes);
 /* Room for count * size bytes in a slot, contents undefined; NULL when out of memory. Valid until
  * the slot is asked for again. Aligned to 256 bytes. */
@@ -196,7 +196,7 @@ template <class T> __device__ T block_scan(T v, T *total)
     return before + inclusive - v;
 }
 
-/* ---- weights in bf16 (frozen.cu) --------------------------------------------------------------- */
+/* ---- weights in bf16 (frozen.cu) ------------------------------------------------------------- */
 
 /* Rows of bf16, each the upper half of a float. */
 typedef struct sae_cuda_half {

@@ -80,6 +80,12 @@ static __global__ void decode_rows(sae_code z, M w, const sae_real *bias, sae_ma
     }
 }
 
+template <class M>
+static int decode(sae_device *dev, const sae_code *z, M w, const sae_real *bias, sae_mat xhat)
+{
+    return LAUNCH(dev, decode_rows<M>, blocks_for(z->B, 1), threads_for(w.cols), *z, w, bias, xhat);
+}
+
 static __global__ void repeat_row(const sae_real *v, sae_mat out)
 {
     GRID_FOR(i, out.rows * out.cols)
@@ -98,10 +104,7 @@ SAE_DECL_code_decode(SAE_CUDA(code_decode))
         return SAE_EINVAL;
     if (!z->dense) {
         sae_cuda_half half = sae_cuda_frozen(dev, w);
-        unsigned blocks = blocks_for(z->B, 1);
-        int threads = threads_for(w.cols);
-        return half.p ? LAUNCH(dev, decode_rows<sae_cuda_half>, blocks, threads, *z, half, bias, xhat)
-                      : LAUNCH(dev, decode_rows<sae_cmat>, blocks, threads, *z, w, bias, xhat);
+        return half.p ? decode(dev, z, half, bias, xhat) : decode(dev, z, w, bias, xhat);
     }
     if (bias)
         TRY(LAUNCH(dev, repeat_row, blocks_for(z->B * w.cols, BLOCK), BLOCK, bias, xhat));
@@ -154,15 +157,19 @@ static __global__ void grad_rows(sae_code z, sae_cmat dx, M w, sae_real *dval)
     }
 }
 
+template <class M>
+static int grad(sae_device *dev, const sae_code *z, sae_cmat dx, M w, sae_real *dval)
+{
+    return LAUNCH(dev, grad_rows<M>, blocks_for(z->B, 1), BLOCK, *z, dx, w, dval);
+}
+
 SAE_DECL_code_grad(SAE_CUDA(code_grad))
 {
     if (bad_code(z) || bad_cmat(dx) || dx.rows != z->B || !has_shape(w, z->n, dx.cols))
         return SAE_EINVAL;
     if (!z->dense) {
         sae_cuda_half half = sae_cuda_frozen(dev, w);
-        unsigned blocks = blocks_for(z->B, 1);
-        return half.p ? LAUNCH(dev, grad_rows<sae_cuda_half>, blocks, BLOCK, *z, dx, half, dval)
-                      : LAUNCH(dev, grad_rows<sae_cmat>, blocks, BLOCK, *z, dx, w, dval);
+        return half.p ? grad(dev, z, dx, half, dval) : grad(dev, z, dx, w, dval);
     }
     sae_mat out = {dval, z->B, z->n, z->n};
     return SAE_CUDA(gemm)(dev, 0, 1, 1, dx, w, 0, out);
@@ -243,8 +250,8 @@ static __device__ int segment_of(sae_csc t, segments s, int64_t slot, segment *o
     return of > 1 && g.number < of && g.first >= slot * s.length;
 }
 
-static __device__ gather<sae_cmat> entries_of(sae_csc t, const sae_real *val, sae_cmat x, int64_t first,
-                                    int64_t count)
+static __device__ gather<sae_cmat> entries_of(sae_csc t, const sae_real *val, sae_cmat x,
+                                              int64_t first, int64_t count)
 {
     gather<sae_cmat> g = {t.row + first, t.pos + first, val, count, x};
     return g;

@@ -24,11 +24,23 @@ static int refuse(const sae_registry *reg, const char *name, sae_err *err)
 
 typedef struct choice {
     const sae_backend *be;
-    int index;
+    int index, count;      /* the first device, how many */
     const char *precision; /* behind the comma, or NULL */
 } choice;
 
-/* NAME[:INDEX][,PRECISION] */
+/* The number at *at, which moves behind it. */
+static int number(const char **at, int *out)
+{
+    char *end;
+    long value = strtol(*at, &end, 10);
+    if (end == *at || value < 0 || value > 1023)
+        return SAE_EINVAL;
+    *out = (int)value;
+    *at = end;
+    return SAE_OK;
+}
+
+/* NAME[:FIRST[-LAST]][,PRECISION] */
 static int parse(const sae_registry *reg, const char *text, choice *out, sae_err *err)
 {
     char name[32] = "";
@@ -40,30 +52,81 @@ static int parse(const sae_registry *reg, const char *text, choice *out, sae_err
     if (!out->be || out->be->score() <= 0)
         return refuse(reg, text, err);
     if (*at == ':') {
-        char *end;
-        long value = strtol(at + 1, &end, 10);
-        if (end == at + 1 || value < 0 || value > 1023)
+        at++;
+        if (number(&at, &out->index) < 0)
             SAE_FAIL(err, SAE_EINVAL, "--device %s: expected a number behind the colon", text);
-        out->index = (int)value;
-        at = end;
+    }
+    if (*at == '-') {
+        int last = -1;
+        at++;
+        if (number(&at, &last) < 0 || last < out->index || last - out->index >= SAE_MAX_DEVICES)
+            SAE_FAIL(err, SAE_EINVAL, "--device %s: expected FIRST-LAST, at most %d devices", text,
+                     (int)SAE_MAX_DEVICES);
+        out->count = last - out->index + 1;
     }
     if (*at && *at != ',')
-        SAE_FAIL(err, SAE_EINVAL, "--device %s: expected NAME[:NUMBER][,fp32|tf32|bf16]", text);
+        SAE_FAIL(err, SAE_EINVAL,
+                 "--device %s: expected NAME[:NUMBER[-NUMBER]][,fp32|tf32|bf16]", text);
     out->precision = *at ? at + 1 : NULL;
     return SAE_OK;
+}
+
+static int choose(const sae_registry *reg, const char *name, choice *out, sae_err *err)
+{
+    *out = (choice){.be = sae_all_backends(reg)[0], .count = 1};
+    return name ? parse(reg, name, out, err) : SAE_OK;
+}
+
+static int open_one(sae_engine *e, const choice *c, int device, const char *name, int threads,
+                    sae_err *err)
+{
+    SAE_TRY(sae_engine_open(e, c->be, c->index + device, threads, err));
+    int rc = c->precision ? sae_engine_precision(e, c->precision) : SAE_OK;
+    if (rc >= 0)
+        return rc;
+    sae_engine_close(e);
+    SAE_FAIL(err, rc, "--device %s: products in %s are not available on %s", name, c->precision,
+             c->be->name);
 }
 
 int sae_device_open(sae_engine *e, const sae_registry *reg, const char *name, int threads,
                     sae_err *err)
 {
-    choice c = {.be = sae_all_backends(reg)[0]};
-    if (name)
-        SAE_TRY(parse(reg, name, &c, err));
-    SAE_TRY(sae_engine_open(e, c.be, c.index, threads, err));
-    int rc = c.precision ? sae_engine_precision(e, c.precision) : SAE_OK;
-    if (rc >= 0)
-        return rc;
-    sae_engine_close(e);
-    SAE_FAIL(err, rc, "--device %s: products in %s are not available on %s", name, c.precision,
-             c.be->name);
+    choice c;
+    SAE_TRY(choose(reg, name, &c, err));
+    if (c.count > 1)
+        SAE_FAIL(err, SAE_EINVAL, "--device %s: this takes one device; only training takes several",
+                 name);
+    return open_one(e, &c, 0, name, threads, err);
+}
+
+int sae_devices_open(sae_engine e[SAE_MAX_DEVICES], int *count, const sae_registry *reg,
+                     const char *name, int threads, sae_err *err)
+{
+    choice c;
+    *count = 0;
+    SAE_TRY(choose(reg, name, &c, err));
+    SAE_TRY(open_one(&e[0], &c, 0, name, threads, err));
+    *count = 1;
+    if (c.count > 1 && e[0].props.shares_host) { /* now it is known how many there are */
+        threads = e[0].props.threads > c.count ? e[0].props.threads / c.count : 1;
+        sae_devices_close(e, *count);
+        *count = 0;
+    }
+    while (*count < c.count) {
+        int rc = open_one(&e[*count], &c, *count, name, threads, err);
+        if (rc < 0) {
+            sae_devices_close(e, *count);
+            *count = 0;
+            return rc;
+        }
+        ++*count;
+    }
+    return SAE_OK;
+}
+
+void sae_devices_close(sae_engine *e, int count)
+{
+    while (count--)
+        sae_engine_close(&e[count]);
 }

@@ -102,8 +102,7 @@ int sae_lane_open(sae_lane *l, const sae_evaluation *ev, const sae_subject *s, i
     l->needs = m->v->needs(m->opt, SAE_EVAL);
     SAE_TRY(check_needs(l, have, err));
     SAE_GOTO(open_stats(l, err));
-    SAE_GOTO(sae_extras_open(&l->extras, m->v, m->opt, l->needs, ev->reg, ev->stream, s->norm, B,
-                             err));
+    SAE_GOTO(sae_extras_open(&l->extras, m, l->needs, ev->reg, ev->stream, s->norm, B, e, err));
     l->ctx = (sae_ctx){.size = sizeof l->ctx,
                        .mode = SAE_EVAL,
                        .seed = s->seed,

@@ -96,7 +96,9 @@ int sae_facts_write(const sae_session *s, const char *identity, sae_err *err)
         "batch", (json_int_t)p->batch, "eval_rows", (json_int_t)p->eval_rows, "determinism", "D1",
         "dataset", dataset_json(s->train_text, &s->train), "norm", norm_json(s), "saes",
         jobs_json(s), "metrics", metrics_json(s), "build", sae_facts_build(), "machine",
-        sae_facts_machine(&s->e));
+        sae_facts_machine(s->e));
+    if (j && s->devices > 1)
+        json_object_set_new(json_object_get(j, "machine"), "devices", json_integer(s->devices));
     if (j && p->eval_dataset)
         json_object_set_new(j, "eval_dataset", dataset_json(s->eval_text, &s->eval));
     if (j && s->hook[0])

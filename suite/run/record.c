@@ -217,7 +217,7 @@ static int measure(sink *k, int64_t count, sae_err *err)
     }
     k->subject = subject;
     sae_evaluation ev = {.stream = sae_session_eval_stream(s),
-                         .e = &s->e,
+                         .e = s->e,
                          .reg = s->reg,
                          .subject = subject,
                          .count = count,

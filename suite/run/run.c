@@ -153,7 +153,8 @@ static int open_job(sae_session *s, const sae_job *j, sae_learner *l, sae_err *e
     SAE_TRY(sae_spec_parse(&spec, s->reg, SAE_KIND_VARIANT, j->spec, err));
     int rc = sae_spec_resolve(&spec, s->train.dim.d_in, err);
     if (rc >= 0)
-        rc = sae_learner_open(l, &spec, j->seed, &j->entry->train, &s->train.dim, &s->e, err);
+        rc = sae_learner_open_team(l, &spec, j->seed, &j->entry->train, &s->train.dim, s->team,
+                                   err);
     if (rc < 0) {
         sae_spec_free(&spec);
         return sae_fail_prefix(err, rc, "%s", j->spec);

@@ -45,12 +45,12 @@ static int check_eval(const sae_stream *train, const sae_stream *eval, sae_err *
 static int open_data(sae_session *s, sae_err *err)
 {
     const sae_plan *p = s->plan;
-    s->host = sae_host_make(&s->e, (uint64_t)p->data_seed);
+    s->host = sae_host_make(s->e, (uint64_t)p->data_seed);
     SAE_TRY(dataset_spec(s, p->dataset, &s->train_spec, &s->train_text, err));
-    SAE_TRY(sae_stream_open(&s->train, &s->train_spec, &s->host, &s->e, norm_of(p), p->batch, err));
+    SAE_TRY(sae_stream_open(&s->train, &s->train_spec, &s->host, s->e, norm_of(p), p->batch, err));
     if (p->eval_dataset) {
         SAE_TRY(dataset_spec(s, p->eval_dataset, &s->eval_spec, &s->eval_text, err));
-        SAE_TRY(sae_stream_open(&s->eval, &s->eval_spec, &s->host, &s->e, SAE_NORM_NONE, p->batch,
+        SAE_TRY(sae_stream_open(&s->eval, &s->eval_spec, &s->host, s->e, SAE_NORM_NONE, p->batch,
                                 err));
         SAE_TRY(check_eval(&s->train, &s->eval, err));
     }
@@ -92,14 +92,34 @@ static void override_seed(sae_session *s)
     s->plan->seeds_count = 1;
 }
 
+static int open_devices(sae_session *s, sae_err *err)
+{
+    SAE_TRY(sae_devices_open(s->e, &s->devices, s->reg, s->o->device, s->o->threads, err));
+    if (s->plan->batch % s->devices)
+        SAE_FAIL(err, SAE_EINVAL, "--device %s: %d devices cannot divide batches of %lld rows",
+                 s->o->device, s->devices, (long long)s->plan->batch);
+    return sae_team_open(&s->team, s->e, s->devices, err);
+}
+
+/* Every device holds what a job takes: at most this where they share the host's memory. */
+static void count_replicas(sae_session *s)
+{
+    size_t count = s->e->props.shares_host ? (size_t)s->devices : 1;
+    for (int64_t i = 0; i < s->grid.count; i++) {
+        size_t *bytes = &s->grid.job[i].bytes;
+        *bytes = *bytes > SIZE_MAX / count ? SIZE_MAX : *bytes * count;
+    }
+}
+
 static int open_all(sae_session *s, sae_err *err)
 {
     SAE_TRY(sae_plan_load(&s->plan, s->o->plan, s->o->sets, err));
     override_seed(s);
-    SAE_TRY(sae_device_open(&s->e, s->reg, s->o->device, s->o->threads, err));
+    SAE_TRY(open_devices(s, err));
     SAE_TRY(open_metrics(s, err));
     SAE_TRY(open_data(s, err));
     SAE_TRY(sae_grid_open(&s->grid, s->plan, s->reg, &s->train.dim, err));
+    count_replicas(s);
     SAE_TRY(sae_new(&s->seconds, s->grid.count, sizeof *s->seconds, "run.seconds", err));
     s->dir = s->o->out ? sae_strdup(s->o->out) : sae_strfmt("runs/%s", s->plan->name);
     s->state = s->dir ? sae_strfmt("%s/state", s->dir) : NULL;
@@ -138,7 +158,8 @@ void sae_session_close(sae_session *s)
     sae_free(s->seconds);
     sae_free(s->dir);
     sae_free(s->state);
-    sae_engine_close(&s->e);
+    sae_team_close(&s->team);
+    sae_devices_close(s->e, s->devices);
     sae_plan_free(&s->plan);
     memset(s, 0, sizeof *s);
 }
@@ -151,11 +172,15 @@ sae_stream *sae_session_eval_stream(sae_session *s)
 char *sae_session_identity(const sae_session *s)
 {
     const sae_plan *p = s->plan;
-    int rounds = s->e.precision && strcmp(s->e.precision, "fp32"); /* as backends do by default */
+    const sae_engine *e = s->e;
+    int rounds = e->precision && strcmp(e->precision, "fp32"); /* as backends do by default */
+    char many[16] = "";
+    if (s->devices > 1) /* sums over rows are made in another order */
+        snprintf(many, sizeof many, " x%d", s->devices);
     char *text = sae_strfmt(
-        "backend: %s%s%s\ndataset: %s\ndataset hash: %s\neval dataset: %s\neval hash: %s\n"
+        "backend: %s%s%s%s\ndataset: %s\ndataset hash: %s\neval dataset: %s\neval hash: %s\n"
         "norm: %s\nsteps: %lld\nbatch: %lld\neval rows: %lld\n",
-        s->e.be->name, rounds ? "," : "", rounds ? s->e.precision : "", s->train_text,
+        e->be->name, rounds ? "," : "", rounds ? e->precision : "", many, s->train_text,
         s->train.hash, s->eval_text ? s->eval_text : "", p->eval_dataset ? s->eval.hash : "",
         p->norm, (long long)p->steps, (long long)p->batch, (long long)p->eval_rows);
     for (int64_t i = 0; text && i < s->metrics; i++) {

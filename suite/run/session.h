@@ -13,7 +13,9 @@ typedef struct sae_session {
     sae_plan *plan;
     char *dir, *state; /* run directory and its state/ */
     int began;         /* this process began the state */
-    sae_engine e;
+    sae_engine e[SAE_MAX_DEVICES]; /* the first one does all but training */
+    int devices;
+    sae_team *team; /* of all of them */
     sae_host host;
     sae_spec train_spec, eval_spec;
     char *train_text, *eval_text; /* canonical dataset specs */

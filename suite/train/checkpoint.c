@@ -154,6 +154,7 @@ int sae_checkpoint_load(const char *path, sae_learner *l, const sae_stream *s, s
     SAE_GOTO(check_identity(st, l, s, err));
     SAE_GOTO(read_clock(st, l, err));
     SAE_GOTO(sae_parts_read(st, l->e, parts, list_parts(parts, l), err));
+    SAE_GOTO(sae_learner_spread(l, err));
 fail:
     sae_st_close(&st);
     return rc;

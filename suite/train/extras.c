@@ -76,22 +76,21 @@ static int open_base(sae_extras *x, const char *path, const sae_registry *reg,
     return sae_tape_open(&x->tape, m->v, x->loaded.opt, &m->dim, B, SAE_EVAL, x->e, err);
 }
 
-static int open_parts(sae_extras *x, const sae_variant *v, const void *opt,
-                      const sae_registry *reg, const sae_stream *s, const sae_norm_const *norm,
-                      int64_t B, sae_err *err)
+static int open_parts(sae_extras *x, const sae_model *m, const sae_registry *reg,
+                      const sae_stream *s, const sae_norm_const *norm, int64_t B, sae_err *err)
 {
     if (x->needs & SAE_NEED_TRUTH) {
         SAE_TRY(s->ds->truth(s->src, SAE_SPLIT_TRAIN, 0, 1, &x->truth, err));
         x->truth.code = NULL;
     }
     return x->needs & SAE_NEED_BASE
-               ? open_base(x, base_path(v, opt), reg, norm, s->dim.d_in, B, err)
+               ? open_base(x, base_path(m->v, m->opt), reg, norm, s->dim.d_in, B, err)
                : SAE_OK;
 }
 
-int sae_extras_open(sae_extras **x, const sae_variant *v, const void *opt, uint64_t needs,
-                    const sae_registry *reg, const sae_stream *s, const sae_norm_const *norm,
-                    int64_t B, sae_err *err)
+int sae_extras_open(sae_extras **x, const sae_model *m, uint64_t needs, const sae_registry *reg,
+                    const sae_stream *s, const sae_norm_const *norm, int64_t B,
+                    const sae_engine *e, sae_err *err)
 {
     *x = NULL;
     needs &= SAE_NEED_TRUTH | SAE_NEED_BASE;
@@ -99,8 +98,8 @@ int sae_extras_open(sae_extras **x, const sae_variant *v, const void *opt, uint6
         return SAE_OK;
     SAE_TRY(sae_new(x, 1, sizeof **x, "extras", err));
     (*x)->needs = needs;
-    (*x)->e = s->e;
-    int rc = open_parts(*x, v, opt, reg, s, norm, B, err);
+    (*x)->e = e;
+    int rc = open_parts(*x, m, reg, s, norm, B, err);
     if (rc < 0)
         sae_extras_close(x);
     return rc;

@@ -7,13 +7,13 @@
 
 typedef struct sae_extras sae_extras;
 
-/* For a variant with these options that needs `needs` (SAE_NEED_TRUTH, SAE_NEED_BASE; others are
- * ignored), on batches of up to B rows normalised by `norm`. *x is NULL when it needs neither.
- * SAE_EINVAL when the base was trained on rows that are normalised in another way. reg may be NULL
- * where no base is needed. */
-int sae_extras_open(sae_extras **x, const sae_variant *v, const void *opt, uint64_t needs,
-                    const sae_registry *reg, const sae_stream *s, const sae_norm_const *norm,
-                    int64_t B, sae_err *err);
+/* For a model on e that needs `needs` (SAE_NEED_TRUTH, SAE_NEED_BASE; others are ignored), on
+ * batches of s of up to B rows, normalised by `norm`. *x is NULL when it needs neither. SAE_EINVAL
+ * when the base was trained on rows that are normalised in another way. reg may be NULL where no
+ * base is needed. */
+int sae_extras_open(sae_extras **x, const sae_model *m, uint64_t needs, const sae_registry *reg,
+                    const sae_stream *s, const sae_norm_const *norm, int64_t B,
+                    const sae_engine *e, sae_err *err);
 void sae_extras_close(sae_extras **x); /* NULL-safe */
 
 /* Set ctx.truth and ctx.base; x may be NULL. */

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "train/replica.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -151,44 +152,85 @@ static int name_learner(sae_learner *l, const sae_spec *spec, sae_err *err)
     return rc;
 }
 
-static int open_parts(sae_learner *l, const sae_spec *spec, const sae_dims *dim, sae_err *err)
+/* Rows of a batch on a device; the first one has room for all: init, and a base, may see them. */
+static int64_t rows_of(const sae_learner *l)
 {
-    const sae_variant *v = spec->variant;
-    const void *opt = sae_opts_base(spec->opts);
-    sae_dims start = sae_learner_dims(spec, dim);
-    size_t bytes = sae_learner_bytes(spec, dim, l->cfg.B);
+    return l->cfg.B / l->devices;
+}
+
+static int open_parts(sae_learner *l, const sae_dims *dim, sae_err *err)
+{
+    const sae_variant *v = l->spec.variant;
+    const void *opt = sae_opts_base(l->spec.opts);
+    sae_dims start = sae_learner_dims(&l->spec, dim);
+    size_t bytes = sae_learner_bytes(&l->spec, dim, rows_of(l));
     if (l->e->props.shares_host) /* a device's own memory is checked piece by piece */
         SAE_TRY(sae_memory_check(bytes, l->label, err));
     l->needs = v->needs(opt, SAE_TRAIN);
     SAE_TRY(sae_model_open(&l->model, v, opt, &start, l->e, 1, err));
-    SAE_TRY(sae_tape_open(&l->tape, v, opt, &start, l->cfg.B, SAE_TRAIN, l->e, err));
+    SAE_TRY(sae_tape_open(&l->tape, v, opt, &start, rows_of(l), SAE_TRAIN, l->e, err));
     SAE_TRY(sae_stats_open(&l->stats, start.n_cap, l->e, err));
     l->stats.view.n = start.n;
     SAE_TRY(open_moments(l, err));
     return sae_new(&l->opt_now, 1, v->opt_size, "options", err);
 }
 
-int sae_learner_open(sae_learner *l, sae_spec *spec, uint64_t seed, const sae_train_config *cfg,
-                     const sae_dims *dim, const sae_engine *e, sae_err *err)
+/* Replicas have the names and the spec of the first. */
+static int open_replicas(sae_learner *l, const sae_dims *dim, sae_err *err)
 {
-    int rc = SAE_OK;
-    memset(l, 0, sizeof *l);
-    l->seed = seed;
-    l->cfg = *cfg;
-    l->e = e;
-    SAE_GOTO(sae_learner_config(&l->cfg, spec, err));
-    SAE_GOTO(sae_spec_resolve(spec, dim->d_in, err));
-    SAE_GOTO(name_learner(l, spec, err));
-    SAE_GOTO(open_parts(l, spec, dim, err));
-    l->spec = *spec;
-    memset(spec, 0, sizeof *spec);
+    if (l->devices == 1)
+        return SAE_OK;
+    SAE_TRY(sae_new(&l->replica, l->devices - 1, sizeof *l->replica, "replicas", err));
+    for (int i = 1; i < l->devices; i++) {
+        sae_learner *r = sae_replica(l, i);
+        *r = (sae_learner){.spec = l->spec,
+                           .label = l->label,
+                           .seed = l->seed,
+                           .cfg = l->cfg,
+                           .e = sae_team_engine(l->team, i),
+                           .devices = l->devices};
+        SAE_TRY(open_parts(r, dim, err));
+        size_t bytes = (size_t)r->model.dim.n_cap * sizeof *r->zeros;
+        r->zeros = r->e->be->alloc(r->e->dev, bytes);
+        if (!r->zeros)
+            SAE_FAIL(err, SAE_ENOMEM, "out of memory on %s: %zu bytes for statistics",
+                     r->e->be->name, bytes);
+    }
     return SAE_OK;
-fail:
-    sae_learner_close(l);
-    return rc;
 }
 
-void sae_learner_close(sae_learner *l)
+/* How many devices train a SAE, and how many rows are theirs. */
+static int divide(sae_learner *l, const sae_spec *spec, sae_err *err)
+{
+    const sae_variant *v = spec->variant;
+    int params = 0, grows = (sae_caps(v, sae_opts_base(spec->opts)) & SAE_CAP_GROWS) != 0;
+    l->devices = l->team ? sae_team_count(l->team) : 1;
+    for (const sae_tensor_spec *t = v->tensors; t->name; t++)
+        params += t->role == SAE_PARAM;
+    if (l->devices > 1 && (grows || !params)) {
+        sae_log(SAE_LOG_INFO, "train", "%s: on the first device alone: %s", l->label,
+                grows ? "its dictionary grows" : "it has no gradients to share");
+        l->devices = 1;
+    }
+    if (l->cfg.B % l->devices)
+        SAE_FAIL(err, SAE_EINVAL, "a batch of %" PRId64 " rows cannot be divided by %d devices",
+                 l->cfg.B, l->devices);
+    return SAE_OK;
+}
+
+static int open_all(sae_learner *l, sae_spec *spec, const sae_dims *dim, sae_err *err)
+{
+    SAE_TRY(sae_learner_config(&l->cfg, spec, err));
+    SAE_TRY(sae_spec_resolve(spec, dim->d_in, err));
+    SAE_TRY(name_learner(l, spec, err));
+    SAE_TRY(divide(l, spec, err));
+    l->spec = *spec;
+    SAE_TRY(open_parts(l, dim, err));
+    return open_replicas(l, dim, err);
+}
+
+/* Close what is of a device. */
+static void close_parts(sae_learner *l)
 {
     for (int i = 0; i < l->model.nt; i++) {
         if (l->moment1[i])
@@ -196,11 +238,49 @@ void sae_learner_close(sae_learner *l)
         if (l->moment2[i])
             l->e->be->release(l->e->dev, l->moment2[i]);
     }
+    if (l->zeros)
+        l->e->be->release(l->e->dev, l->zeros);
     sae_extras_close(&l->extras);
     sae_stats_close(&l->stats, l->e);
     sae_tape_close(&l->tape, l->e);
     sae_model_close(&l->model, l->e);
     sae_free(l->opt_now);
+}
+
+static int open_learner(sae_learner *l, sae_spec *spec, const sae_dims *dim, sae_err *err)
+{
+    int rc = open_all(l, spec, dim, err);
+    if (rc >= 0) {
+        memset(spec, 0, sizeof *spec);
+        return SAE_OK;
+    }
+    memset(&l->spec, 0, sizeof l->spec); /* still the caller's */
+    sae_learner_close(l);
+    return rc;
+}
+
+int sae_learner_open(sae_learner *l, sae_spec *spec, uint64_t seed, const sae_train_config *cfg,
+                     const sae_dims *dim, const sae_engine *e, sae_err *err)
+{
+    *l = (sae_learner){.seed = seed, .cfg = *cfg, .e = e};
+    return open_learner(l, spec, dim, err);
+}
+
+int sae_learner_open_team(sae_learner *l, sae_spec *spec, uint64_t seed,
+                          const sae_train_config *cfg, const sae_dims *dim, sae_team *team,
+                          sae_err *err)
+{
+    *l = (sae_learner){
+        .seed = seed, .cfg = *cfg, .e = sae_team_engine(team, 0), .team = team};
+    return open_learner(l, spec, dim, err);
+}
+
+void sae_learner_close(sae_learner *l)
+{
+    for (int i = 1; l->replica && i < l->devices; i++)
+        close_parts(sae_replica(l, i));
+    close_parts(l);
+    sae_free(l->replica);
     sae_free(l->label);
     sae_free(l->canonical);
     sae_spec_free(&l->spec);
@@ -347,37 +427,80 @@ static int differentiate(sae_learner *l, const sae_ctx *c, const sae_batch *b, s
     return l->model.v->backward(&l->model, c, b, &l->tape);
 }
 
-static int take_step(sae_learner *l, const sae_batch *b, sae_err *err)
+/* A step of a learner on all its devices. */
+typedef struct turn {
+    sae_learner *l;
+    const sae_batch *b; /* [devices] */
+} turn;
+
+/* Up to what the devices share: gradients, losses, who fired. A replica counts the rows of its part
+ * alone, the first device adds them up. */
+static int begin_step(void *arg, int device, sae_err *err)
 {
-    const sae_variant *v = l->model.v;
-    sae_batch own = own_batch(l, b);
+    const turn *t = arg;
+    sae_learner *l = sae_replica(t->l, device);
+    const sae_engine *e = l->e;
+    sae_batch own = own_batch(l, &t->b[device]);
     sae_ctx c = context(l, err);
-    SAE_TRY(sae_model_freeze(&l->model, l->e, err));
+    SAE_TRY(sae_model_freeze(&l->model, e, err));
     int rc = differentiate(l, &c, &own, err);
-    sae_model_thaw(&l->model, l->e);
+    sae_model_thaw(&l->model, e);
     SAE_TRY(rc);
+    l->stats.view.tokens += (uint64_t)(own.B * l->devices);
+    if (device > 0)
+        SAE_TRY(e->be->copy(e->dev, l->stats.fire_count, l->zeros,
+                            (size_t)l->model.dim.n * sizeof *l->zeros, SAE_COPY_D2D));
+    return e->k.fire_update(e->dev, &l->tape.code, l->stats.view.tokens, l->stats.last_fired,
+                            l->stats.fire_count);
+}
+
+static int end_step(void *arg, int device, sae_err *err)
+{
+    const turn *t = arg;
+    sae_learner *l = sae_replica(t->l, device);
+    sae_batch own = own_batch(l, &t->b[device]);
+    sae_ctx c = context(l, err);
     SAE_TRY(optimise(l, err));
-    l->stats.view.tokens += (uint64_t)own.B;
-    SAE_TRY(l->e->k.fire_update(l->e->dev, &l->tape.code, l->stats.view.tokens,
-                                l->stats.last_fired, l->stats.fire_count));
-    rc = v->adapt(&l->model, &c, &own, &l->tape);
+    int rc = l->model.v->adapt(&l->model, &c, &own, &l->tape);
     l->done = rc == SAE_DONE;
     return rc;
 }
+
+static int on_devices(sae_learner *l, sae_team_work *work, turn *t, sae_err *err)
+{
+    return l->devices > 1 ? sae_team_each(l->team, work, t, err) : work(t, 0, err);
+}
+
+static int take_step(sae_learner *l, const sae_batch *b, sae_err *err)
+{
+    turn t = {l, b};
+    SAE_TRY(on_devices(l, begin_step, &t, err));
+    SAE_TRY(sae_replicas_join(l, err));
+    SAE_TRY(on_devices(l, end_step, &t, err));
+    return sae_replicas_follow(l, err);
+}
+
+/* ---- public ---------------------------------------------------------------------------------- */
 
 int sae_learner_extras(sae_learner *l, const sae_registry *reg, const sae_stream *s, sae_err *err)
 {
     if (l->extras)
         return SAE_OK;
-    return explain(l, sae_extras_open(&l->extras, l->model.v, sae_opts_base(l->spec.opts), l->needs,
-                                      reg, s, &s->norm, l->cfg.B, err), "opening its inputs", err);
+    for (int i = 0; i < l->devices; i++) {
+        sae_learner *r = sae_replica(l, i);
+        SAE_TRY(explain(l, sae_extras_open(&r->extras, &r->model, r->needs, reg, s, &s->norm,
+                                           i ? rows_of(r) : r->cfg.B, r->e, err),
+                        "opening its inputs", err));
+    }
+    return SAE_OK;
 }
 
 int sae_learner_init(sae_learner *l, const sae_batch *sample, sae_err *err)
 {
     sae_batch own = own_batch(l, sample);
     sae_ctx c = context(l, err);
-    return explain(l, l->model.v->init(&l->model, &c, &own), "init", err);
+    SAE_TRY(explain(l, l->model.v->init(&l->model, &c, &own), "init", err));
+    return sae_learner_spread(l, err);
 }
 
 int sae_learner_step(sae_learner *l, const sae_batch *b, sae_err *err)
@@ -386,8 +509,14 @@ int sae_learner_step(sae_learner *l, const sae_batch *b, sae_err *err)
     int rc = take_step(l, b, err);
     l->seconds += sae_clock() - t0;
     SAE_TRY(explain(l, rc, "a kernel or method", err));
-    l->step++;
+    for (int i = 0; i < l->devices; i++)
+        sae_replica(l, i)->step++;
     return SAE_OK;
+}
+
+int sae_learner_spread(sae_learner *l, sae_err *err)
+{
+    return explain(l, sae_replicas_spread(l, err), "copying it to all devices", err);
 }
 
 int sae_learner_finalize(sae_learner *l, sae_err *err)

@@ -14,7 +14,8 @@ enum sae_copy { SAE_COPY_H2D, SAE_COPY_D2H, SAE_COPY_D2D };
 enum sae_reduction {
     SAE_REDUCE_MEAN, /* of sae_real */
     SAE_REDUCE_SUM,  /* of uint64_t */
-    SAE_REDUCE_MAX   /* of uint64_t */
+    SAE_REDUCE_MAX,  /* of uint64_t */
+    SAE_REDUCE_FIRST /* bytes: what the first device has */
 };
 
 typedef struct sae_device_props {
@@ -67,9 +68,11 @@ typedef struct sae_backend {
      * call meanwhile. Nothing may use dst while it runs; when it returns dst is there. */
     int (*upload)(sae_device *dev, void *dst, const void *src, size_t bytes);
     /* p[i] [n] in the memory of dev[i], i < count, all of this backend: each becomes the mean, sum
-     * or maximum of all. The result is the same on every device and in every run. */
+     * or maximum of all, or the first. The result is the same on every device and in every run. One
+     * thread calls it for all devices, while none of them is in use elsewhere. SAE_ENEEDS: this
+     * machine lacks what it takes; callers then copy through the host. */
     int (*reduce)(sae_device *const *dev, int count, void *const *p, int64_t n,
-                  enum sae_reduction how);
+                  enum sae_reduction how, sae_err *err);
 } sae_backend;
 
 #endif

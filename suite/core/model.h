@@ -34,8 +34,8 @@ size_t sae_model_bytes(const sae_variant *v, const sae_dims *dim, int with_grad)
 /* Move the dictionary size inside its capacity (memory is there and zero); SAE_ECAPACITY beyond. */
 int sae_model_grow(sae_model *m, int64_t n_new, sae_err *err);
 size_t sae_dtype_size(enum sae_dtype t);
-/* From freeze to thaw nobody writes to parameters of m: forward, backward and decode may read copies
- * in the precision of products (sae_backend.freeze). A failed freeze leaves nothing frozen. */
+/* From freeze to thaw nobody writes to parameters of m: forward, backward and decode may read
+ * copies in the precision of products (sae_backend.freeze). A failed freeze leaves nothing frozen. */
 int sae_model_freeze(const sae_model *m, const sae_engine *e, sae_err *err);
 void sae_model_thaw(const sae_model *m, const sae_engine *e);
 

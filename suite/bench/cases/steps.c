@@ -156,8 +156,8 @@ static int open_eval(side *s, const sae_shape *shape, sae_err *err)
     return sae_forward(&s->l.model, &s->ctx, &s->b, &s->tape, e); /* room for its codes */
 }
 
-/* The product's operands and result. Its weights are a copy that stays frozen: a step freezes its own
- * anew, as the optimiser has moved them. */
+/* The product's operands and result. Its weights are a copy that stays frozen: a step freezes its
+ * own anew, as the optimiser has moved them. */
 static int open_product(side *s, const sae_shape *shape, sae_err *err)
 {
     const sae_engine *e = &s->e;

@@ -35,7 +35,7 @@ size_t sae_model_bytes(const sae_variant *v, const sae_dims *dim, int with_grad)
 int sae_model_grow(sae_model *m, int64_t n_new, sae_err *err);
 size_t sae_dtype_size(enum sae_dtype t);
 /* From freeze to thaw nobody writes to parameters of m: forward, backward and decode may read
- * copies in the precision of products (sae_backend.freeze). A failed freeze leaves nothing frozen. */
+ * copies in the precision of products (sae_backend.freeze). A failed freeze leaves none. */
 int sae_model_freeze(const sae_model *m, const sae_engine *e, sae_err *err);
 void sae_model_thaw(const sae_model *m, const sae_engine *e);
 

@@ -64,18 +64,22 @@ static int read_settings(const cli_args *a, run_state *r, sae_err *err)
     return SAE_OK;
 }
 
-/* Everything that decides the bits of the result. */
+/* Everything that decides the bits of the result. A device that does not take models leaves them to
+ * the host. */
 static char *identity_of(const run_state *r, const char *config)
 {
     const sae_lm_training *t = &r->t;
+    char name[SAE_ENGINE_NAME];
+    const char *backend = t->m->at.be ? sae_engine_name(&r->e, name) : r->e.host_be->name;
     return sae_strfmt("lm-train-1 config=%s init=%llu,%.15g corpus=%s steps=%lld batch=%lld "
                       "warmup=%lld lr=%.15g min_lr=%.15g betas=%.15g,%.15g "
                       "weight_decay=%.15g clip=%.15g "
-                      "eval=%lld,%lld,%lld",
+                      "eval=%lld,%lld,%lld backend=%s",
                       config, (unsigned long long)r->init.seed, r->init.std, r->corpus.c.id,
                       (long long)t->steps, (long long)t->batch, (long long)t->warmup, t->lr,
                       t->min_lr, t->beta1, t->beta2, t->weight_decay, t->clip,
-                      (long long)t->log_every, (long long)t->eval_every, (long long)t->eval_docs);
+                      (long long)t->log_every, (long long)t->eval_every, (long long)t->eval_docs,
+                      backend);
 }
 
 /* ---- the folder ------------------------------------------------------------------------------ */
@@ -173,14 +177,14 @@ static int open_all(const cli_args *a, const sae_registry *reg, run_state *r, sa
     SAE_TRY(read_settings(a, r, err));
     SAE_TRY(cli_open_engine(a, reg, &r->e, err));
     SAE_TRY(sae_lm_open_new(&r->lm, a->word[0], tokenizer ? tokenizer : "", &init,
-                            sae_lm_place_host(&r->e), err));
+                            sae_lm_place_of(&r->e), err));
     SAE_TRY(cli_corpus_open(&r->corpus, a, reg, &r->e, r->lm, r->init.seed, err));
     char hash[36];
     SAE_TRY(sae_hash_file(a->word[0], hash, err));
+    r->t.m = r->lm->self;
     r->identity = identity_of(r, hash);
     if (!r->identity)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory");
-    r->t.m = r->lm->self;
     r->t.corpus = &r->corpus.c;
     r->t.identity = r->identity;
     r->t.on_end = record;
@@ -225,6 +229,7 @@ static const cli_option options[] = {
     {"checkpoint-every", "N", "steps between states to resume from (default 500; 0: none)"},
     {"resume", NULL, "go on from the last state in the folder"},
     {"dtype", "f32|f16|bf16", "of the saved weights (default f32); evaluations are before it"},
+    CLI_DEVICE,
     CLI_THREADS,
     {NULL, NULL, NULL},
 };
@@ -234,8 +239,9 @@ const cli_command cli_lm_train = {
     .usage = "CONFIG.json --out DIR (--data SPEC | --text FILE --tokenizer FILE) [options]",
     .summary = "Train a model of any supported architecture from scratch",
     .text = "CONFIG.json is Hugging Face's; the result is a checkpoint in that layout.\n"
-            "The same command gives the same weights, bit for bit, for any number of threads, and\n"
-            "so does a run that was interrupted or killed and goes on with --resume. Without\n"
+            "On one kind of device the same command gives the same weights, bit for bit, for any\n"
+            "number of threads, and so does a run that was interrupted or killed and goes on with\n"
+            "--resume, which refuses a state of another backend or precision. Without\n"
             "--tokenizer the model knows ids only: it scores datasets, but neither reads nor\n"
             "generates text until a tokenizer.json lies in its folder.\n",
     .options = options,

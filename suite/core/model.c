@@ -5,6 +5,7 @@
 #include "core/list.h"
 #include "core/memory.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- engine ---------------------------------------------------------------------------------- */
@@ -82,6 +83,14 @@ int sae_engine_precision(sae_engine *e, const char *name)
         SAE_TRY(e->be->precision(e->dev, name));
     e->precision = name;
     return e->be->props(e->dev, &e->props); /* the library's name tells it */
+}
+
+const char *sae_engine_name(const sae_engine *e, char out[SAE_ENGINE_NAME])
+{
+    int rounds = e->precision && strcmp(e->precision, "fp32"); /* as backends do by default */
+    snprintf(out, SAE_ENGINE_NAME, "%s%s%s", e->be->name, rounds ? "," : "",
+             rounds ? e->precision : "");
+    return out;
 }
 
 int sae_engine_like(sae_engine *out, const sae_engine *e, int threads, sae_err *err)

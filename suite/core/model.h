@@ -22,6 +22,9 @@ int sae_engine_open(sae_engine *e, const sae_backend *be, int index, int threads
 void sae_engine_close(sae_engine *e);
 /* "fp32", "tf32", "bf16"; name must outlive e. SAE_EINVAL: not on this backend. */
 int sae_engine_precision(sae_engine *e, const char *name);
+/* Backend and precision, which decide the bits of results: "cpu", "cuda,tf32". */
+enum { SAE_ENGINE_NAME = 64 };
+const char *sae_engine_name(const sae_engine *e, char out[SAE_ENGINE_NAME]);
 /* Another one like e, on the same device. */
 int sae_engine_like(sae_engine *out, const sae_engine *e, int threads, sae_err *err);
 

@@ -28,7 +28,7 @@ int sae_lm_ablation_parse(sae_lm_ablation *a, const sae_lm *lm, const char *text
 typedef struct scorer {
     const sae_lm *lm;
     const sae_docs *docs;
-    const char *hook;
+    const char *hook;     /* of the ablation, or NULL */
     int64_t d, rows;      /* width of the hook, rows of the largest batch */
     int64_t *start;       /* [N + 1] of the batch, from 0 */
     sae_real *x;          /* [rows x d] replaced activations */
@@ -180,10 +180,10 @@ int sae_lm_score_docs(const sae_lm *lm, const sae_docs *docs, const sae_lm_ablat
                       const sae_lm_by *by, sae_lm_score *out, sae_err *err)
 {
     int rc = SAE_OK;
-    scorer s = {.lm = lm, .docs = docs, .hook = a ? a->hook : "resid_pre.0", .by = by,
-                .out = out};
+    scorer s = {.lm = lm, .docs = docs, .hook = a ? a->hook : NULL, .by = by, .out = out};
     *out = (sae_lm_score){0};
-    SAE_GOTO(lm->hook(lm->self, s.hook, &s.d, err));
+    if (a)
+        SAE_GOTO(lm->hook(lm->self, s.hook, &s.d, err));
     SAE_GOTO(open_buffers(&s, a, err));
     if (a && a->mean) {
         SAE_GOTO(sweep(&s, 0, err));

@@ -31,6 +31,7 @@ struct sae_lm_pass {
      * that they gave in their place. */
     sae_real *shown, *given;
     int64_t width;
+    int blind; /* 1: nobody asks for the activations */
     int64_t cap_N, cap_rows, cap_acts, cap_shown, cap_given; /* what there is room for */
 };
 
@@ -193,11 +194,11 @@ static int reserve_acts(sae_lm_pass *s, sae_err *err)
     int64_t need = s->cap_rows * s->width;
     if (s->at.kind != STREAM)
         SAE_TRY(reserve(&s->m->at, &s->acts, &s->cap_acts, need, err));
-    return s->m->at.be ? reserve(NULL, &s->shown, &s->cap_shown, need, err) : SAE_OK;
+    return s->m->at.be && !s->blind ? reserve(NULL, &s->shown, &s->cap_shown, need, err) : SAE_OK;
 }
 
 /* A pass with room for c, the ended one if it fits, and a copy of c. */
-static int open_pass(sae_lm_model *m, hook at, const sae_contexts *c, sae_lm_pass **pass,
+static int open_pass(sae_lm_model *m, hook at, int blind, const sae_contexts *c, sae_lm_pass **pass,
                      sae_err *err)
 {
     int64_t rows = c->start[c->N];
@@ -212,6 +213,7 @@ static int open_pass(sae_lm_model *m, hook at, const sae_contexts *c, sae_lm_pas
     sae_lm_pass *s = *pass;
     s->at = at;
     s->width = hook_width(m, at);
+    s->blind = blind;
     SAE_TRY(reserve_acts(s, err));
     s->N = c->N;
     memcpy(s->start, c->start, (size_t)(c->N + 1) * sizeof *s->start);
@@ -235,7 +237,7 @@ static const sae_real *acts_of(const sae_lm_pass *s)
 /* Where the host cannot reach them: copies of all rows for callers. */
 static int show_all(sae_lm_pass *s, sae_err *err)
 {
-    if (!s->m->at.be)
+    if (!s->m->at.be || s->blind)
         return SAE_OK;
     return sae_lm_get(&s->m->at, s->shown, acts_of(s), s->start[s->N] * s->width,
                       sizeof *s->shown, err);
@@ -271,11 +273,12 @@ int sae_lm_begin(void *self, const char *name, const sae_contexts *c, sae_lm_pas
 {
     int rc = SAE_OK;
     sae_lm_model *m = self;
-    hook at;
+    hook at = {0, STREAM};
     *pass = NULL;
-    SAE_GOTO(find_hook(m, name, &at, err));
+    if (name)
+        SAE_GOTO(find_hook(m, name, &at, err));
     SAE_GOTO(sae_lm_check_contexts(m, c, err));
-    SAE_GOTO(open_pass(m, at, c, pass, err));
+    SAE_GOTO(open_pass(m, at, !name, c, pass, err));
     for (int64_t i = 0; i < c->N;) {
         sae_lm_group g = sae_lm_group_at(c, i, GROUP_ROWS);
         SAE_GOTO(run_to_hook(*pass, &g, err));
@@ -291,7 +294,7 @@ fail:
 
 const sae_real *sae_lm_acts(const sae_lm_pass *s)
 {
-    return s->m->at.be ? s->shown : acts_of(s);
+    return s->blind ? NULL : s->m->at.be ? s->shown : acts_of(s);
 }
 
 /* The stream behind the hook's half (in a parallel block behind both) into work.x, with `acts`
@@ -415,6 +418,7 @@ int sae_lm_advance(sae_lm_pass *s, const char *name, sae_err *err)
         i = g.c1;
     }
     s->at = to;
+    s->blind = 0;
     s->width = hook_width(m, to);
     SAE_TRY(reserve_acts(s, err));
     for (int64_t i = 0; i < c.N;) {

@@ -17,17 +17,18 @@ static char *state_path(const char *dir, sae_err *err)
     return path;
 }
 
-int sae_lm_state_open(sae_lm_state *s, const sae_lm_weights *w, sae_err *err)
+int sae_lm_state_open(sae_lm_state *s, const sae_lm_weights *w, const sae_lm_place *at,
+                      sae_err *err)
 {
-    *s = (sae_lm_state){0};
-    SAE_TRY(sae_new(&s->m, w->count, sizeof *s->m, "lm.adam_m", err));
-    return sae_new(&s->v, w->count, sizeof *s->v, "lm.adam_v", err);
+    *s = (sae_lm_state){.at = *at};
+    SAE_TRY(sae_lm_new(at, &s->m, w->count, sizeof *s->m, "lm.adam_m", err));
+    return sae_lm_new(at, &s->v, w->count, sizeof *s->v, "lm.adam_v", err);
 }
 
 void sae_lm_state_close(sae_lm_state *s)
 {
-    sae_free(s->m);
-    sae_free(s->v);
+    sae_lm_free(&s->at, s->m);
+    sae_lm_free(&s->at, s->v);
     *s = (sae_lm_state){0};
 }
 
@@ -95,22 +96,51 @@ static int get_clock(const sae_st *st, sae_lm_state *s, sae_err *err)
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
-/* sae_real is float wherever files are written; the f64 build checks gradients only. */
-static int put_all(sae_st_writer *w, const sae_real *const t[3], int64_t count, sae_err *err)
+/* Elements on their way between the place and a file: a piece as it lies in memory, and in f32.
+ * sae_real is float wherever files are written; the f64 build checks gradients only. */
+enum { PIECE = 1 << 16 };
+typedef struct piece {
+    const sae_lm_place *at;
+    sae_real *r; /* [PIECE] */
+    float *f;    /* [PIECE] */
+} piece;
+
+static const char *const names[] = {"w", "m", "v"};
+
+static int piece_open(piece *p, const sae_lm_place *at, sae_err *err)
 {
-    static const char *const names[] = {"w", "m", "v"};
-    enum { AT_ONCE = 4096 };
-    float f[AT_ONCE];
+    p->at = at;
+    SAE_TRY(sae_new(&p->r, PIECE, sizeof *p->r, "lm.state", err));
+    return sae_new(&p->f, PIECE, sizeof *p->f, "lm.state", err);
+}
+
+static void piece_close(piece *p)
+{
+    sae_free(p->r);
+    sae_free(p->f);
+}
+
+static int put_tensor(sae_st_writer *w, const piece *p, const sae_real *t, int64_t count,
+                      sae_err *err)
+{
+    for (int64_t at = 0; at < count; at += PIECE) {
+        int64_t n = count - at < PIECE ? count - at : PIECE;
+        SAE_TRY(sae_lm_get(p->at, p->r, t + at, n, sizeof *t, err));
+        for (int64_t k = 0; k < n; k++)
+            p->f[k] = (float)p->r[k];
+        SAE_TRY(sae_st_writer_data(w, p->f, (size_t)n * sizeof *p->f, err));
+    }
+    return SAE_OK;
+}
+
+static int put_all(sae_st_writer *w, const piece *p, const sae_real *const t[3], int64_t count,
+                   sae_err *err)
+{
     for (int i = 0; i < 3; i++)
         SAE_TRY(sae_st_writer_add(w, names[i], SAE_ST_F32, 1, &count, err));
     SAE_TRY(sae_st_writer_begin(w, err));
     for (int i = 0; i < 3; i++)
-        for (int64_t at = 0; at < count; at += AT_ONCE) {
-            int64_t n = count - at < AT_ONCE ? count - at : AT_ONCE;
-            for (int64_t k = 0; k < n; k++)
-                f[k] = (float)t[i][at + k];
-            SAE_TRY(sae_st_writer_data(w, f, (size_t)n * sizeof *f, err));
-        }
+        SAE_TRY(put_tensor(w, p, t[i], count, err));
     return SAE_OK;
 }
 
@@ -118,36 +148,35 @@ int sae_lm_state_save(const sae_lm_state *s, const sae_lm_weights *w, const char
                       const char *identity, sae_err *err)
 {
     int rc = SAE_OK;
+    piece p = {0};
     sae_st_writer *out = NULL;
     char *path = state_path(dir, err);
     if (!path)
         return SAE_ENOMEM;
+    SAE_GOTO(piece_open(&p, &s->at, err));
     SAE_GOTO(sae_st_writer_open(&out, path, err));
     SAE_GOTO(sae_st_writer_meta(out, "identity", identity, err));
     SAE_GOTO(put_clock(out, s, err));
-    SAE_GOTO(put_all(out, (const sae_real *const[]){w->base, s->m, s->v}, w->count, err));
+    SAE_GOTO(put_all(out, &p, (const sae_real *const[]){w->base, s->m, s->v}, w->count, err));
     SAE_GOTO(sae_st_writer_commit(&out, err));
 fail:
     sae_st_writer_abandon(&out);
+    piece_close(&p);
     sae_free(path);
     return rc;
 }
 
-static int get_all(const sae_st *st, sae_lm_state *s, sae_lm_weights *w, sae_err *err)
+static int get_tensor(const sae_st *st, const char *name, const piece *p, sae_real *to,
+                      int64_t count, sae_err *err)
 {
-    enum { AT_ONCE = 4096 };
-    float f[AT_ONCE];
-    sae_real *const to[] = {w->base, s->m, s->v};
-    static const char *const names[] = {"w", "m", "v"};
-    for (int i = 0; i < 3; i++) {
-        const sae_st_tensor *t = NULL;
-        SAE_TRY(sae_st_need(st, names[i], 1, &w->count, &t, err));
-        for (int64_t at = 0; at < w->count; at += AT_ONCE) {
-            int64_t n = w->count - at < AT_ONCE ? w->count - at : AT_ONCE;
-            SAE_TRY(sae_st_floats(st, t, at, n, 1, f, err));
-            for (int64_t k = 0; k < n; k++)
-                to[i][at + k] = (sae_real)f[k];
-        }
+    const sae_st_tensor *t = NULL;
+    SAE_TRY(sae_st_need(st, name, 1, &count, &t, err));
+    for (int64_t at = 0; at < count; at += PIECE) {
+        int64_t n = count - at < PIECE ? count - at : PIECE;
+        SAE_TRY(sae_st_floats(st, t, at, n, 1, p->f, err));
+        for (int64_t k = 0; k < n; k++)
+            p->r[k] = (sae_real)p->f[k];
+        SAE_TRY(sae_lm_put(p->at, to + at, p->r, n, sizeof *to, err));
     }
     return SAE_OK;
 }
@@ -170,6 +199,8 @@ int sae_lm_state_load(sae_lm_state *s, sae_lm_weights *w, const char *dir, const
                       sae_err *err)
 {
     int rc = SAE_OK;
+    piece p = {0};
+    sae_real *const to[] = {w->base, s->m, s->v};
     sae_st *st = NULL;
     char *path = state_path(dir, err);
     if (!path)
@@ -180,9 +211,12 @@ int sae_lm_state_load(sae_lm_state *s, sae_lm_weights *w, const char *dir, const
     const char *found = sae_st_meta(st, "identity");
     SAE_GOTO(compare(path, identity, found ? found : "", err));
     SAE_GOTO(get_clock(st, s, err));
-    SAE_GOTO(get_all(st, s, w, err));
+    SAE_GOTO(piece_open(&p, &s->at, err));
+    for (int i = 0; i < 3; i++)
+        SAE_GOTO(get_tensor(st, names[i], &p, to[i], w->count, err));
 fail:
     sae_st_close(&st);
+    piece_close(&p);
     sae_free(path);
     return rc;
 }

@@ -14,7 +14,7 @@
 typedef struct trainer {
     const sae_lm_training *t;
     sae_lm_state s; /* first: clock and optimiser */
-    sae_real *grad; /* [w.count] */
+    sae_real *grad; /* [w.count] in the model's place */
     double *ce;     /* [ce_cap] */
     int64_t ce_cap;
     sae_out csv;
@@ -87,9 +87,7 @@ static int update(trainer *k, double lr, int64_t scored, sae_err *err)
         a.weight_decay = sae_lm_part_is_vector(s->part) ? 0 : t->weight_decay;
         rc = m->at.k->adam_step(m->at.dev, &a, w, k->grad + s->at, k->s.m + s->at, k->s.v + s->at);
     }
-    if (rc < 0)
-        SAE_FAIL(err, rc, "the optimiser failed in step %lld", (long long)k->s.step);
-    return SAE_OK;
+    return sae_lm_done(&m->at, rc, "a step of the optimiser", err);
 }
 
 static int reserve_losses(trainer *k, int64_t rows, sae_err *err)
@@ -230,7 +228,7 @@ static int finish(trainer *k, sae_lm_trained *out, sae_err *err)
     char *path = sae_path_join(t->dir, "model.safetensors");
     if (!path)
         SAE_FAIL(err, SAE_ENOMEM, "out of memory");
-    int rc = sae_lm_weights_save(&t->m->w, &t->m->cfg, path, t->dtype, err);
+    int rc = sae_lm_weights_save(&t->m->w, &t->m->at, &t->m->cfg, path, t->dtype, err);
     sae_free(path);
     return rc < 0 ? rc : sae_lm_state_remove(t->dir, err);
 }
@@ -244,8 +242,8 @@ int sae_lm_train(const sae_lm_training *t, sae_lm_trained *out, sae_err *err)
     *out = (sae_lm_trained){0};
     sae_progress_open(&p, "train", "steps", (double)t->steps);
     SAE_GOTO(held_out(t, &d, err)); /* now, not at the first evaluation */
-    SAE_GOTO(sae_lm_state_open(&k.s, &t->m->w, err));
-    SAE_GOTO(sae_new(&k.grad, t->m->w.count, sizeof *k.grad, "lm.gradients", err));
+    SAE_GOTO(sae_lm_state_open(&k.s, &t->m->w, &t->m->at, err));
+    SAE_GOTO(sae_lm_new(&t->m->at, &k.grad, t->m->w.count, sizeof *k.grad, "lm.gradients", err));
     if (t->resume)
         SAE_GOTO(sae_lm_state_load(&k.s, &t->m->w, t->dir, t->identity, err));
     k.t0 -= k.s.seconds;
@@ -257,7 +255,7 @@ fail:
     describe(&k, out);
     sae_out_abandon(&k.csv);
     sae_lm_state_close(&k.s);
-    sae_free(k.grad);
+    sae_lm_free(&t->m->at, k.grad);
     sae_free(k.ce);
     return rc;
 }

@@ -102,9 +102,9 @@ int sae_lm_read_bin(void *bin, const sae_lm_config *c, enum sae_lm_part p, int64
 void sae_lm_tensor_name(char *out, size_t room, const char *prefix, const char *pattern,
                         int64_t layer);
 
-/* Write weights, which lie in host memory, to path as one safetensors file with the tensor names of
- * c->files, in f32, f16 or bf16; what is read back from it is the weights, rounded. */
-int sae_lm_weights_save(const sae_lm_weights *w, const sae_lm_config *c, const char *path,
-                        enum sae_st_dtype dtype, sae_err *err);
+/* Write weights to path as one safetensors file with the tensor names of c->files, in f32, f16 or
+ * bf16; what is read back from it is the weights, rounded. */
+int sae_lm_weights_save(const sae_lm_weights *w, const sae_lm_place *at, const sae_lm_config *c,
+                        const char *path, enum sae_st_dtype dtype, sae_err *err);
 
 #endif

@@ -172,17 +172,15 @@ sae_stream *sae_session_eval_stream(sae_session *s)
 char *sae_session_identity(const sae_session *s)
 {
     const sae_plan *p = s->plan;
-    const sae_engine *e = s->e;
-    int rounds = e->precision && strcmp(e->precision, "fp32"); /* as backends do by default */
-    char many[16] = "";
+    char backend[SAE_ENGINE_NAME], many[16] = "";
     if (s->devices > 1) /* sums over rows are made in another order */
         snprintf(many, sizeof many, " x%d", s->devices);
     char *text = sae_strfmt(
-        "backend: %s%s%s%s\ndataset: %s\ndataset hash: %s\neval dataset: %s\neval hash: %s\n"
+        "backend: %s%s\ndataset: %s\ndataset hash: %s\neval dataset: %s\neval hash: %s\n"
         "norm: %s\nsteps: %lld\nbatch: %lld\neval rows: %lld\n",
-        e->be->name, rounds ? "," : "", rounds ? e->precision : "", many, s->train_text,
-        s->train.hash, s->eval_text ? s->eval_text : "", p->eval_dataset ? s->eval.hash : "",
-        p->norm, (long long)p->steps, (long long)p->batch, (long long)p->eval_rows);
+        sae_engine_name(s->e, backend), many, s->train_text, s->train.hash,
+        s->eval_text ? s->eval_text : "", p->eval_dataset ? s->eval.hash : "", p->norm,
+        (long long)p->steps, (long long)p->batch, (long long)p->eval_rows);
     for (int64_t i = 0; text && i < s->metrics; i++) {
         char *spec = sae_spec_print(&s->metric[i], 1);
         char *more = spec ? sae_strfmt("%smetric: %s\n", text, spec) : NULL;

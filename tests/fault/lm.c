@@ -37,7 +37,7 @@ static int pass_and_save(const char *out, sae_err *err)
         rc = lm->finish(pass, NULL, &(sae_lm_out){.grad = grad}, err);
     lm->end(&pass);
     if (rc >= 0)
-        rc = sae_lm_weights_save(&m->w, &m->cfg, out, SAE_ST_BF16, err);
+        rc = sae_lm_weights_save(&m->w, &m->at, &m->cfg, out, SAE_ST_BF16, err);
     sae_lm_close(&lm);
     ck_assert_int_eq(sae_file_exists(out), rc >= 0);
     return rc;

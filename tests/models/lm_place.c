@@ -2,6 +2,7 @@
  * as in host memory; whatever allocation or copy fails, an error and no leak; more threads than
  * when scratch was made.
  */
+#include "lm_elsewhere.h"
 #include "lm_models.h"
 #include "lm_util.h"
 
@@ -16,35 +17,6 @@ static const char *const hooks[] = {"resid_pre.0", "attn_z.1", "attn_out.0", "ml
                                     "mlp_out.1"};
 enum { HOOKS = sizeof hooks / sizeof hooks[0] };
 
-/* ---- a backend whose memory is the host's, though nobody may know ---------------------------- */
-
-static const sae_backend *inner;
-static int64_t calls, fail_at, live; /* allocations and copies; the one that fails; blocks held */
-
-static void *alloc(sae_device *dev, size_t bytes)
-{
-    void *p = ++calls == fail_at ? NULL : inner->alloc(dev, bytes);
-    live += p != NULL;
-    return p;
-}
-
-static void release(sae_device *dev, void *p)
-{
-    live -= p != NULL;
-    inner->release(dev, p);
-}
-
-static int copy(sae_device *dev, void *dst, const void *src, size_t bytes, enum sae_copy kind)
-{
-    return ++calls == fail_at ? SAE_EBACKEND : inner->copy(dev, dst, src, bytes, kind);
-}
-
-static const char *why(const sae_device *dev)
-{
-    (void)dev;
-    return "it was to fail";
-}
-
 /* ---- all that a pass can give ---------------------------------------------------------------- */
 
 typedef struct results {
@@ -56,7 +28,6 @@ typedef struct results {
 
 typedef struct trial {
     lm_fixture f;
-    sae_backend wrapped;
     sae_lm_place at;
     sae_lm_config c;
     const char *hook;
@@ -64,23 +35,14 @@ typedef struct trial {
     int32_t tok[ROWS];
 } trial;
 
-static void open_trial(trial *t, int model, const char *hook, int elsewhere)
+static void open_trial(trial *t, int model, const char *hook, int there)
 {
     static const int64_t lengths[] = {17, 0, 1, 25, 9};
     memset(t, 0, sizeof *t);
     lm_engine(&t->f, 2);
     t->c = lm_config(model);
     t->hook = hook;
-    t->at = sae_lm_place_host(&t->f.e);
-    if (elsewhere) {
-        inner = t->f.e.host_be;
-        t->wrapped = *inner;
-        t->wrapped.alloc = alloc;
-        t->wrapped.release = release;
-        t->wrapped.copy = copy;
-        t->wrapped.why = why;
-        t->at.be = &t->wrapped;
-    }
+    t->at = there ? elsewhere_of(&t->f.e) : sae_lm_place_host(&t->f.e);
     for (int i = 0; i < 5; i++)
         t->start[i + 1] = t->start[i] + lengths[i];
     t->rows = t->start[5];
@@ -163,6 +125,41 @@ START_TEST(every_failure_is_told)
 }
 END_TEST
 
+/* ---- without activations --------------------------------------------------------------------- */
+
+/* Losses of a pass that nobody asks for activations, and those of one halted at the same place; then
+ * what both show further on. */
+START_TEST(blind_passes)
+{
+    static double ce[2][ROWS];
+    static sae_real acts[2][ROWS * WIDEST];
+    sae_lm_source src = {NULL, lm_random_part};
+    sae_lm_model *m = NULL;
+    trial t;
+    fail_at = 0;
+    open_trial(&t, _i / 2, NULL, _i % 2);
+    sae_contexts c = {5, t.start, t.tok};
+    ck_assert_ok(sae_lm_model_open(&m, &t.c, &src, t.at, &t.f.err), t.f.err);
+    const sae_lm *lm = &m->api;
+    for (int i = 0; i < 2; i++) {
+        sae_lm_pass *pass = NULL;
+        fetched = 0;
+        ck_assert_ok(lm->begin(lm->self, i ? NULL : "resid_pre.0", &c, &pass, &t.f.err), t.f.err);
+        ck_assert((lm->acts(pass) == NULL) == i);
+        ck_assert_ok(lm->finish(pass, NULL, &(sae_lm_out){.ce = ce[i]}, &t.f.err), t.f.err);
+        int64_t shown = i ? 0 : t.rows * t.c.d * (int64_t)sizeof **acts;
+        ck_assert_int_eq(fetched, _i % 2 ? t.rows * (int64_t)sizeof **ce + shown : 0);
+        ck_assert_ok(lm->advance(pass, "attn_out.0", &t.f.err), t.f.err);
+        memcpy(acts[i], lm->acts(pass), (size_t)(t.rows * t.c.d) * sizeof **acts);
+        lm->end(&pass);
+    }
+    ck_assert_mem_eq(ce[0], ce[1], (size_t)t.rows * sizeof **ce);
+    ck_assert_mem_eq(acts[0], acts[1], (size_t)(t.rows * t.c.d) * sizeof **acts);
+    sae_lm_model_close(&m);
+    lm_engine_close(&t.f);
+}
+END_TEST
+
 /* ---- threads --------------------------------------------------------------------------------- */
 
 static void grad_of(trial *t, sae_lm *lm, int64_t contexts, int threads, sae_real *grad)
@@ -202,6 +199,7 @@ Suite *suite_lm_place(void)
     tcase_add_loop_test(t, the_same_bits, 0, LM_CONFIGS * HOOKS);
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, every_failure_is_told, 0, LM_CONFIGS);
+    tcase_add_loop_test(t, blind_passes, 0, 2 * LM_CONFIGS);
     tcase_add_loop_test(t, threads_come_and_go, 0, LM_CONFIGS);
     suite_add_tcase(s, t);
     return s;

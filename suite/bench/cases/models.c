@@ -61,7 +61,7 @@ static int forward(job *j, sae_err *err)
 {
     const sae_lm *lm = &j->m->api;
     sae_lm_pass *pass = NULL;
-    SAE_TRY(lm->begin(lm->self, "resid_pre.0", &j->contexts, &pass, err));
+    SAE_TRY(lm->begin(lm->self, NULL, &j->contexts, &pass, err));
     int rc = lm->finish(pass, NULL, &(sae_lm_out){.ce = j->ce}, err);
     lm->end(&pass);
     return rc;

@@ -65,7 +65,8 @@ typedef struct sae_lm {
     char tokenizer_hash[36]; /* xxh128 of the tokenizer file, or "" without one */
     /* Width of the activations at a hook. SAE_EINVAL names the hooks that exist. */
     int (*hook)(void *self, const char *name, int64_t *d_hook, sae_err *err);
-    /* Run to the hook and halt. The pass copies what it needs of c. */
+    /* Run to the hook and halt. The pass copies what it needs of c. hook NULL: halt where the
+     * first block begins, for what needs no activations: acts is NULL until advance. */
     int (*begin)(void *self, const char *hook, const sae_contexts *c, sae_lm_pass **pass,
                  sae_err *err);
     /* Activations at the hook, [rows x d_hook]; valid until end. */

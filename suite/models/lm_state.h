@@ -1,9 +1,9 @@
 /* suite/models/lm_state.h - where a training run of a language model stands, in memory and on disk.
  *
- * The moments lie in the place of the model. state.safetensors holds the weights and both moments as
- * they lie there, "w", "m" and "v" [count] in f32, and as metadata the identity of the run, its step and token count, how long it
- * took, and how long train.csv was. It is replaced as a whole, so it is complete whenever the
- * process dies.
+ * The moments lie in the place of the model. state.safetensors holds the weights and both moments
+ * as they lie there, "w", "m" and "v" [count] in f32, and as metadata the identity of the run, its
+ * step and token count, how long it took, and how long train.csv was. It is replaced as a whole, so
+ * it is complete whenever the process dies.
  */
 #ifndef SAE_MODELS_LM_STATE_H
 #define SAE_MODELS_LM_STATE_H

@@ -6,7 +6,7 @@ JSON
 tokenizer=datasets/organism/model/tokenizer.json
 train="$saemark lm train $tmp/config.json --data organism:model=none,length=32 --tokenizer $tokenizer"
 train="$train --steps 24 --batch 4 --lr 3e-3 --log-every 4 --eval-every 8 --eval-docs 8"
-train="$train --checkpoint-every 6"
+train="$train --checkpoint-every 6 --device cpu"
 
 expect 0 "train on two threads" $train --out "$tmp/t1" --threads 2
 grep -q 'surprisal of the source' "$tmp/out" && ok || bad "train said $(cat "$tmp/out")"
@@ -32,6 +32,8 @@ wait $pid 2>/dev/null
 if [ -e "$tmp/t3/state.safetensors" ]; then
     one_error "a started run is not written over" "go on with --resume" $train --out "$tmp/t3"
     one_error "another run's state" "expected \"lr=" $train --out "$tmp/t3" --resume --lr 1e-3
+    one_error "another backend's state" "expected \"backend=ref\", found \"backend=cpu\"" \
+        $train --out "$tmp/t3" --resume --device ref
     expect 0 "resume" $train --out "$tmp/t3" --resume
     same "a resumed run ends with the same weights" "$tmp/t1/model.safetensors" "$tmp/t3/model.safetensors"
     same "a resumed run ends with the same log" "$tmp/t1/train.csv" "$tmp/t3/train.csv"
@@ -78,6 +80,7 @@ one_error "a dataset without documents" "no documents of its own" "$saemark" lm 
     "$tmp/config.json" --data synthetic --out "$tmp/t5"
 one_error "a text without a tokenizer" "needs --tokenizer FILE" \
     "$saemark" lm train "$tmp/config.json" --text "$tmp/words.txt" --out "$tmp/t5"
+one_error "no such device" "device nonsense: not available here" $train --out "$tmp/t5" --device nonsense
 one_error "no folder" "lm train: --out DIR is required" "$saemark" lm train "$tmp/config.json" --data organism:model=none
 one_error "an unknown key" "n_embed: not a key of gpt2 models" sh -c \
     "sed 's/n_embd/n_embed/' '$tmp/config.json' >'$tmp/bad.json' &&

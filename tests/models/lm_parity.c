@@ -444,8 +444,7 @@ START_TEST(saved_and_read_again)
     sae_lm_model *m = p.lm->self, *again = NULL;
     char path[512];
     snprintf(path, sizeof path, "%s/model.safetensors", test_dir());
-    ck_assert_ok(sae_lm_weights_save(&m->w, &m->at, &m->cfg, path, SAE_ST_F32, &p.f.err),
-                 p.f.err);
+    ck_assert_ok(sae_lm_weights_save(&m->w, &m->at, &m->cfg, path, SAE_ST_F32, &p.f.err), p.f.err);
     sae_lm_store store;
     ck_assert_ok(sae_lm_store_open(&store, test_dir(), &p.f.err), p.f.err);
     sae_lm_named named = {&store, m->cfg.files->names, NULL};

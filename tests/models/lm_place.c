@@ -127,8 +127,8 @@ END_TEST
 
 /* ---- without activations --------------------------------------------------------------------- */
 
-/* Losses of a pass that nobody asks for activations, and those of one halted at the same place; then
- * what both show further on. */
+/* Losses of a pass that nobody asks for activations, and those of one halted at the same place;
+ * then what both show further on. */
 START_TEST(blind_passes)
 {
     static double ce[2][ROWS];

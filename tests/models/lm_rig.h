@@ -22,13 +22,13 @@ typedef struct chain {
     int32_t tok[MOST_DOCS * T];
     uint64_t doc[MOST_DOCS];
     double nats[MOST_DOCS * T];
-    int64_t stop_at; /* the batch of TRAIN that cannot be had; -1: none */
+    int64_t stop_at;      /* the batch of TRAIN that cannot be had; -1: none */
     int64_t interrupt_at; /* the evaluation that Ctrl-C meets; -1: none */
     int64_t calls, evals;
 } chain;
 
-static inline int chain_docs(void *self, enum sae_split split, uint64_t doc0, int64_t N, sae_docs *out,
-                      sae_err *err)
+static inline int chain_docs(void *self, enum sae_split split, uint64_t doc0, int64_t N,
+                             sae_docs *out, sae_err *err)
 {
     chain *k = self;
     ck_assert_int_le(N, MOST_DOCS);
@@ -67,10 +67,22 @@ static inline void describe_rig(rig *r, const char *name)
     r->corpus = (sae_lm_corpus){&r->data, chain_docs, -1, "chain"};
     snprintf(r->dir, sizeof r->dir, "%s/%s", test_dir(), name);
     ck_assert_int_eq(sae_dir_make(r->dir, NULL), SAE_OK);
-    r->t = (sae_lm_training){.corpus = &r->corpus, .dir = r->dir, .identity = "a=1 b=2",
-                             .steps = 120, .batch = 16, .warmup = 10, .lr = 1e-2, .min_lr = 1e-3,
-                             .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1,
-                             .clip = 1, .log_every = 10, .eval_every = 40, .checkpoint_every = 25,
+    r->t = (sae_lm_training){.corpus = &r->corpus,
+                             .dir = r->dir,
+                             .identity = "a=1 b=2",
+                             .steps = 120,
+                             .batch = 16,
+                             .warmup = 10,
+                             .lr = 1e-2,
+                             .min_lr = 1e-3,
+                             .beta1 = 0.9,
+                             .beta2 = 0.95,
+                             .eps = 1e-8,
+                             .weight_decay = 0.1,
+                             .clip = 1,
+                             .log_every = 10,
+                             .eval_every = 40,
+                             .checkpoint_every = 25,
                              .eval_docs = 40};
 }
 

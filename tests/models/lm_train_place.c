@@ -28,17 +28,17 @@ static void begin_rig(rig *r, const char *name)
 static void open_here(rig *r, const char *name, int i)
 {
     begin_rig(r, name);
-    ck_assert_ok(open_rig_model(r, models[i].config, models[i].arch, sae_lm_place_host(&r->f.e),
-                                &r->f.err),
-                 r->f.err);
+    ck_assert_ok(
+        open_rig_model(r, models[i].config, models[i].arch, sae_lm_place_host(&r->f.e), &r->f.err),
+        r->f.err);
 }
 
 static void open_there(rig *r, const char *name, int i)
 {
     begin_rig(r, name);
-    ck_assert_ok(open_rig_model(r, models[i].config, models[i].arch, elsewhere_of(&r->f.e),
-                                &r->f.err),
-                 r->f.err);
+    ck_assert_ok(
+        open_rig_model(r, models[i].config, models[i].arch, elsewhere_of(&r->f.e), &r->f.err),
+        r->f.err);
 }
 
 START_TEST(the_same_files)

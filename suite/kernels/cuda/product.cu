@@ -58,7 +58,13 @@ int sae_cuda_product(sae_device *dev, int ta, int tb, sae_real alpha, sae_cmat a
     return multiply(dev, ta, tb, alpha, floats(a), floats(b), beta, c);
 }
 
-/* ---- products whose rows do not see each other ----------------------------------------------- */
+/* ---- products whose rows do not see each other ------------------------------------------------
+ *
+ * Few rows are padded to a whole chunk, too, though a product of one row (a token that is decoded)
+ * then takes as long as one of CHUNK: cuBLAS chooses tiles, and whether to cut the depth, by the
+ * number of rows, and promises the same bits for the same shape only. A second, smaller chunk for
+ * few rows would give a row other bits there than in a large batch.
+ */
 
 /* A chunk that needs no copy: it lies in memory as padded rows do. cuBLAS may choose its algorithm
  * by leading extents and alignment too, and the bits of a row must not depend on them. */

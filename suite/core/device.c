@@ -95,8 +95,8 @@ int sae_device_open(sae_engine *e, const sae_registry *reg, const char *name, in
     choice c;
     SAE_TRY(choose(reg, name, &c, err));
     if (c.count > 1)
-        SAE_FAIL(err, SAE_EINVAL, "--device %s: this takes one device; only training takes several",
-                 name);
+        SAE_FAIL(err, SAE_EINVAL,
+                 "--device %s: this takes one device; only training SAEs takes several", name);
     return open_one(e, &c, 0, name, threads, err);
 }
 

@@ -8,7 +8,9 @@
  *     protection keys);
  *   - fresh device memory holds NaN patterns, blocks run in a shuffled order and threads in a
  *     different order every launch: what depends on an order or lacks a barrier gives other bits;
- *   - a barrier that not all threads of a block (warp) reach ends the program.
+ *   - a barrier that not all threads of a block (warp) reach ends the program;
+ *   - every host thread has a stream of its own: what one uploads may overtake what another has
+ *     queued.
  * What it cannot show: time, memory order inside a block beyond that, the precision of device
  * functions. Shared memory keeps its contents from block to block.
  */
@@ -184,7 +186,7 @@ enum cudaMemcpyKind {
     cudaMemcpyDeviceToHost,
     cudaMemcpyDeviceToDevice
 };
-enum { cudaMemAttachGlobal = 1, cudaStreamNonBlocking = 1 };
+enum { cudaMemAttachGlobal = 1, cudaStreamNonBlocking = 1, cudaHostAllocPortable = 1 };
 typedef struct emu_stream *cudaStream_t;
 struct cudaDeviceProp {
     char name[256];
@@ -201,6 +203,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s);
 cudaError_t emu_malloc(void **p, size_t bytes);
 cudaError_t emu_malloc_managed(void **p, size_t bytes);
 cudaError_t cudaFree(void *p);
+cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned flags);
+cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t s);
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s);

@@ -9,6 +9,7 @@
 
 #include <deque>
 #include <map>
+#include <mutex>
 #include <vector>
 
 emu_position emu_at;
@@ -129,9 +130,11 @@ void run_block(bool backwards)
 const size_t ARENA = (size_t)8 << 30, ALIGN = 256;
 char *arena;
 size_t used;
+std::mutex memory_lock;      /* of these */
 std::map<void *, size_t> taken;        /* managed and device allocations */
 std::multimap<size_t, char *> returned; /* free pieces of the arena by size */
-int key = -1, open_depth;
+int key = -1;
+thread_local int open_depth; /* as are the rights of a key */
 
 void allow(bool yes)
 {
@@ -152,10 +155,11 @@ void open_arena()
         give_up("pkey_mprotect");
 }
 
-/* ---- the stream ---- */
+/* ---- the stream: one per thread ---- */
 
-std::deque<std::function<void()>> queue;
-cudaError_t last;
+thread_local std::deque<std::function<void()>> queue;
+thread_local cudaError_t last;
+std::mutex grid_lock; /* one grid at a time: its threads' stacks and shared memory are static */
 
 void flush()
 {
@@ -178,6 +182,7 @@ void emu_enqueue(std::function<void()> work)
 void emu_grid(dim3 grid, dim3 block, const std::function<void()> &thread)
 {
     static unsigned launches;
+    std::lock_guard<std::mutex> alone(grid_lock);
     count = block.x * block.y * block.z;
     if (!count || count > MAX_THREADS || !grid.x || !grid.y || grid.y > 65535 || grid.z != 1)
         give_up("a launch that no GPU accepts");
@@ -299,6 +304,7 @@ static char *piece(size_t bytes)
 cudaError_t emu_malloc(void **p, size_t bytes)
 {
     size_t room = (bytes + ALIGN) / ALIGN * ALIGN;
+    std::lock_guard<std::mutex> alone(memory_lock);
     *p = bytes < ARENA ? piece(room) : nullptr;
     if (!*p)
         return last = cudaErrorMemoryAllocation;
@@ -318,6 +324,7 @@ cudaError_t emu_malloc_managed(void **p, size_t bytes)
 cudaError_t cudaFree(void *p)
 {
     flush();
+    std::lock_guard<std::mutex> alone(memory_lock);
     auto found = taken.find(p);
     if (found == taken.end()) {
         free(p);
@@ -325,6 +332,21 @@ cudaError_t cudaFree(void *p)
     }
     returned.emplace(found->second, (char *)p);
     taken.erase(found);
+    return cudaSuccess;
+}
+
+cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned)
+{
+    *p = malloc(bytes);
+    if (!*p)
+        return last = cudaErrorMemoryAllocation;
+    memset(*p, 0xFF, bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+    free(p);
     return cudaSuccess;
 }
 

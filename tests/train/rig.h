@@ -25,22 +25,27 @@ typedef struct rig {
     sae_err err;
 } rig;
 
+/* The stream of r->ds on r->e. */
+static inline void rig_stream(rig *r, enum sae_norm norm, int64_t B)
+{
+    sae_spec spec = {.name = "rig", .dataset = &r->ds};
+    ck_assert_ok(sae_opts_open(&spec.opts, r->ds.options, r->ds.opt_size, &r->err), r->err);
+    ck_assert_ok(sae_stream_open(&r->s, &spec, NULL, &r->e, norm, B, &r->err), r->err);
+    ck_assert_ok(sae_stream_constants(&r->s, &r->err), r->err);
+    sae_spec_free(&spec);
+}
+
 /* A backend (NULL: the best of this machine) with `threads` threads; batches of B rows. */
 static inline void rig_open_on(rig *r, const char *backend, int threads, enum sae_norm norm,
                                uint64_t gives, int64_t B)
 {
     sae_dataset ds = rig_dataset(gives);
-    sae_spec spec = {.name = "rig"};
     rig_gives = gives;
     memset(r, 0, sizeof *r);
     ck_assert_ok(sae_registry_open(&r->reg, &r->err), r->err);
     ck_assert_ok(sae_device_open(&r->e, r->reg, backend, threads, &r->err), r->err);
     ck_assert_ok(sae_admit_dataset(&ds, &r->ds, &r->err), r->err);
-    spec.dataset = &r->ds;
-    ck_assert_ok(sae_opts_open(&spec.opts, r->ds.options, r->ds.opt_size, &r->err), r->err);
-    ck_assert_ok(sae_stream_open(&r->s, &spec, NULL, &r->e, norm, B, &r->err), r->err);
-    ck_assert_ok(sae_stream_constants(&r->s, &r->err), r->err);
-    sae_spec_free(&spec);
+    rig_stream(r, norm, B);
 }
 
 static inline void rig_open(rig *r, int threads, enum sae_norm norm, uint64_t gives, int64_t B)

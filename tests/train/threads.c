@@ -46,21 +46,15 @@ START_TEST(device_memory)
     ck_assert_ok(sae_registry_open(&reg, &err), err);
     for (const sae_variant *const *v = sae_all_variants(reg); *v; v++) {
         static rig host, device;
-        static sae_stream apart;
         sae_learner a, b;
-        sae_spec spec, data = {.name = "rig"};
+        sae_spec spec;
         sae_train_config c = rig_config(STEPS, B);
         train_on(&host, 1, &a, (*v)->name);
         rig_open(&device, 1, SAE_NORM_UNIT_ROW, RIG_GIVES, B);
         sae_stream_close(&device.s);
         device.e.props.shares_host = 0;
-        data.dataset = &device.ds;
-        ck_assert_ok(sae_opts_open(&data.opts, device.ds.options, device.ds.opt_size, &err), err);
-        ck_assert_ok(sae_stream_open(&apart, &data, NULL, &device.e, SAE_NORM_UNIT_ROW, B, &err),
-                     err);
-        ck_assert_ptr_nonnull(apart.now.in.dev);
-        device.s = apart;
-        sae_spec_free(&data);
+        rig_stream(&device, SAE_NORM_UNIT_ROW, B);
+        ck_assert_ptr_nonnull(device.s.now.in.dev);
         rig_spec(&device, &spec, sae_find_variant(device.reg, (*v)->name), N);
         rig_learner(&device, &b, &spec, &c);
         rig_train(&device, &b, STEPS);

@@ -56,7 +56,7 @@ typedef struct sae_cuda_copy {
 
 struct sae_device {
     int index;
-    cudaStream_t stream;
+    cudaStream_t stream, uploads; /* the latter of sae_backend.upload alone */
     cublasHandle_t blas;
     cublasComputeType_t compute; /* of products in fp32 */
     void *blas_room;

@@ -1,5 +1,5 @@
 /* suite/kernels/cuda/device.cu - opening a GPU, its memory and copies, and the backend itself. */
-#include "cuda/cuda.cuh"
+#include "cuda/upload.cuh"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,6 +123,8 @@ static void close_cuda(sae_device **dev)
     if (d->blas)
         cublasDestroy(d->blas);
     cudaFree(d->blas_room);
+    if (d->uploads)
+        cudaStreamDestroy(d->uploads);
     if (d->stream)
         cudaStreamDestroy(d->stream);
     free(d);
@@ -176,6 +178,7 @@ static int open_parts(sae_device *d, int index)
     TRY(sae_cuda_check(d, cudaGetDeviceProperties(&p, index)));
     snprintf(d->name, sizeof d->name, "%.95s", p.name);
     TRY(sae_cuda_check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking)));
+    TRY(sae_cuda_check(d, cudaStreamCreateWithFlags(&d->uploads, cudaStreamNonBlocking)));
     return open_blas(d);
 }
 
@@ -247,6 +250,9 @@ static sae_backend backend(void)
     be.lm = &sae_cuda_lm;
     be.freeze = sae_cuda_freeze;
     be.thaw = sae_cuda_thaw;
+    be.alloc_host = sae_cuda_alloc_host;
+    be.release_host = sae_cuda_release_host;
+    be.upload = sae_cuda_upload;
     return be;
 }
 

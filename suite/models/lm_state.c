@@ -212,8 +212,10 @@ int sae_lm_state_load(sae_lm_state *s, sae_lm_weights *w, const char *dir, const
     SAE_GOTO(compare(path, identity, found ? found : "", err));
     SAE_GOTO(get_clock(st, s, err));
     SAE_GOTO(piece_open(&p, &s->at, err));
+    sae_lm_weights_thaw(w, &s->at);
     for (int i = 0; i < 3; i++)
         SAE_GOTO(get_tensor(st, names[i], &p, to[i], w->count, err));
+    SAE_GOTO(sae_lm_weights_freeze(w, &s->at, err));
 fail:
     sae_st_close(&st);
     piece_close(&p);

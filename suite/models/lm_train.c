@@ -81,13 +81,15 @@ static int update(trainer *k, double lr, int64_t scored, sae_err *err)
                   .grad_scale =
                       t->clip > 0 && k->s.norm > t->clip ? mean * t->clip / k->s.norm : mean,
                   .t = k->s.step + 1};
+    sae_lm_weights_thaw(&m->w, &m->at);
     for (int64_t i = 0; rc >= 0 && i < m->w.slots; i++) {
         const sae_lm_slot *s = &m->w.slot[i];
         sae_mat w = {m->w.base + s->at, s->rows, s->cols, s->cols};
         a.weight_decay = sae_lm_part_is_vector(s->part) ? 0 : t->weight_decay;
         rc = m->at.k->adam_step(m->at.dev, &a, w, k->grad + s->at, k->s.m + s->at, k->s.v + s->at);
     }
-    return sae_lm_done(&m->at, rc, "a step of the optimiser", err);
+    SAE_TRY(sae_lm_done(&m->at, rc, "a step of the optimiser", err));
+    return sae_lm_weights_freeze(&m->w, &m->at, err);
 }
 
 static int reserve_losses(trainer *k, int64_t rows, sae_err *err)

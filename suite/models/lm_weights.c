@@ -120,6 +120,19 @@ fail:
     return rc;
 }
 
+int sae_lm_weights_freeze(const sae_lm_weights *w, const sae_lm_place *at, sae_err *err)
+{
+    sae_cmat all = {w->base, w->count / 16, 16, 16};
+    int rc = at->be && at->be->freeze ? at->be->freeze(at->dev, all) : SAE_OK;
+    return sae_lm_done(at, rc, "a copy of the weights in the precision of products", err);
+}
+
+void sae_lm_weights_thaw(const sae_lm_weights *w, const sae_lm_place *at)
+{
+    if (at->be && at->be->thaw)
+        at->be->thaw(at->dev, w->base);
+}
+
 int sae_lm_weights_open(sae_lm_weights *w, const sae_lm_place *at, const sae_lm_config *c,
                         const sae_lm_source *src, sae_err *err)
 {
@@ -138,6 +151,7 @@ int sae_lm_weights_open(sae_lm_weights *w, const sae_lm_place *at, const sae_lm_
         keep(w, c, &w->slot[i]);
     if (c->tied)
         w->head = w->embed;
+    SAE_GOTO(sae_lm_weights_freeze(w, at, err));
     return SAE_OK;
 fail:
     sae_lm_weights_close(w, at);
@@ -146,6 +160,7 @@ fail:
 
 void sae_lm_weights_close(sae_lm_weights *w, const sae_lm_place *at)
 {
+    sae_lm_weights_thaw(w, at);
     sae_lm_free(at, w->base);
     sae_free(w->slot);
     sae_free(w->half);

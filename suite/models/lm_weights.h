@@ -46,6 +46,10 @@ typedef struct sae_lm_source {
 int sae_lm_weights_open(sae_lm_weights *w, const sae_lm_place *at, const sae_lm_config *c,
                         const sae_lm_source *src, sae_err *err);
 void sae_lm_weights_close(sae_lm_weights *w, const sae_lm_place *at);
+/* From freeze to thaw nobody writes to the weights: products may read copies of them in their own
+ * precision (sae_backend.freeze). Open weights are frozen. */
+int sae_lm_weights_freeze(const sae_lm_weights *w, const sae_lm_place *at, sae_err *err);
+void sae_lm_weights_thaw(const sae_lm_weights *w, const sae_lm_place *at);
 
 /* ---- in files -------------------------------------------------------------------------------- */
 

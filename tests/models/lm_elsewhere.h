@@ -1,7 +1,7 @@
 /* tests/models/lm_elsewhere.h - a place whose memory is the host's, though nobody may know.
  *
- * What is computed there has the host's bits, allocations and copies can be made to fail, and frozen
- * weights must be what they were when they are thawed.
+ * What is computed there has the host's bits, allocations and copies can be made to fail, and
+ * frozen weights must be what they were when they are thawed.
  */
 #ifndef SAE_TESTS_LM_ELSEWHERE_H
 #define SAE_TESTS_LM_ELSEWHERE_H

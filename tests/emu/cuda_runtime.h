@@ -10,7 +10,8 @@
  *     different order every launch: what depends on an order or lacks a barrier gives other bits;
  *   - a barrier that not all threads of a block (warp) reach ends the program;
  *   - every host thread has a stream of its own: what one uploads may overtake what another has
- *     queued.
+ *     queued;
+ *   - what may not happen while a graph is captured fails; graphs work on the memory of the moment.
  * What it cannot show: time, memory order inside a block beyond that, the precision of device
  * functions. Shared memory keeps its contents from block to block.
  */
@@ -179,7 +180,9 @@ enum cudaError_t {
     cudaSuccess = 0,
     cudaErrorInvalidValue = 1,
     cudaErrorMemoryAllocation = 2,
-    cudaErrorInvalidConfiguration = 9
+    cudaErrorInvalidConfiguration = 9,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901
 };
 enum cudaMemcpyKind {
     cudaMemcpyHostToDevice = 1,
@@ -188,6 +191,9 @@ enum cudaMemcpyKind {
 };
 enum { cudaMemAttachGlobal = 1, cudaStreamNonBlocking = 1, cudaHostAllocPortable = 1 };
 typedef struct emu_stream *cudaStream_t;
+typedef struct emu_graph *cudaGraph_t;
+typedef struct emu_exec *cudaGraphExec_t;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 struct cudaDeviceProp {
     char name[256];
     int multiProcessorCount, major, minor;
@@ -208,6 +214,14 @@ cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t s);
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s);
+/* From begin to end of a capture work is recorded, and whatever waits, takes memory or talks to the
+ * host fails and spoils the recording. */
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 cudaError_t cudaGetLastError(void);
 const char *cudaGetErrorString(cudaError_t e);
 template <class T> cudaError_t cudaMalloc(T **p, size_t bytes)

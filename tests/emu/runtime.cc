@@ -161,6 +161,18 @@ thread_local std::deque<std::function<void()>> queue;
 thread_local cudaError_t last;
 std::mutex grid_lock; /* one grid at a time: its threads' stacks and shared memory are static */
 
+thread_local enum recording { OFF, ON, SPOILT } recording;
+thread_local std::vector<std::function<void()>> recorded;
+
+bool spoils()
+{
+    if (recording == OFF)
+        return false;
+    recording = SPOILT;
+    last = cudaErrorStreamCaptureUnsupported;
+    return true;
+}
+
 void flush()
 {
     allow(true);
@@ -176,7 +188,10 @@ void flush()
 
 void emu_enqueue(std::function<void()> work)
 {
-    queue.push_back(work);
+    if (recording == OFF)
+        queue.push_back(work);
+    else
+        recorded.push_back(work);
 }
 
 void emu_grid(dim3 grid, dim3 block, const std::function<void()> &thread)
@@ -281,6 +296,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t)
 {
+    if (spoils())
+        return last;
     flush();
     return cudaSuccess;
 }
@@ -304,6 +321,9 @@ static char *piece(size_t bytes)
 cudaError_t emu_malloc(void **p, size_t bytes)
 {
     size_t room = (bytes + ALIGN) / ALIGN * ALIGN;
+    *p = nullptr;
+    if (spoils())
+        return last;
     std::lock_guard<std::mutex> alone(memory_lock);
     *p = bytes < ARENA ? piece(room) : nullptr;
     if (!*p)
@@ -323,6 +343,8 @@ cudaError_t emu_malloc_managed(void **p, size_t bytes)
 
 cudaError_t cudaFree(void *p)
 {
+    if (spoils())
+        return last;
     flush();
     std::lock_guard<std::mutex> alone(memory_lock);
     auto found = taken.find(p);
@@ -354,6 +376,8 @@ cudaError_t cudaFreeHost(void *p)
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t)
 {
+    if (kind != cudaMemcpyDeviceToDevice && spoils())
+        return last;
     if (kind == cudaMemcpyHostToDevice) {
         std::vector<char> copy((const char *)from, (const char *)from + bytes);
         emu_enqueue([=] { memcpy(to, copy.data(), bytes); });
@@ -366,6 +390,70 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
 {
     emu_enqueue([=] { memset(p, value, bytes); });
+    return cudaSuccess;
+}
+
+/* ---- graphs ---- */
+
+struct emu_graph {
+    std::vector<std::function<void()>> work;
+};
+struct emu_exec : emu_graph {
+};
+
+/* What fails, for tests of what happens then. */
+extern "C" __attribute__((visibility("default"))) int emu_graphs_fail;
+int emu_graphs_fail; /* 1: capture; 2: instantiation; 3: launch */
+
+static cudaError_t fails(int what)
+{
+    return emu_graphs_fail == what ? last = cudaErrorMemoryAllocation : cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
+{
+    if (spoils())
+        return last;
+    recording = emu_graphs_fail == 1 ? SPOILT : ON;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
+{
+    bool whole = recording == ON;
+    *graph = whole ? new emu_graph{recorded} : nullptr;
+    recording = OFF;
+    recorded.clear();
+    return whole ? cudaSuccess : last = cudaErrorStreamCaptureInvalidated;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
+{
+    if (fails(2))
+        return last;
+    *exec = new emu_exec{*graph};
+    return cudaSuccess;
+}
+
+/* In the order of the recording: it was one stream. */
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t)
+{
+    if (spoils() || fails(3))
+        return last;
+    for (const std::function<void()> &work : exec->work)
+        emu_enqueue(work);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
+{
+    delete exec;
     return cudaSuccess;
 }
 

@@ -36,6 +36,10 @@ void kern_run(const kcase *c);
 void kern_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 const impl *kern_ref(void); /* the float reference */
 int kern_benching(void);
+/* With --cuda: how many calls the device has replayed; at what recordings fail from now on (0: not
+ * at all), and 1 where that can be had: in the emulation. */
+int64_t kern_replays(const sae_device *dev);
+int kern_graphs_fail(int at);
 
 /* ---- memory of a case: guarded, at an address that is not a multiple of 16, freed by the next
  * case. Contents at the call of kern_run are what every run starts from. ---- */
@@ -84,6 +88,7 @@ void test_elementwise(void);
 void test_linalg(void);
 void test_pursuit(void);
 void test_frozen(void);
+void test_replay(void); /* with --cuda */
 
 extern const int64_t kern_sizes[14]; /* small extents that hit every remainder */
 

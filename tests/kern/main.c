@@ -37,6 +37,8 @@ typedef struct buf {
 static struct {
     void *(*managed)(size_t); /* memory of buffers; NULL: malloc */
     void (*managed_free)(void *);
+    int64_t (*replays)(const sae_device *);
+    int *graphs_fail; /* of the emulation, or NULL */
     impl impl[MAX_IMPLS];
     sae_device *team[MAX_IMPLS][TEAMS];
     int impls;
@@ -156,6 +158,18 @@ const impl *kern_ref(void)
 int kern_benching(void)
 {
     return h.bench;
+}
+
+int64_t kern_replays(const sae_device *dev)
+{
+    return h.replays(dev);
+}
+
+int kern_graphs_fail(int at)
+{
+    if (h.graphs_fail)
+        *h.graphs_fail = at;
+    return h.graphs_fail != NULL;
 }
 
 /* ---- runs ---- */
@@ -408,6 +422,9 @@ static int add_cuda(const char *path, const char *precision)
     memcpy(&h.managed, &p, sizeof h.managed);
     p = symbol_of(object, "sae_cuda_managed_free");
     memcpy(&h.managed_free, &p, sizeof h.managed_free);
+    p = symbol_of(object, "sae_cuda_replays");
+    memcpy(&h.replays, &p, sizeof h.replays);
+    h.graphs_fail = dlsym(object, "emu_graphs_fail");
     open_impl(&sae_backend_ref, "ref");
     impl *im = open_impl(be, "cuda");
     im->rounds = precision && !strcmp(precision, "bf16");
@@ -482,6 +499,8 @@ int main(int argc, char **argv)
         test_linalg();
         test_pursuit();
         test_frozen();
+        if (cuda)
+            test_replay();
     }
     release();
     close_impls();

@@ -53,11 +53,14 @@ static void check_select(const impl *im, void *ctx)
     check_code(&c->z, &c->want);
 }
 
-static sae_cmat scores(int64_t rows, int64_t cols, enum data kind)
+/* Row r is raised by r % 128 * rise. */
+static sae_cmat scores(int64_t rows, int64_t cols, enum data kind, float rise)
 {
     sae_cmat m = {NULL, rows, cols, cols + kern_random(3)};
     float *p = kern_in((size_t)(rows * m.ld) * sizeof *p);
     kern_fill(p, rows, cols, m.ld, kind);
+    for (int64_t i = 0; i < rows * cols && rise != 0; i++)
+        p[i / cols * m.ld + i % cols] += rise * (float)(i / cols % 128);
     m.p = p;
     return m;
 }
@@ -76,18 +79,20 @@ static void bounds(select_case *c, int64_t n)
     c->per_feature = kern_random(2) ? per_feature : NULL;
 }
 
+/* options: 1 separate scores, 2 rising rows */
 static void one_select(char rule, int64_t rows, int64_t cols, int64_t k, enum sae_key key,
-                       enum data kind, int separate)
+                       enum data kind, int options)
 {
-    if (!kern_case("select %c %lldx%lld k %lld key %d data %d%s", rule, (long long)rows,
-                   (long long)cols, (long long)k, (int)key, (int)kind, separate ? " separate" : ""))
+    int separate = options & 1;
+    if (!kern_case("select %c %lldx%lld k %lld key %d data %d options %d", rule, (long long)rows,
+                   (long long)cols, (long long)k, (int)key, (int)kind, options))
         return;
     select_case c = {.rule = rule, .k = k};
     int64_t all = rows * cols;
-    c.s.value = scores(rows, cols, kind);
+    c.s.value = scores(rows, cols, kind, options & 2 ? 10 : 0);
     c.s.key = key;
     if (separate)
-        c.s.score = scores(rows, cols, kind);
+        c.s.score = scores(rows, cols, kind, 0);
     bounds(&c, cols);
     wide_code w = {.B = rows, .n = cols, .cap = all};
     w.rowptr = kern_temp((size_t)(rows + 1) * sizeof *w.rowptr);
@@ -118,7 +123,7 @@ static void too_small(char rule)
     if (!kern_case("select %c without room", rule))
         return;
     select_case c = {.rule = rule, .k = rule == 'f' ? 60 : 4, .theta = -10};
-    c.s.value = scores(20, 30, INTEGERS);
+    c.s.value = scores(20, 30, INTEGERS, 0);
     int64_t *quota = kern_in(30 * sizeof *quota);
     for (int j = 0; j < 30; j++)
         quota[j] = 2;
@@ -230,10 +235,10 @@ static void prefix(int64_t rows, int64_t cols, enum sae_key key, enum data kind,
         return;
     static const double odd[] = {0, -1, 1e300, INFINITY, NAN, 3, 5, 1e-40};
     prefix_case c = {.squared = squared};
-    c.s.value = scores(rows, cols, kind);
+    c.s.value = scores(rows, cols, kind, 0);
     c.s.key = key;
     if (separate)
-        c.s.score = scores(rows, cols, kind);
+        c.s.score = scores(rows, cols, kind, 0);
     c.target = kern_in((size_t)rows * sizeof *c.target);
     for (int64_t r = 0; r < rows; r++) /* integers meet prefixes of integers: ties */
         c.target[r] = kern_random(3) ? kern_random(1 + (uint32_t)cols) : odd[kern_random(8)];
@@ -283,5 +288,6 @@ void test_select(void)
         if (kern_benching())
             one_select(rules[r], 64, 16384, rules[r] == 'f' ? 2048 : 32, SAE_KEY_RELU, NORMAL, 0);
     }
+    one_select('f', 150, 40, 10, SAE_KEY_VALUE, NORMAL, 2); /* everything passes for long */
     prefixes();
 }

@@ -3,6 +3,7 @@
  * Sums of rows (code_decode, code_outer) gather rows of a matrix by a block whose threads stand on
  * columns: every access is coalesced and every output has one writer.
  */
+#include "cuda/replay.cuh"
 #include "cuda/sort.cuh"
 
 /* for (b over [0, n)) by the blocks of the grid: every thread sees every b of its block. */
@@ -195,9 +196,8 @@ static __global__ void fill_index(const uint32_t *key, const int32_t *row, sae_c
 }
 
 /* The sort is stable and rows ascend: so do the rows of a column. */
-SAE_DECL_code_transpose(SAE_CUDA(code_transpose))
+static int index_columns(sae_device *dev, const sae_code *z, const sae_csc *t)
 {
-    TRY(transpose_extents(z, t));
     uint32_t *key = ws_new<uint32_t>(dev, WS_KEY, z->nnz);
     int64_t *pos = ws_new<int64_t>(dev, WS_LIST, z->nnz);
     int32_t *row = ws_new<int32_t>(dev, WS_SPARE, z->nnz);
@@ -211,6 +211,13 @@ SAE_DECL_code_transpose(SAE_CUDA(code_transpose))
         TRY(sae_cuda_sort(dev, z->nnz, bits, (const uint32_t *)z->idx, pos, key, t->pos));
     int64_t most = z->nnz > z->n + 1 ? z->nnz : z->n + 1;
     return LAUNCH(dev, fill_index, blocks_for(most, BLOCK), BLOCK, key, row, *t);
+}
+
+SAE_DECL_code_transpose(SAE_CUDA(code_transpose))
+{
+    TRY(transpose_extents(z, t));
+    return sae_cuda_replay(dev, [=] { return index_columns(dev, z, t); }, z->B, z->rowptr, z->idx,
+                           *t);
 }
 
 /* ---- code_outer ------------------------------------------------------------------------------ */

@@ -8,6 +8,8 @@
  * bits. Rows of encoders and products go through products of one fixed number of rows and one
  * layout, so that a row's bits do not depend on its batch even where cuBLAS chooses its algorithm
  * by them.
+ *
+ * An entry with many launches records them once as a CUDA graph and replays that (replay.cuh).
  */
 #ifndef SAE_KERNELS_CUDA_CUH
 #define SAE_KERNELS_CUDA_CUH
@@ -66,6 +68,9 @@ struct sae_device {
         size_t bytes;
     } ws[WS_SLOTS];
     sae_cuda_copy frozen[MOST_FROZEN];
+    struct sae_cuda_graphs *graphs; /* of replay.cu */
+    uint64_t generation;            /* changes with what recorded launches hold: see replay.cuh */
+    int64_t replays;                /* for tests */
     char name[96], library[96];
     char why[160]; /* the first error of the runtime */
 };
@@ -81,6 +86,7 @@ void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_
 /* Copy to host memory and wait. */
 int sae_cuda_read(sae_device *dev, void *host, const void *device, size_t bytes);
 int sae_cuda_zero(sae_device *dev, void *p, size_t bytes);
+void sae_cuda_replay_close(sae_device *dev);
 
 template <class T> T *ws_new(sae_device *dev, enum sae_cuda_slot slot, int64_t count)
 {
@@ -245,56 +251,5 @@ constexpr int64_t CHUNK = 1024, PANEL = 8192;
 /* c = alpha op(a) op(b) + beta c, row-major, in the device's precision. */
 int sae_cuda_product(sae_device *dev, int ta, int tb, sae_real alpha, sae_cmat a, sae_cmat b,
                      sae_real beta, sae_mat c);
-
-/* A matrix of floats, or of bf16: frozen weights and the rows they are multiplied with. */
-typedef struct sae_cuda_operand {
-    const void *p;
-    int64_t rows, cols, ld;
-    int half; /* 1: bf16 */
-} sae_cuda_operand;
-
-/* What a walk shows: rows [row, row + live), columns [col, col + cols) of an encoder's output. */
-typedef struct sae_cuda_pre {
-    const sae_real *p; /* [live x cols] without the bias */
-    int64_t ld, row, live, col, cols;
-    const sae_real *bias;  /* [n] or NULL */
-    const int32_t *subset; /* of all columns, or NULL */
-
-    __device__ int32_t feature(int64_t c) const
-    {
-        return subset ? subset[col + c] : (int32_t)(col + c);
-    }
-    /* v of column c with its bias: the one place where it is added. */
-    __device__ sae_real biased(sae_real v, int64_t c) const
-    {
-        return bias ? v + bias[feature(c)] : v;
-    }
-    /* Row r and column c of the piece. */
-    __device__ sae_real at(int64_t r, int64_t c) const
-    {
-        return biased(p[r * ld + c], c);
-    }
-} sae_cuda_pre;
-
-/* A walk over an encoder's output, piece by piece; nothing of size B x n exists:
- *     sae_cuda_walk w = sae_cuda_walk_of(e);
- *     while ((rc = sae_cuda_walk_next(dev, &w)) > 0) ... w.pre ...
- * Chunks of rows ascend, panels of columns ascend inside a chunk. The piece is valid until the next
- * call; WS_ROWS, WS_OUT and WS_SHIFT are the walk's. */
-typedef struct sae_cuda_walk {
-    const sae_encoder *e;
-    sae_cuda_pre pre;
-    sae_cuda_operand w, x; /* the weights; the chunk, shifted and padded to CHUNK rows */
-} sae_cuda_walk;
-
-static inline sae_cuda_walk sae_cuda_walk_of(const sae_encoder *e)
-{
-    sae_cuda_walk w;
-    memset(&w, 0, sizeof w);
-    w.e = e;
-    return w;
-}
-/* 1: w shows the next piece; 0: the end; else a status. */
-int sae_cuda_walk_next(sae_device *dev, sae_cuda_walk *w);
 
 #endif

@@ -66,6 +66,7 @@ void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_
         return NULL;
     if (dev->ws[slot].p && bytes <= dev->ws[slot].bytes)
         return dev->ws[slot].p;
+    dev->generation++;
     cudaFree(dev->ws[slot].p);
     dev->ws[slot].p = sae_cuda_take(dev, bytes);
     dev->ws[slot].bytes = dev->ws[slot].p ? bytes : 0;
@@ -115,6 +116,7 @@ static void close_cuda(sae_device **dev)
     if (!d)
         return;
     cudaSetDevice(d->index);
+    sae_cuda_replay_close(d);
     for (int i = 0; i < WS_SLOTS; i++)
         cudaFree(d->ws[i].p);
     sae_cuda_frozen_close(d);
@@ -143,6 +145,7 @@ static int precision_cuda(sae_device *d, const char *name)
         if (strcmp(name, known[i].name))
             continue;
         d->compute = known[i].type;
+        d->generation++;
         TRY(sae_cuda_check_blas(d, cublasGetVersion(d->blas, &version)));
         snprintf(d->library, sizeof d->library, "cuBLAS %d.%d.%d, products in %s", version / 10000,
                  version / 100 % 100, version % 100, name);
@@ -273,4 +276,10 @@ EXPORT void *sae_cuda_managed(size_t bytes)
 EXPORT void sae_cuda_managed_free(void *p)
 {
     cudaFree(p);
+}
+
+/* How many calls of kernels were replays. */
+EXPORT int64_t sae_cuda_replays(const sae_device *dev)
+{
+    return dev->replays;
 }

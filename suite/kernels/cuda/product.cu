@@ -1,5 +1,5 @@
 /* suite/kernels/cuda/product.cu - dense products by cuBLAS; an encoder's output piece by piece. */
-#include "cuda/cuda.cuh"
+#include "cuda/walk.cuh"
 
 static cublasOperation_t op(int transposed)
 {
@@ -131,13 +131,9 @@ static int chunk_product(sae_device *dev, int tb, sae_real alpha, sae_cuda_opera
     return LAUNCH(dev, copy_rows, blocks_for(c.rows * c.cols, BLOCK), BLOCK, live, c);
 }
 
-SAE_DECL_gemm(SAE_CUDA(gemm))
+static int product_by_chunks(sae_device *dev, int tb, sae_real alpha, sae_cmat a,
+                             sae_cuda_operand right, sae_real beta, sae_mat c)
 {
-    if (bad_gemm(ta, tb, a, b, c))
-        return SAE_EINVAL;
-    if (ta)
-        return sae_cuda_product(dev, ta, tb, alpha, a, b, beta, c);
-    sae_cuda_operand right = weights(dev, b);
     for (int64_t r = 0; r < c.rows; r += CHUNK) {
         int64_t live = c.rows - r < CHUNK ? c.rows - r : CHUNK;
         sae_cmat from = {a.p + r * a.ld, live, a.cols, a.ld};
@@ -147,6 +143,19 @@ SAE_DECL_gemm(SAE_CUDA(gemm))
         TRY(chunk_product(dev, tb, alpha, left, right, beta, to));
     }
     return SAE_OK;
+}
+
+SAE_DECL_gemm(SAE_CUDA(gemm))
+{
+    if (bad_gemm(ta, tb, a, b, c))
+        return SAE_EINVAL;
+    if (ta || c.rows == 0)
+        return sae_cuda_product(dev, ta, tb, alpha, a, b, beta, c);
+    sae_cuda_operand right = weights(dev, b);
+    auto body = [=] { return product_by_chunks(dev, tb, alpha, a, right, beta, c); };
+    if (!right.half && is_chunk(a) && is_chunk(as_const(c))) /* one launch */
+        return body();
+    return sae_cuda_replay(dev, body, tb, alpha, a, b, right.p, beta, c);
 }
 
 /* ---- the walk -------------------------------------------------------------------------------- */
@@ -241,13 +250,19 @@ static __global__ void write_pre(sae_cuda_pre pre, sae_mat out)
     }
 }
 
-SAE_DECL_encode_dense(SAE_CUDA(encode_dense))
+static int write_dense(sae_device *dev, const sae_encoder *e, sae_mat pre)
 {
-    if (bad_encoder(e) || !has_shape(as_const(pre), e->x.rows, encoder_cols(e)))
-        return SAE_EINVAL;
     sae_cuda_walk w = sae_cuda_walk_of(e);
     int rc;
     while ((rc = sae_cuda_walk_next(dev, &w)) > 0)
         TRY(LAUNCH(dev, write_pre, blocks_for(w.pre.live * w.pre.cols, BLOCK), BLOCK, w.pre, pre));
     return rc;
+}
+
+SAE_DECL_encode_dense(SAE_CUDA(encode_dense))
+{
+    if (bad_encoder(e) || !has_shape(as_const(pre), e->x.rows, encoder_cols(e)))
+        return SAE_EINVAL;
+    return sae_cuda_replay(dev, [=] { return write_dense(dev, e, pre); }, *e, pre,
+                           sae_cuda_frozen(dev, e->w).p);
 }

@@ -63,24 +63,38 @@ int sae_cuda_source_next(sae_device *dev, sae_cuda_source *src)
     return rc;
 }
 
+sae_cuda_origin sae_cuda_origin_of(const sae_device *dev, const sae_cuda_source *src)
+{
+    sae_cuda_origin o;
+    memset(&o, 0, sizeof o);
+    o.rank = src->rank;
+    if (src->s) {
+        o.value = src->s->value;
+        o.score = src->s->score;
+    } else {
+        o.e = *src->walk.e;
+        o.copy = sae_cuda_frozen(dev, o.e.w).p;
+    }
+    return o;
+}
+
 /* ---- codes ----------------------------------------------------------------------------------- */
 
-static int empty_code(sae_device *dev, int64_t rows, int64_t n, sae_code *z, sae_cuda_answer **a)
+int sae_cuda_code_begin(sae_device *dev, int64_t rows, int64_t n, sae_code *z, sae_cuda_answer **a)
 {
+    if (z->dense)
+        return SAE_EINVAL;
     z->B = rows;
     z->n = n;
     z->nnz = z->nan = 0;
     *a = ws_new<sae_cuda_answer>(dev, WS_SUMS, 1);
-    if (!*a)
-        return SAE_ENOMEM;
-    TRY(sae_cuda_zero(dev, *a, sizeof **a));
-    return sae_cuda_zero(dev, z->rowptr, (size_t)(rows + 1) * sizeof *z->rowptr);
+    return *a ? SAE_OK : SAE_ENOMEM;
 }
 
-int sae_cuda_code_begin(sae_device *dev, const sae_cuda_source *src, sae_code *z,
-                        sae_cuda_answer **a)
+int sae_cuda_code_clear(sae_device *dev, const sae_code *z, sae_cuda_answer *a)
 {
-    return z->dense ? SAE_EINVAL : empty_code(dev, src->rows, src->n, z, a);
+    TRY(sae_cuda_zero(dev, a, sizeof *a));
+    return sae_cuda_zero(dev, z->rowptr, (size_t)(z->B + 1) * sizeof *z->rowptr);
 }
 
 /* One block: the row pointers behind rowptr[row]. */
@@ -121,7 +135,8 @@ static __global__ void copy_parts(sae_cuda_rows rows, sae_code z)
     }
 }
 
-int sae_cuda_code_join(sae_device *dev, const sae_cuda_rows *rows, sae_code *z, sae_cuda_answer *a)
+int sae_cuda_code_join(sae_device *dev, const sae_cuda_rows *rows, const sae_code *z,
+                       sae_cuda_answer *a)
 {
     TRY(LAUNCH(dev, add_rowptr, 1, BLOCK, *rows, z->rowptr, a));
     return LAUNCH(dev, copy_parts, blocks_for(rows->rows, WARPS), BLOCK, *rows, *z);
@@ -155,9 +170,10 @@ static __global__ void find_slices(sae_code z, int64_t j0, int64_t j1, sae_cuda_
 SAE_DECL_code_slice(SAE_CUDA(code_slice))
 {
     sae_cuda_answer *a;
-    if (bad_code(z) || z->dense || out->dense || j0 < 0 || j1 < j0 || j1 > z->n)
+    if (bad_code(z) || z->dense || j0 < 0 || j1 < j0 || j1 > z->n)
         return SAE_EINVAL;
-    TRY(empty_code(dev, z->B, z->n, out, &a));
+    TRY(sae_cuda_code_begin(dev, z->B, z->n, out, &a));
+    TRY(sae_cuda_code_clear(dev, out, a));
     sae_cuda_part *part = ws_new<sae_cuda_part>(dev, WS_STATE, z->B);
     if (!part)
         return SAE_ENOMEM;

@@ -8,7 +8,7 @@
 #ifndef SAE_KERNELS_CUDA_SELECT_CUH
 #define SAE_KERNELS_CUDA_SELECT_CUH
 
-#include "cuda/cuda.cuh"
+#include "cuda/walk.cuh"
 
 #ifdef SAE_EMULATED_CUDA
 #define UNROLL
@@ -85,13 +85,54 @@ typedef struct sae_cuda_rows {
     sae_cmat value; /* what is stored when p != NULL */
 } sae_cuda_rows;
 
-/* An empty code of the source's shape; *a (WS_SUMS) is zeroed. */
-int sae_cuda_code_begin(sae_device *dev, const sae_cuda_source *src, sae_code *z,
-                        sae_cuda_answer **a);
+/* A code of `rows` rows and n features in the making, and its answer (WS_SUMS); the other launches
+ * what empties both. */
+int sae_cuda_code_begin(sae_device *dev, int64_t rows, int64_t n, sae_code *z, sae_cuda_answer **a);
+int sae_cuda_code_clear(sae_device *dev, const sae_code *z, sae_cuda_answer *a);
 /* Append the next rows to the code; those past its capacity are counted, not written. */
-int sae_cuda_code_join(sae_device *dev, const sae_cuda_rows *rows, sae_code *z, sae_cuda_answer *a);
+int sae_cuda_code_join(sae_device *dev, const sae_cuda_rows *rows, const sae_code *z,
+                       sae_cuda_answer *a);
 /* Wait for the answer; nnz, nan and the status. */
 int sae_cuda_code_end(sae_device *dev, const sae_cuda_answer *a, sae_code *z);
+
+/* What launches that read a source depend on. */
+typedef struct sae_cuda_origin {
+    sae_encoder e;
+    const void *copy; /* of its weights */
+    sae_cmat value, score;
+    sae_cuda_rank rank;
+} sae_cuda_origin;
+
+sae_cuda_origin sae_cuda_origin_of(const sae_device *dev, const sae_cuda_source *src);
+
+/* list(source, answer), from the source's beginning, replayed; as sae_cuda_replay. `values`: all
+ * that list uses besides the source, the answer and the arrays of the code. */
+template <class F, class... A>
+int sae_cuda_list(sae_device *dev, const sae_cuda_source *src, const sae_code *z,
+                  sae_cuda_answer *a, F list, const A &...values)
+{
+    sae_cuda_origin origin = sae_cuda_origin_of(dev, src);
+    auto body = [&] {
+        sae_cuda_source s = *src;
+        return list(&s, a);
+    };
+    return sae_cuda_replay(dev, body, origin, z->rowptr, z->idx, z->val, z->cap, values...);
+}
+
+/* z = what `list` joins into it, an empty code. */
+template <class F, class... A>
+int sae_cuda_code_of(sae_device *dev, const sae_cuda_source *src, sae_code *z, F list,
+                     const A &...values)
+{
+    sae_cuda_answer *a;
+    TRY(sae_cuda_code_begin(dev, src->rows, src->n, z, &a));
+    auto body = [&](sae_cuda_source *s, sae_cuda_answer *into) {
+        TRY(sae_cuda_code_clear(dev, z, into));
+        return list(s, into);
+    };
+    TRY(sae_cuda_list(dev, src, z, a, body, values...));
+    return sae_cuda_code_end(dev, a, z);
+}
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
@@ -199,9 +240,9 @@ int sae_cuda_lists_new(sae_device *dev, const sae_cuda_source *src, int64_t cap,
 /* The rows of the chunk whose last panel has been listed. */
 sae_cuda_rows sae_cuda_lists_rows(const sae_cuda_source *src, const sae_cuda_lists *l);
 
-/* z = all eligible entries that pass. */
+/* Into z all eligible entries that pass. */
 template <class P>
-int sae_cuda_select_if(sae_device *dev, sae_cuda_source *src, P pass, sae_code *z,
+int sae_cuda_select_if(sae_device *dev, sae_cuda_source *src, P pass, const sae_code *z,
                        sae_cuda_answer *a)
 {
     sae_cuda_lists l;
@@ -217,7 +258,7 @@ int sae_cuda_select_if(sae_device *dev, sae_cuda_source *src, P pass, sae_code *
             TRY(sae_cuda_code_join(dev, &rows, z, a));
         }
     }
-    return rc < 0 ? rc : sae_cuda_code_end(dev, a, z);
+    return rc;
 }
 
 #endif

@@ -1,10 +1,14 @@
 /* suite/kernels/cuda/select_flat.cu - the best of a whole matrix.
  *
- * Candidates are appended to a pool in no particular order. When it could overflow, the host looks
- * at its size, and when it holds more than twice the budget a radix select finds the budget's last
- * entry by (score descending, position ascending); later candidates must come before that entry.
- * Sorting the pool by position at the end makes the order, and the code, independent of the
- * pool's.
+ * Candidates are appended to a pool in no particular order. When it could overflow, a radix select
+ * finds the budget's last entry by (score descending, position ascending), the rest is dropped, and
+ * later candidates must come before that entry. Sorting the pool by position at the end makes the
+ * order, and the code, independent of the pool's.
+ *
+ * The host does not wait for the size of the pool: it prunes whenever twice as many entries have
+ * gone by as at the last time, which where they are mixed lets in about as many as the budget in
+ * between, and looks at the end whether all had room. If not, all is done again, and the host looks
+ * whenever the pool could overflow.
  */
 #include "cuda/select.cuh"
 #include "cuda/sort.cuh"
@@ -12,9 +16,10 @@
 typedef unsigned long long wide;
 
 /* Entries up to (key, pos) stay; key is inverted, so that better is smaller. While that is searched
- * for, digit by digit: what is known of it, and how many entries that agree with that stay. */
+ * for among `count` entries, digit by digit: what is known of it, and how many entries that agree
+ * with that stay. */
 typedef struct bound {
-    wide pos, left;
+    wide pos, left, count;
     unsigned key, found;
 } bound;
 
@@ -30,7 +35,8 @@ typedef struct flat {
     bound *b;
     wide *hist;
     pool in, kept;              /* in: [room]; kept: [budget] */
-    int64_t budget, room, most; /* most: entries that can be in the pool by now */
+    int64_t budget, room;
+    int64_t most, next; /* entries that were offered to the pool; more than `next`: prune or look */
     int pos_bits;
 } flat;
 
@@ -41,6 +47,18 @@ enum { DIGIT = 11, BINS = 1 << DIGIT, BINS_EACH = BINS / BLOCK, EACH = 16 };
 static __global__ void set_bound(bound *b, bound v)
 {
     *b = v;
+}
+
+/* The search begins. A pool of no more than the budget is left alone, with count 0; so is one that
+ * has overflowed, for the host to see. */
+static __global__ void begin_search(bound *b, int64_t budget, int64_t room, sae_cuda_answer *a)
+{
+    wide used = a->used;
+    bound v = {0, (wide)budget, used, 0, 0}, none = {b->pos, 0, 0, b->key, 1};
+    bool search = used > (wide)budget && used <= (wide)room;
+    *b = search ? v : none;
+    if (search)
+        a->used = 0;
 }
 
 /* The bits of entry i from `shift` on: of its position, or of its key when that is what digits are
@@ -54,8 +72,8 @@ static __device__ wide digits_of(const pool &in, sae_cuda_rank rank, int64_t i, 
     return mine >> shift;
 }
 
-static __global__ void count_digit(pool in, int64_t count, sae_cuda_rank rank, const bound *b,
-                                   int of_pos, int shift, wide *hist)
+static __global__ void count_digit(pool in, sae_cuda_rank rank, const bound *b, int of_pos,
+                                   int shift, wide *hist)
 {
     __shared__ unsigned mine[BINS];
     bound known = *b;
@@ -64,7 +82,7 @@ static __global__ void count_digit(pool in, int64_t count, sae_cuda_rank rank, c
     for (int i = (int)threadIdx.x; i < BINS; i += BLOCK)
         mine[i] = 0;
     __syncthreads();
-    GRID_FOR(i, count)
+    GRID_FOR(i, (int64_t)known.count)
     {
         bool agrees;
         wide digit = digits_of(in, rank, i, known, of_pos, shift, &agrees);
@@ -109,10 +127,11 @@ static __global__ void pick_digit(bound *b, int of_pos, int shift, wide *hist)
     *b = v;
 }
 
-static __global__ void keep_best(pool in, int64_t count, sae_cuda_rank rank, const bound *b,
-                                 pool out, sae_cuda_answer *a)
+static __global__ void keep_best(pool in, sae_cuda_rank rank, const bound *b, pool out,
+                                 sae_cuda_answer *a)
 {
     __shared__ wide start;
+    int64_t count = (int64_t)b->count;
     for (int64_t from = (int64_t)blockIdx.x * BLOCK; from < count;
          from += (int64_t)gridDim.x * BLOCK) {
         int64_t i = from + threadIdx.x;
@@ -130,32 +149,32 @@ static __global__ void keep_best(pool in, int64_t count, sae_cuda_rank rank, con
     }
 }
 
-static int copy(const flat *f, void *to, const void *from, size_t size)
+static __global__ void put_back(pool kept, int64_t budget, const bound *b, pool in)
 {
-    return sae_cuda_check(f->dev, cudaMemcpyAsync(to, from, (size_t)f->budget * size,
-                                                  cudaMemcpyDeviceToDevice, f->dev->stream));
+    GRID_FOR(i, b->count ? budget : 0)
+    {
+        in.pos[i] = kept.pos[i];
+        in.v[i] = kept.v[i];
+    }
 }
 
-/* Of `count` entries, more than the budget, the best stay. */
-static int prune(const flat *f, int64_t count)
+/* Of more entries than the budget the best stay. */
+static int prune(const flat *f)
 {
     sae_device *dev = f->dev;
     sae_cuda_rank rank = f->src->rank;
-    unsigned blocks = blocks_for(count, BLOCK * EACH);
-    bound v = {0, (wide)f->budget, 0, 0};
-    TRY(LAUNCH(dev, set_bound, 1, 1, f->b, v));
+    unsigned blocks = blocks_for(f->room, BLOCK * EACH);
+    TRY(LAUNCH(dev, begin_search, 1, 1, f->b, f->budget, f->room, f->a));
     for (int of_pos = 0; of_pos < 2; of_pos++) {
         int digits = ((of_pos ? f->pos_bits : 32) + DIGIT - 1) / DIGIT;
         for (int shift = (digits - 1) * DIGIT; shift >= 0; shift -= DIGIT) {
-            TRY(LAUNCH(dev, count_digit, blocks, BLOCK, f->in, count, rank, f->b, of_pos, shift,
-                       f->hist));
+            TRY(LAUNCH(dev, count_digit, blocks, BLOCK, f->in, rank, f->b, of_pos, shift, f->hist));
             TRY(LAUNCH(dev, pick_digit, 1, BLOCK, f->b, of_pos, shift, f->hist));
         }
     }
-    TRY(sae_cuda_zero(dev, &f->a->used, sizeof f->a->used));
-    TRY(LAUNCH(dev, keep_best, blocks, BLOCK, f->in, count, rank, f->b, f->kept, f->a));
-    TRY(copy(f, f->in.pos, f->kept.pos, sizeof *f->in.pos));
-    return copy(f, f->in.v, f->kept.v, sizeof *f->in.v);
+    TRY(LAUNCH(dev, keep_best, blocks, BLOCK, f->in, rank, f->b, f->kept, f->a));
+    return LAUNCH(dev, put_back, blocks_for(f->budget, BLOCK), BLOCK, f->kept, f->budget, f->b,
+                  f->in);
 }
 
 /* ---- filling --------------------------------------------------------------------------------- */
@@ -172,41 +191,61 @@ struct within {
 
 struct into_pool {
     pool in;
-    int64_t n;
+    int64_t n, room;
 
     __device__ void part(int64_t, int64_t, unsigned) const
     {
     }
     __device__ void put(int64_t at, int64_t row, int32_t j, sae_real v) const
     {
+        if (at >= room)
+            return;
         in.pos[at] = (wide)(row * n + j);
         in.v[at] = v;
     }
 };
 
-/* At most `limit` entries stay in the pool; f->most is exact then. */
-static int look(flat *f, int64_t limit)
+/* At most twice the budget stays in the pool, and that is its size. */
+static int look(flat *f)
 {
     sae_cuda_answer got;
     TRY(sae_cuda_read(f->dev, &got, f->a, sizeof got));
     f->most = (int64_t)got.used;
-    if (f->most <= limit)
+    if (f->most <= 2 * f->budget)
         return SAE_OK;
-    TRY(prune(f, f->most));
     f->most = f->budget;
-    return SAE_OK;
+    return prune(f);
 }
 
-static int append(flat *f)
+static int append(flat *f, int looks)
 {
     const sae_cuda_pre *pre = &f->src->pre;
     within pass = {f->b, f->src->n};
-    into_pool out = {f->in, f->src->n};
-    if (f->most + pre->live * pre->cols > f->room)
-        TRY(look(f, 2 * f->budget));
+    into_pool out = {f->in, f->src->n, f->room};
+    int due = f->most + pre->live * pre->cols > f->next;
+    if (due && !looks)
+        f->next = 2 * f->most;
+    if (due)
+        TRY(looks ? look(f) : prune(f));
     f->most += pre->live * pre->cols;
     return LAUNCH(f->dev, (sae_cuda_append<within, into_pool>), (unsigned)pre->live, BLOCK, *pre,
                   f->src->rank, pass, out, f->a);
+}
+
+/* All candidates of the source. Without looks at the pool it may overflow. */
+static int fill(flat f, sae_cuda_source *src, const sae_code *z, int looks)
+{
+    /* Everything that is eligible, or nothing at all: no key is inverted to 0. */
+    bound v = {f.budget ? ~(wide)0 : 0, 0, 0, f.budget ? ~src->rank.floor - 1 : 0, 0};
+    int rc;
+    f.src = src;
+    f.next = f.room;
+    TRY(sae_cuda_code_clear(f.dev, z, f.a));
+    TRY(sae_cuda_zero(f.dev, f.hist, BINS * sizeof *f.hist));
+    TRY(LAUNCH(f.dev, set_bound, 1, 1, f.b, v));
+    while ((rc = sae_cuda_source_next(f.dev, src)) > 0)
+        TRY(append(&f, looks));
+    return rc;
 }
 
 static int open_flat(flat *f)
@@ -226,10 +265,7 @@ static int open_flat(flat *f)
     f->b = (bound *)(f->hist + BINS);
     for (wide last = (wide)f->src->rows * (wide)f->src->n; last; last >>= 1)
         f->pos_bits++;
-    /* Everything that is eligible, or nothing at all: no key is inverted to 0. */
-    bound v = {f->budget ? ~(wide)0 : 0, 0, f->budget ? ~f->src->rank.floor - 1 : 0, 0};
-    TRY(sae_cuda_zero(dev, f->hist, BINS * sizeof *f->hist));
-    return LAUNCH(dev, set_bound, 1, 1, f->b, v);
+    return SAE_OK;
 }
 
 /* ---- the code -------------------------------------------------------------------------------- */
@@ -251,11 +287,11 @@ static __global__ void write_rowptr(pool in, int64_t count, int64_t n, sae_code 
     z.rowptr[r] = lower_bound(in.pos, count, (wide)(r * n));
 }
 
-static int write_code(flat *f, sae_code *z)
+/* The pool's best in the order of positions. */
+static int write_code(const flat *f, const sae_code *z)
 {
-    int64_t n = f->src->n, count = f->most;
-    if (count == 0)
-        return SAE_OK; /* empty as it was begun */
+    int64_t n = f->src->n, count = z->nnz;
+    TRY(prune(f));
     TRY(sae_cuda_sort(f->dev, count, f->pos_bits, f->in.pos, f->in.v, f->kept.pos, f->kept.v));
     TRY(LAUNCH(f->dev, write_entries, blocks_for(count, BLOCK), BLOCK, f->kept, count, n,
                f->src->value, *z));
@@ -265,29 +301,31 @@ static int write_code(flat *f, sae_code *z)
 static int pick_flat(sae_device *dev, sae_cuda_source *src, int64_t budget, sae_code *z)
 {
     flat f;
+    sae_cuda_answer got;
     memset(&f, 0, sizeof f);
     f.dev = dev;
     f.src = src;
     f.budget = budget;
     if (budget < 0)
         return SAE_EINVAL;
-    TRY(sae_cuda_code_begin(dev, src, z, &f.a));
+    TRY(sae_cuda_code_begin(dev, src->rows, src->n, z, &f.a));
     TRY(open_flat(&f));
-    int rc;
-    while ((rc = sae_cuda_source_next(dev, src)) > 0)
-        TRY(append(&f));
-    TRY(rc);
-    sae_cuda_answer got;
+    auto list = [&](sae_cuda_source *s, sae_cuda_answer *) { return fill(f, s, z, 0); };
+    TRY(sae_cuda_list(dev, src, z, f.a, list, budget));
     TRY(sae_cuda_read(dev, &got, f.a, sizeof got));
+    if ((int64_t)got.used > f.room) {
+        sae_cuda_source again = *src;
+        TRY(fill(f, &again, z, 1));
+        TRY(sae_cuda_read(dev, &got, f.a, sizeof got));
+    }
     z->nan = (int64_t)got.nan;
-    f.most = (int64_t)got.used;
-    z->nnz = f.most < f.budget ? f.most : f.budget;
+    z->nnz = (int64_t)got.used < f.budget ? (int64_t)got.used : f.budget;
     if (z->nnz > z->cap)
         return SAE_ECAPACITY;
-    if (f.most > f.budget)
-        TRY(prune(&f, f.most));
-    f.most = z->nnz;
-    return write_code(&f, z);
+    if (z->nnz == 0) /* empty as it was begun */
+        return SAE_OK;
+    auto write = [&](sae_cuda_source *, sae_cuda_answer *) { return write_code(&f, z); };
+    return sae_cuda_list(dev, src, z, f.a, write, budget, z->nnz);
 }
 
 SAE_DECL_encode_flat_topk(SAE_CUDA(encode_flat_topk))

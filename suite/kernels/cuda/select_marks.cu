@@ -15,6 +15,12 @@ typedef struct mark {
     }
 } mark;
 
+/* The matrix of the scores. */
+static sae_cmat ranked(const sae_cuda_source *src)
+{
+    return src->s->score.p ? src->s->score : src->s->value;
+}
+
 /* ---- the best rows of a feature ---------------------------------------------------------------
  */
 
@@ -151,19 +157,26 @@ static __global__ void mark_columns(sae_cmat score, sae_cuda_rank rank, const in
         out[j] = c.m[lane];
 }
 
-SAE_DECL_col_topk(SAE_CUDA(col_topk))
+static int list_columns(sae_device *dev, sae_cuda_source *src, const int64_t *quota,
+                        const sae_code *z, sae_cuda_answer *a)
 {
-    sae_cuda_source src;
-    sae_cuda_answer *a;
-    TRY(sae_cuda_from_scores(s, &src));
-    TRY(sae_cuda_code_begin(dev, &src, z, &a));
-    mark *marks = ws_new<mark>(dev, WS_COUNT, src.cols);
+    mark *marks = ws_new<mark>(dev, WS_COUNT, src->cols);
     if (!marks)
         return SAE_ENOMEM;
     up_to_row pass = {marks};
-    TRY(LAUNCH(dev, mark_columns, blocks_for(src.cols, WARP), BLOCK,
-               s->score.p ? s->score : s->value, src.rank, quota, marks, a));
-    return sae_cuda_select_if(dev, &src, pass, z, a);
+    TRY(LAUNCH(dev, mark_columns, blocks_for(src->cols, WARP), BLOCK, ranked(src), src->rank, quota,
+               marks, a));
+    return sae_cuda_select_if(dev, src, pass, z, a);
+}
+
+SAE_DECL_col_topk(SAE_CUDA(col_topk))
+{
+    sae_cuda_source src;
+    TRY(sae_cuda_from_scores(s, &src));
+    auto list = [=](sae_cuda_source *from, sae_cuda_answer *a) {
+        return list_columns(dev, from, quota, z, a);
+    };
+    return sae_cuda_code_of(dev, &src, z, list, quota);
 }
 
 /* ---- prefixes ---------------------------------------------------------------------------------
@@ -289,27 +302,34 @@ static int open_prefixes(sae_device *dev, const sae_cuda_source *src, prefixes *
                                                                                 : SAE_ENOMEM;
 }
 
-SAE_DECL_row_prefix(SAE_CUDA(row_prefix))
+static int list_prefixes(sae_device *dev, sae_cuda_source *src, const double *target, int squared,
+                         const sae_code *z, sae_cuda_answer *a)
 {
-    sae_cuda_source src;
-    sae_cuda_answer *a;
     prefixes p;
-    TRY(sae_cuda_from_scores(s, &src));
-    TRY(sae_cuda_code_begin(dev, &src, z, &a));
-    if (src.rows == 0 || src.cols == 0)
+    if (src->rows == 0 || src->cols == 0)
         return SAE_OK;
-    TRY(open_prefixes(dev, &src, &p));
-    sae_cmat m = s->score.p ? s->score : s->value;
-    for (int64_t r = 0; r < src.rows; r += p.rows) {
-        int64_t rows = src.rows - r < p.rows ? src.rows - r : p.rows;
+    TRY(open_prefixes(dev, src, &p));
+    sae_cmat m = ranked(src);
+    for (int64_t r = 0; r < src->rows; r += p.rows) {
+        int64_t rows = src->rows - r < p.rows ? src->rows - r : p.rows;
         sae_cmat part = {m.p + r * m.ld, rows, m.cols, m.ld};
-        TRY(LAUNCH(dev, list_entries, blocks_for(rows * m.cols, BLOCK), BLOCK, part, src.rank,
+        TRY(LAUNCH(dev, list_entries, blocks_for(rows * m.cols, BLOCK), BLOCK, part, src->rank,
                    p.in));
         TRY(sae_cuda_sort(dev, rows * m.cols, p.bits, p.in.order, p.in.j, p.sorted.order,
                           p.sorted.j)); /* stable: of equal scores the lower feature first */
-        TRY(LAUNCH(dev, mark_prefixes, blocks_for(rows, WARPS), BLOCK, rows, m.cols, src.rank,
+        TRY(LAUNCH(dev, mark_prefixes, blocks_for(rows, WARPS), BLOCK, rows, m.cols, src->rank,
                    p.sorted, target + r, squared, p.marks + r));
     }
     up_to_feature pass = {p.marks};
-    return sae_cuda_select_if(dev, &src, pass, z, a);
+    return sae_cuda_select_if(dev, src, pass, z, a);
+}
+
+SAE_DECL_row_prefix(SAE_CUDA(row_prefix))
+{
+    sae_cuda_source src;
+    TRY(sae_cuda_from_scores(s, &src));
+    auto list = [=](sae_cuda_source *from, sae_cuda_answer *a) {
+        return list_prefixes(dev, from, target, squared, z, a);
+    };
+    return sae_cuda_code_of(dev, &src, z, list, target, squared);
 }

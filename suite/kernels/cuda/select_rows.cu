@@ -166,14 +166,11 @@ static __global__ void __launch_bounds__(BLOCK, 4)
         l.parts[r] = row.state;
 }
 
-static int pick_rows(sae_device *dev, sae_cuda_source *src, int64_t k, sae_code *z)
+static int list_best(sae_device *dev, sae_cuda_source *src, int64_t k, const sae_code *z,
+                     sae_cuda_answer *a)
 {
-    sae_cuda_answer *a;
-    if (k < 0)
-        return SAE_EINVAL;
-    TRY(sae_cuda_code_begin(dev, src, z, &a));
-    k = k < src->cols ? k : src->cols;
     sae_cuda_lists l;
+    k = k < src->cols ? k : src->cols;
     memset(&l, 0, sizeof l);
     l.idx = ws_new<int32_t>(dev, WS_LIST, CHUNK * k);
     l.val = ws_new<sae_real>(dev, WS_SPARE, CHUNK * k);
@@ -187,7 +184,13 @@ static int pick_rows(sae_device *dev, sae_cuda_source *src, int64_t k, sae_code 
             TRY(sae_cuda_code_join(dev, &rows, z, a));
         }
     }
-    return rc < 0 ? rc : sae_cuda_code_end(dev, a, z);
+    return rc;
+}
+
+static int pick_rows(sae_device *dev, const sae_cuda_source *src, int64_t k, sae_code *z)
+{
+    auto list = [=](sae_cuda_source *s, sae_cuda_answer *a) { return list_best(dev, s, k, z, a); };
+    return k < 0 ? SAE_EINVAL : sae_cuda_code_of(dev, src, z, list, k);
 }
 
 SAE_DECL_encode_topk(SAE_CUDA(encode_topk))
@@ -236,11 +239,12 @@ struct above_theta {
     }
 };
 
-static int pick_above(sae_device *dev, sae_cuda_source *src, above_theta above, sae_code *z)
+static int pick_above(sae_device *dev, const sae_cuda_source *src, above_theta above, sae_code *z)
 {
-    sae_cuda_answer *a;
-    TRY(sae_cuda_code_begin(dev, src, z, &a));
-    return sae_cuda_select_if(dev, src, above, z, a);
+    auto list = [=](sae_cuda_source *s, sae_cuda_answer *a) {
+        return sae_cuda_select_if(dev, s, above, z, a);
+    };
+    return sae_cuda_code_of(dev, src, z, list, above.theta, above.per_feature);
 }
 
 SAE_DECL_encode_threshold(SAE_CUDA(encode_threshold))

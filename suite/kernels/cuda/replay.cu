@@ -1,0 +1,107 @@
+/* suite/kernels/cuda/replay.cu - the table of graphs of a device. */
+#include "cuda/replay.cuh"
+
+#include <stdlib.h>
+
+/* A training step has some ten keys, twice where batches alternate between two buffers. Few in
+ * tests, where the oldest must go sometimes. */
+#ifdef SAE_EMULATED_CUDA
+constexpr int GRAPHS = 12;
+#else
+constexpr int GRAPHS = 128;
+#endif
+
+typedef struct graph {
+    sae_cuda_key key; /* body NULL: free */
+    cudaGraphExec_t exec;
+    uint64_t generation, used; /* of the device, behind its plain run; the call that used it last */
+    bool seen, refused;        /* it has run plainly; it cannot be recorded */
+} graph;
+
+struct sae_cuda_graphs {
+    uint64_t calls;
+    graph at[GRAPHS];
+};
+
+static void drop(graph *g)
+{
+    if (g->exec)
+        cudaGraphExecDestroy(g->exec); /* one that still runs is freed when it has ended */
+    g->exec = nullptr;
+    g->seen = false;
+}
+
+/* The graph of a key; where there is none, the place of the one not used for longest. */
+static graph *graph_of(sae_cuda_graphs *all, const sae_cuda_key *key)
+{
+    graph *oldest = all->at;
+    for (graph *g = all->at; g < all->at + GRAPHS; g++) {
+        if (memcmp(&g->key, key, sizeof *key) == 0)
+            return g;
+        if (g->used < oldest->used)
+            oldest = g;
+    }
+    drop(oldest);
+    oldest->key = *key;
+    oldest->refused = false;
+    return oldest;
+}
+
+/* Only what this thread does may spoil the recording: another may be uploading. Failures are none
+ * of the call's, which then runs plainly: neither the stream nor the device remembers them. */
+static void record(sae_device *dev, graph *g, void *arg)
+{
+    cudaGraph_t made = nullptr;
+    char why = dev->why[0];
+    int rc = SAE_EBACKEND;
+    if (cudaStreamBeginCapture(dev->stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess) {
+        rc = g->key.body(arg);
+        if (cudaStreamEndCapture(dev->stream, &made) != cudaSuccess)
+            made = nullptr;
+    }
+    if (rc < 0 || !made || cudaGraphInstantiate(&g->exec, made, 0) != cudaSuccess)
+        g->exec = nullptr;
+    if (made)
+        cudaGraphDestroy(made);
+    dev->why[0] = why;
+}
+
+/* 1: the graph has been launched. */
+static int launched(sae_device *dev, graph *g, void *arg)
+{
+    if (!g->exec)
+        record(dev, g, arg);
+    if (g->exec && cudaGraphLaunch(g->exec, dev->stream) == cudaSuccess)
+        return 1;
+    drop(g);
+    g->refused = true;
+    cudaGetLastError(); /* the next launch would find it */
+    return 0;
+}
+
+int sae_cuda_replay_key(sae_device *dev, const sae_cuda_key *key, void *arg)
+{
+    if (!dev->graphs)
+        dev->graphs = (sae_cuda_graphs *)calloc(1, sizeof *dev->graphs);
+    if (!dev->graphs)
+        return SAE_ENOMEM;
+    graph *g = graph_of(dev->graphs, key);
+    g->used = ++dev->graphs->calls;
+    if (g->generation != dev->generation)
+        drop(g);
+    if (g->seen && !g->refused && launched(dev, g, arg)) {
+        dev->replays++;
+        return SAE_OK;
+    }
+    int rc = key->body(arg);
+    g->seen = rc >= 0;
+    g->generation = dev->generation;
+    return rc;
+}
+
+void sae_cuda_replay_close(sae_device *dev)
+{
+    for (int i = 0; dev->graphs && i < GRAPHS; i++)
+        drop(&dev->graphs->at[i]);
+    free(dev->graphs);
+}

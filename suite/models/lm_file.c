@@ -44,7 +44,7 @@ int sae_lm_model_open(sae_lm_model **out, const sae_lm_config *c, const sae_lm_s
     sae_lm_model *m = *out;
     m->cfg = *c;
     m->at = at;
-    m->tape_bytes = SAE_LM_TAPE_BYTES;
+    m->tape_bytes = at.be ? SAE_LM_DEVICE_TAPE_BYTES : SAE_LM_TAPE_BYTES;
     SAE_GOTO(sae_lm_weights_open(&m->w, &m->at, c, src, err));
     m->api = (sae_lm){
         .abi = SAE_LM_ABI,

@@ -2,14 +2,14 @@
 #include "core/error.h"
 #include "models/lm_model.h"
 
-/* Elements of logits held at a time; at least HEAD_ROWS rows, on a device whole steps of
- * DEVICE_ROWS, for which products of fewer rows take as long. */
-enum { LOGITS = 1 << 24, HEAD_ROWS = 64, DEVICE_ROWS = 1024 };
+/* Elements of logits held at a time; at least HEAD_ROWS rows, on a device whole steps. */
+enum { LOGITS = 1 << 24, HEAD_ROWS = 64 };
 
 int64_t sae_lm_head_rows(const sae_lm_model *m)
 {
+    const int64_t step = SAE_LM_DEVICE_ROWS;
     int64_t rows = sae_lm_larger(LOGITS / m->cfg.vocab, HEAD_ROWS);
-    return m->at.be ? (rows + DEVICE_ROWS - 1) / DEVICE_ROWS * DEVICE_ROWS : rows;
+    return m->at.be ? (rows + step - 1) / step * step : rows;
 }
 
 int sae_lm_final_norm(sae_lm_model *m, int64_t rows, const sae_real *x, sae_err *err)

@@ -33,7 +33,12 @@ typedef struct sae_lm_work {
     sae_real *logprob, *ref;
 } sae_lm_work;
 
+/* Products of fewer rows take as long on a device. */
+enum { SAE_LM_DEVICE_ROWS = 1024 };
+
+/* What a tape keeps of a group: in host memory, where more rows are no faster, and on a device. */
 #define SAE_LM_TAPE_BYTES ((int64_t)512 << 20)
+#define SAE_LM_DEVICE_TAPE_BYTES ((int64_t)4 << 30)
 typedef struct sae_lm_tape sae_lm_tape; /* what a backward pass needs; see lm_tape.h */
 
 typedef struct sae_lm_model {
@@ -44,7 +49,7 @@ typedef struct sae_lm_model {
     sae_tokenizer *tok; /* NULL: none */
     sae_lm_work work;
     sae_lm_tape *tape;  /* made by the first backward pass */
-    int64_t tape_bytes; /* what it may keep of a group; SAE_LM_TAPE_BYTES until changed */
+    int64_t tape_bytes; /* what it may keep of a group */
     struct sae_lm_pass *spare; /* an ended pass whose buffers the next one takes over */
 } sae_lm_model;
 

@@ -36,6 +36,8 @@ int64_t sae_lm_tape_rows(const sae_lm_model *m)
     const sae_lm_config *c = &m->cfg;
     int64_t bytes = 2 * c->layers * (kept_width(c) + c->d) * (int64_t)sizeof(sae_real);
     int64_t rows = m->tape_bytes / bytes;
+    if (m->at.be && rows > SAE_LM_DEVICE_ROWS)
+        rows = rows / SAE_LM_DEVICE_ROWS * SAE_LM_DEVICE_ROWS;
     return rows < LEAST_ROWS ? LEAST_ROWS : rows > MOST_ROWS ? MOST_ROWS : rows;
 }
 

@@ -10,7 +10,7 @@
 
 #include "models/lm_model.h"
 
-/* Rows of a group: as many as a tape can keep whole, within limits. */
+/* Rows of a group: as many as a tape can keep whole, within limits; on a device whole steps. */
 int64_t sae_lm_tape_rows(const sae_lm_model *m);
 /* Room for these contexts in groups of sae_lm_tape_rows, in the buffers of work too. */
 int sae_lm_tape_reserve(sae_lm_model *m, const sae_contexts *c, sae_err *err);

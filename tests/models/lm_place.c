@@ -7,6 +7,7 @@
 #include "lm_util.h"
 
 #include "core/error.h"
+#include "models/lm_tape.h"
 
 #include <omp.h>
 #include <string.h>
@@ -160,6 +161,31 @@ START_TEST(blind_passes)
 }
 END_TEST
 
+/* ---- groups ---------------------------------------------------------------------------------- */
+
+/* Room for `most` rows of a tape: all of them here, on a device whole steps and what is below one.
+ */
+START_TEST(tapes_by_steps)
+{
+    sae_lm_source src = {NULL, lm_random_part};
+    sae_lm_model *m = NULL;
+    trial t;
+    open_trial(&t, 0, NULL, 0);
+    ck_assert_ok(sae_lm_model_open(&m, &t.c, &src, t.at, &t.f.err), t.f.err);
+    for (int64_t bytes = 1 << 20; bytes < 1 << 26; bytes += bytes / 7) {
+        m->tape_bytes = bytes;
+        m->at = t.at;
+        int64_t here = sae_lm_tape_rows(m);
+        m->at = elsewhere_of(&t.f.e);
+        int64_t there = sae_lm_tape_rows(m);
+        ck_assert_int_eq(there, here <= 1024 ? here : here / 1024 * 1024);
+    }
+    m->at = t.at;
+    sae_lm_model_close(&m);
+    lm_engine_close(&t.f);
+}
+END_TEST
+
 /* ---- threads --------------------------------------------------------------------------------- */
 
 static void grad_of(trial *t, sae_lm *lm, int64_t contexts, int threads, sae_real *grad)
@@ -200,6 +226,7 @@ Suite *suite_lm_place(void)
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, every_failure_is_told, 0, LM_CONFIGS);
     tcase_add_loop_test(t, blind_passes, 0, 2 * LM_CONFIGS);
+    tcase_add_test(t, tapes_by_steps);
     tcase_add_loop_test(t, threads_come_and_go, 0, LM_CONFIGS);
     suite_add_tcase(s, t);
     return s;

@@ -63,15 +63,31 @@ __global__ void subtract_rows(sae_cmat a, sae_cmat b, sae_mat out, double *sse)
 
 /* ---- sums of sums ---------------------------------------------------------------------------- */
 
-/* v[n] = the sum of v[0..n) as sae_pairwise makes it, by one block: sums of s terms that lie side
- * by side become one of 2 s. */
-__global__ void join(int64_t n, double *v)
+/* Sums of s terms of v[0..n) that lie side by side become one of 2 s, for s from `from` to below
+ * `end`, by a block. */
+__device__ void join_levels(int64_t from, int64_t end, int64_t n, double *v)
 {
-    for (int64_t s = 1; 2 * s <= n; s *= 2) {
+    for (int64_t s = from; s < end && 2 * s <= n; s *= 2) {
         for (int64_t i = threadIdx.x; i < n / (2 * s); i += blockDim.x)
             v[2 * s * i] += v[2 * s * i + s];
         __syncthreads();
     }
+}
+
+/* Terms that blocks join on their own first, where there are more. */
+constexpr int64_t JOINED = 2048;
+
+__global__ void join_pieces(int64_t n, double *v)
+{
+    for (int64_t p = blockIdx.x * JOINED; p < n; p += gridDim.x * JOINED)
+        join_levels(1, JOINED, n - p < JOINED ? n - p : JOINED, v + p);
+}
+
+/* v[n] = the sum of v[0..n) as sae_pairwise makes it, by one block; sums of `from` terms are
+ * there. */
+__global__ void join(int64_t from, int64_t n, double *v)
+{
+    join_levels(from, n, n, v);
     double total = 0;
     for (int64_t s = 1; threadIdx.x == 0 && s <= n; s *= 2)
         if (n & s)
@@ -83,7 +99,9 @@ __global__ void join(int64_t n, double *v)
 /* *out = the sum of v[0..n); v has room for n + 1. */
 int read_sum(sae_device *dev, int64_t n, double *v, double *out)
 {
-    TRY(LAUNCH(dev, join, 1, 1024, n, v));
+    if (n > JOINED)
+        TRY(LAUNCH(dev, join_pieces, blocks_for(n, JOINED), BLOCK, n, v));
+    TRY(LAUNCH(dev, join, 1, 1024, n > JOINED ? JOINED : 1, n, v));
     return sae_cuda_read(dev, out, v + n, sizeof *out);
 }
 
@@ -237,6 +255,19 @@ __global__ void project(sae_cmat w, sae_mat g, double *norm2)
     }
 }
 
+/* The squares of rows that are no longer than a block of the tree, half a warp each. */
+__global__ void square_short_rows(sae_mat g, double *norm2)
+{
+    WARP_FOR(i, (g.rows + 1) / 2)
+    {
+        int64_t r = 2 * i + lane_id() / SAE_SUM_LANES;
+        projected t = {nullptr, g.p + r * g.ld, 0};
+        double s = half_sum(0, r < g.rows ? g.cols : 0, t);
+        if (lane_id() % SAE_SUM_LANES == 0 && r < g.rows)
+            norm2[r] = s;
+    }
+}
+
 /* w /= its norm, by a block. */
 __device__ void scale_to_unit(sae_real *w, int64_t n, double square)
 {
@@ -353,7 +384,10 @@ SAE_DECL_project_rows(SAE_CUDA(project_rows))
     double *part = ws_new<double>(dev, WS_SUMS, g.rows + 1);
     if (!part)
         return SAE_ENOMEM;
-    TRY(LAUNCH(dev, project, blocks_for(g.rows, 1), threads_for(g.cols), w, g, part));
+    if (!w.p && g.cols <= SAE_SUM_BLOCK)
+        TRY(LAUNCH(dev, square_short_rows, blocks_for(g.rows, 2 * WARPS), BLOCK, g, part));
+    else
+        TRY(LAUNCH(dev, project, blocks_for(g.rows, 1), threads_for(g.cols), w, g, part));
     return read_sum(dev, g.rows, part, norm2);
 }
 

@@ -3,9 +3,9 @@
  * AdamW (Loshchilov & Hutter 2019) on the mean cross-entropy of a batch of documents: weight decay
  * on matrices only, gradients clipped to a global norm, learning rate warmed up linearly and then
  * falling along a cosine to its minimum. Batch s is the documents [s batch, (s + 1) batch) of
- * TRAIN, so the run is a function of weights, corpus and settings. It computes where the model lies.
- * Every sum has a fixed order there: the same bits for any number of threads, and a run that was
- * killed and resumed ends like one that was not.
+ * TRAIN, so the run is a function of weights, corpus and settings. It computes where the model
+ * lies. Every sum has a fixed order there: the same bits for any number of threads, and a run that
+ * was killed and resumed ends like one that was not.
  *
  * The folder receives train.csv while it runs, state.safetensors at every checkpoint and when the
  * run is interrupted, and in the end what on_end writes, model.safetensors, and no state any more.

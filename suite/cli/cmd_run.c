@@ -59,7 +59,10 @@ const cli_command cli_run = {
     .usage = "PLAN [options]",
     .summary = "Train and measure the SAEs of a plan, write CSV files and a report",
     .text = "PLAN is a built-in plan (saemark list plans) or a YAML file.\n"
-            "The last line printed is the path of the report.\n",
+            "The last line printed is the path of the report.\n"
+            "--device cuda:0-3 trains on four devices, each of which takes a quarter of every\n"
+            "batch; everything else happens on the first. cpu:0-1 does the same with two halves of\n"
+            "the processor's threads, for tests: it is no faster.\n",
     .options = options,
     .min_words = 1,
     .max_words = 1,

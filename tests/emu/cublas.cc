@@ -46,19 +46,25 @@ template <class T> struct product {
 
 } // namespace
 
+struct emu_blas {
+    cudaStream_t stream;
+};
+
 cublasStatus_t cublasCreate(cublasHandle_t *h)
 {
-    *h = nullptr;
+    *h = new emu_blas{nullptr};
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasDestroy(cublasHandle_t)
+cublasStatus_t cublasDestroy(cublasHandle_t h)
 {
+    delete h;
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasSetStream(cublasHandle_t, cudaStream_t)
+cublasStatus_t cublasSetStream(cublasHandle_t h, cudaStream_t s)
 {
+    h->stream = s;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -78,7 +84,7 @@ const char *cublasGetStatusString(cublasStatus_t s)
     return s ? "invalid value" : "success";
 }
 
-cublasStatus_t cublasGemmEx_64(cublasHandle_t, cublasOperation_t ta, cublasOperation_t tb,
+cublasStatus_t cublasGemmEx_64(cublasHandle_t h, cublasOperation_t ta, cublasOperation_t tb,
                                int64_t m, int64_t n, int64_t k, const void *alpha, const void *a,
                                cudaDataType at, int64_t lda, const void *b, cudaDataType bt,
                                int64_t ldb, const void *beta, void *c, cudaDataType ct, int64_t ldc,
@@ -93,7 +99,7 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t, cublasOperation_t ta, cublasOpera
         product<T> p = {ta == CUBLAS_OP_T,   tb == CUBLAS_OP_T,   bits_of(compute), m, n, k, lda,
                         ldb,                 ldc,                 *(const float *)alpha,
                         *(const float *)beta, (const T *)a,       (const T *)b,     (float *)c};
-        emu_enqueue([=] { p.run(); });
+        emu_enqueue(h->stream, [=] { p.run(); });
     };
     at == CUDA_R_16BF ? enqueue(uint16_t()) : enqueue(float());
     return CUBLAS_STATUS_SUCCESS;

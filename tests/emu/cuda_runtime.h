@@ -9,8 +9,8 @@
  *   - fresh device memory holds NaN patterns, blocks run in a shuffled order and threads in a
  *     different order every launch: what depends on an order or lacks a barrier gives other bits;
  *   - a barrier that not all threads of a block (warp) reach ends the program;
- *   - every host thread has a stream of its own: what one uploads may overtake what another has
- *     queued;
+ *   - every stream is a queue of its own: what one uploads may overtake what another has queued;
+ *   - there are two devices: work that a thread sends to a stream of the other ends the program;
  *   - what may not happen while a graph is captured fails; graphs work on the memory of the moment.
  * What it cannot show: time, memory order inside a block beyond that, the precision of device
  * functions. Shared memory keeps its contents from block to block.
@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include <functional>
+#include <vector>
 
 #define SAE_EMULATED_CUDA 1
 #define __global__
@@ -56,14 +57,18 @@ extern emu_position emu_at; /* of the thread that runs */
 #define gridDim (emu_at.blocks)
 enum { warpSize = 32 };
 
-void emu_enqueue(std::function<void()> work);
+typedef struct emu_stream *cudaStream_t;
+void emu_enqueue(cudaStream_t s, std::function<void()> work);
+/* What streams do together, when all of them have come to it. */
+void emu_enqueue_all(const std::vector<cudaStream_t> &s, std::function<void()> work);
+int emu_device_of(cudaStream_t s);
 void emu_grid(dim3 grid, dim3 block, const std::function<void()> &thread);
 
 /* kernel<<<grid, block>>>(arguments...): copied now; it runs when the stream comes to it. */
 template <class... P, class... A>
-void emu_launch(dim3 grid, dim3 block, void (*kernel)(P...), A... argument)
+void emu_launch(dim3 grid, dim3 block, cudaStream_t s, void (*kernel)(P...), A... argument)
 {
-    emu_enqueue([=] { emu_grid(grid, block, [&] { kernel(argument...); }); });
+    emu_enqueue(s, [=] { emu_grid(grid, block, [&] { kernel(argument...); }); });
 }
 
 /* ---- inside kernels -------------------------------------------------------------------------- */
@@ -190,7 +195,6 @@ enum cudaMemcpyKind {
     cudaMemcpyDeviceToDevice
 };
 enum { cudaMemAttachGlobal = 1, cudaStreamNonBlocking = 1, cudaHostAllocPortable = 1 };
-typedef struct emu_stream *cudaStream_t;
 typedef struct emu_graph *cudaGraph_t;
 typedef struct emu_exec *cudaGraphExec_t;
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
@@ -232,5 +236,7 @@ template <class T> cudaError_t cudaMallocManaged(T **p, size_t bytes, unsigned =
 {
     return emu_malloc_managed((void **)p, bytes);
 }
+
+void *emu_nccl(); /* nccl.cc, as dlopen returns a library */
 
 #endif

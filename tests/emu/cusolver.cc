@@ -27,21 +27,26 @@ cusolverStatus_t checked(int n, int lda)
 
 } // namespace
 
+struct emu_solver {
+    cudaStream_t stream;
+};
+
 cusolverStatus_t cusolverDnCreate(cusolverDnHandle_t *h)
 {
-    static char any;
-    *h = (cusolverDnHandle_t)(void *)&any;
+    *h = new emu_solver{nullptr};
     one_thread();
     return CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnDestroy(cusolverDnHandle_t)
+cusolverStatus_t cusolverDnDestroy(cusolverDnHandle_t h)
 {
+    delete h;
     return CUSOLVER_STATUS_SUCCESS;
 }
 
-cusolverStatus_t cusolverDnSetStream(cusolverDnHandle_t, cudaStream_t)
+cusolverStatus_t cusolverDnSetStream(cusolverDnHandle_t h, cudaStream_t s)
 {
+    h->stream = s;
     return CUSOLVER_STATUS_SUCCESS;
 }
 
@@ -53,11 +58,11 @@ cusolverStatus_t cusolverDnDsyevd_bufferSize(cusolverDnHandle_t, cusolverEigMode
     return checked(n, lda);
 }
 
-cusolverStatus_t cusolverDnDsyevd(cusolverDnHandle_t, cusolverEigMode_t jobz, cublasFillMode_t uplo,
-                                  int n, double *a, int lda, double *w, double *, int, int *info)
+cusolverStatus_t cusolverDnDsyevd(cusolverDnHandle_t h, cusolverEigMode_t jobz,
+                                  cublasFillMode_t uplo, int n, double *a, int lda, double *w, double *, int, int *info)
 {
     char job = jobz == CUSOLVER_EIG_MODE_VECTOR ? 'V' : 'N';
-    emu_enqueue([=] { *info = LAPACKE_dsyevd(LAPACK_COL_MAJOR, job, letter(uplo), n, a, lda, w); });
+    emu_enqueue(h->stream, [=] { *info = LAPACKE_dsyevd(LAPACK_COL_MAJOR, job, letter(uplo), n, a, lda, w); });
     return checked(n, lda);
 }
 
@@ -68,17 +73,17 @@ cusolverStatus_t cusolverDnDpotrf_bufferSize(cusolverDnHandle_t, cublasFillMode_
     return checked(n, lda);
 }
 
-cusolverStatus_t cusolverDnDpotrf(cusolverDnHandle_t, cublasFillMode_t uplo, int n, double *a,
+cusolverStatus_t cusolverDnDpotrf(cusolverDnHandle_t h, cublasFillMode_t uplo, int n, double *a,
                                   int lda, double *, int, int *info)
 {
-    emu_enqueue([=] { *info = LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, letter(uplo), n, a, lda); });
+    emu_enqueue(h->stream, [=] { *info = LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, letter(uplo), n, a, lda); });
     return checked(n, lda);
 }
 
-cusolverStatus_t cusolverDnDpotrs(cusolverDnHandle_t, cublasFillMode_t uplo, int n, int nrhs,
+cusolverStatus_t cusolverDnDpotrs(cusolverDnHandle_t h, cublasFillMode_t uplo, int n, int nrhs,
                                   const double *a, int lda, double *b, int ldb, int *info)
 {
-    emu_enqueue([=] {
+    emu_enqueue(h->stream, [=] {
         *info = LAPACKE_dpotrs_work(LAPACK_COL_MAJOR, letter(uplo), n, nrhs, a, lda, b, ldb);
     });
     return nrhs < 0 ? CUSOLVER_STATUS_INVALID_VALUE : checked(n, ldb);

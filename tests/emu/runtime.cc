@@ -1,4 +1,4 @@
-/* tests/emu/runtime.cc - threads of a block as coroutines, a stream that waits, guarded memory. */
+/* tests/emu/runtime.cc - threads of a block as coroutines, streams that wait, guarded memory. */
 #include "cuda_runtime.h"
 
 #include <setjmp.h>
@@ -9,13 +9,19 @@
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <set>
 #include <vector>
 
 emu_position emu_at;
 
 namespace
 {
+
+/* Host threads take turns in everything below: threads of blocks and shared memory are static. */
+std::recursive_mutex turn;
+typedef std::lock_guard<std::recursive_mutex> alone;
 
 [[noreturn]] void give_up(const char *why)
 {
@@ -130,7 +136,6 @@ void run_block(bool backwards)
 const size_t ARENA = (size_t)8 << 30, ALIGN = 256;
 char *arena;
 size_t used;
-std::mutex memory_lock;      /* of these */
 std::map<void *, size_t> taken;        /* managed and device allocations */
 std::multimap<size_t, char *> returned; /* free pieces of the arena by size */
 int key = -1;
@@ -155,11 +160,34 @@ void open_arena()
         give_up("pkey_mprotect");
 }
 
-/* ---- the stream: one per thread ---- */
+/* ---- streams ---- */
 
-thread_local std::deque<std::function<void()>> queue;
+/* What several streams do at once: the last one that comes to it does it. */
+struct meeting {
+    std::vector<emu_stream *> of;
+    std::function<void()> work;
+    bool done;
+};
+
+struct item {
+    std::function<void()> work;
+    std::shared_ptr<meeting> all; /* or this */
+};
+
+} // namespace
+
+struct emu_stream {
+    int device;
+    std::deque<item> queue;
+};
+
+namespace
+{
+
+enum { DEVICES = 2 };
+std::set<emu_stream *> streams;
+thread_local int device; /* of the thread */
 thread_local cudaError_t last;
-std::mutex grid_lock; /* one grid at a time: its threads' stacks and shared memory are static */
 
 thread_local enum recording { OFF, ON, SPOILT } recording;
 thread_local std::vector<std::function<void()>> recorded;
@@ -173,31 +201,64 @@ bool spoils()
     return true;
 }
 
-void flush()
+/* All of a stream, or up to that meeting. */
+void flush(emu_stream *s, const meeting *end = nullptr)
+{
+    while (!s->queue.empty() && !(end && s->queue.front().all.get() == end)) {
+        item next = s->queue.front();
+        s->queue.pop_front();
+        if (!next.all) {
+            next.work();
+        } else if (!next.all->done) {
+            for (emu_stream *other : next.all->of)
+                if (other != s)
+                    flush(other, next.all.get());
+            next.all->work();
+            next.all->done = true;
+        }
+    }
+}
+
+void flush_open(emu_stream *s)
 {
     allow(true);
-    while (!queue.empty()) {
-        std::function<void()> work = queue.front();
-        queue.pop_front();
-        work();
-    }
+    flush(s);
     allow(false);
+}
+
+void push(emu_stream *s, const item &work)
+{
+    alone my_turn(turn);
+    s->queue.push_back(work);
 }
 
 } // namespace
 
-void emu_enqueue(std::function<void()> work)
+void emu_enqueue(cudaStream_t s, std::function<void()> work)
 {
+    if (s->device != device)
+        give_up("work in a stream of another device than the thread's");
     if (recording == OFF)
-        queue.push_back(work);
+        push(s, {work, nullptr});
     else
         recorded.push_back(work);
+}
+
+void emu_enqueue_all(const std::vector<cudaStream_t> &s, std::function<void()> work)
+{
+    auto all = std::make_shared<meeting>(meeting{s, work, false});
+    for (emu_stream *one : s)
+        push(one, {nullptr, all});
+}
+
+int emu_device_of(cudaStream_t s)
+{
+    return s->device;
 }
 
 void emu_grid(dim3 grid, dim3 block, const std::function<void()> &thread)
 {
     static unsigned launches;
-    std::lock_guard<std::mutex> alone(grid_lock);
     count = block.x * block.y * block.z;
     if (!count || count > MAX_THREADS || !grid.x || !grid.y || grid.y > 65535 || grid.z != 1)
         give_up("a launch that no GPU accepts");
@@ -259,13 +320,16 @@ uint32_t emu_ballot(int predicate)
 
 cudaError_t cudaGetDeviceCount(int *n)
 {
-    *n = 1;
+    *n = DEVICES;
     return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int index)
 {
-    return index ? cudaErrorInvalidValue : cudaSuccess;
+    if (index < 0 || index >= DEVICES)
+        return cudaErrorInvalidValue;
+    device = index;
+    return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
@@ -285,20 +349,27 @@ cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 {
-    *s = nullptr;
+    alone my_turn(turn);
+    *s = new emu_stream{device, {}};
+    streams.insert(*s);
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamDestroy(cudaStream_t)
+cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
+    alone my_turn(turn);
+    flush_open(s);
+    streams.erase(s);
+    delete s;
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t)
+cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
     if (spoils())
         return last;
-    flush();
+    alone my_turn(turn);
+    flush_open(s);
     return cudaSuccess;
 }
 
@@ -324,7 +395,7 @@ cudaError_t emu_malloc(void **p, size_t bytes)
     *p = nullptr;
     if (spoils())
         return last;
-    std::lock_guard<std::mutex> alone(memory_lock);
+    alone my_turn(turn);
     *p = bytes < ARENA ? piece(room) : nullptr;
     if (!*p)
         return last = cudaErrorMemoryAllocation;
@@ -345,8 +416,9 @@ cudaError_t cudaFree(void *p)
 {
     if (spoils())
         return last;
-    flush();
-    std::lock_guard<std::mutex> alone(memory_lock);
+    alone my_turn(turn);
+    for (emu_stream *s : streams)
+        flush_open(s);
     auto found = taken.find(p);
     if (found == taken.end()) {
         free(p);
@@ -374,22 +446,22 @@ cudaError_t cudaFreeHost(void *p)
 
 /* From the host: the bytes of now. To the host: those of when the stream comes to it. */
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t)
+                            cudaStream_t s)
 {
     if (kind != cudaMemcpyDeviceToDevice && spoils())
         return last;
     if (kind == cudaMemcpyHostToDevice) {
         std::vector<char> copy((const char *)from, (const char *)from + bytes);
-        emu_enqueue([=] { memcpy(to, copy.data(), bytes); });
+        emu_enqueue(s, [=] { memcpy(to, copy.data(), bytes); });
     } else {
-        emu_enqueue([=] { memmove(to, from, bytes); });
+        emu_enqueue(s, [=] { memmove(to, from, bytes); });
     }
     return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
+cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s)
 {
-    emu_enqueue([=] { memset(p, value, bytes); });
+    emu_enqueue(s, [=] { memset(p, value, bytes); });
     return cudaSuccess;
 }
 
@@ -436,12 +508,12 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
 }
 
 /* In the order of the recording: it was one stream. */
-cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t)
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
 {
     if (spoils() || fails(3))
         return last;
     for (const std::function<void()> &work : exec->work)
-        emu_enqueue(work);
+        emu_enqueue(s, work);
     return cudaSuccess;
 }
 

@@ -56,8 +56,11 @@ typedef struct sae_cuda_copy {
     size_t bytes;
 } sae_cuda_copy;
 
+typedef struct sae_cuda_ring sae_cuda_ring; /* reduce.cuh */
+
 struct sae_device {
     int index;
+    sae_cuda_ring *ring;          /* it reduces with, or NULL */
     cudaStream_t stream, uploads; /* the latter of sae_backend.upload alone */
     cublasHandle_t blas;
     cublasComputeType_t compute; /* of products in fp32 */
@@ -75,6 +78,9 @@ struct sae_device {
     char why[160]; /* the first error of the runtime */
 };
 
+/* Before what goes into dev's streams or memory, or through its handles: of several devices it is
+ * now the one of this thread. */
+cudaError_t sae_cuda_here(const sae_device *dev);
 /* Status of a call of the runtime; remembers why. */
 int sae_cuda_check(sae_device *dev, cudaError_t rc);
 int sae_cuda_check_blas(sae_device *dev, cublasStatus_t rc);
@@ -108,11 +114,14 @@ constexpr int64_t MOST_BLOCKS = 1 << 30;
 /* LAUNCH(dev, kernel, blocks, threads, arguments...): status of the launch; 0 blocks: nothing. */
 #ifdef SAE_EMULATED_CUDA
 #define LAUNCH(dev, kernel, blocks, threads, ...)                                                  \
-    ((void)(dev),                                                                                  \
-     (blocks) ? (emu_launch(dim3(blocks), dim3(threads), kernel, __VA_ARGS__), SAE_OK) : SAE_OK)
+    ((blocks) ? (sae_cuda_here(dev),                                                               \
+                 emu_launch(dim3(blocks), dim3(threads), (dev)->stream, kernel, __VA_ARGS__),      \
+                 SAE_OK)                                                                           \
+              : SAE_OK)
 #else
 #define LAUNCH(dev, kernel, blocks, threads, ...)                                                  \
-    ((blocks) ? (kernel<<<(blocks), (threads), 0, (dev)->stream>>>(__VA_ARGS__),                   \
+    ((blocks) ? (sae_cuda_here(dev),                                                               \
+                 kernel<<<(blocks), (threads), 0, (dev)->stream>>>(__VA_ARGS__),                   \
                  sae_cuda_check(dev, cudaGetLastError()))                                          \
               : SAE_OK)
 #endif

@@ -1,4 +1,5 @@
 /* suite/kernels/cuda/device.cu - opening a GPU, its memory and copies, and the backend itself. */
+#include "cuda/reduce.cuh"
 #include "cuda/upload.cuh"
 
 #include <stdio.h>
@@ -6,6 +7,14 @@
 #include <string.h>
 
 enum { BLAS_ROOM = 32 << 20 };
+
+cudaError_t sae_cuda_here(const sae_device *dev)
+{
+    static thread_local int current = -1; /* nothing else in this program sets it */
+    cudaError_t rc = current == dev->index ? cudaSuccess : cudaSetDevice(dev->index);
+    current = rc == cudaSuccess ? dev->index : -1;
+    return rc;
+}
 
 int sae_cuda_check(sae_device *dev, cudaError_t rc)
 {
@@ -30,7 +39,7 @@ int sae_cuda_check_blas(sae_device *dev, cublasStatus_t rc)
 void *sae_cuda_take(sae_device *dev, size_t bytes)
 {
     void *p = NULL;
-    cudaError_t rc = cudaSetDevice(dev->index);
+    cudaError_t rc = sae_cuda_here(dev);
     if (rc == cudaSuccess)
         rc = cudaMalloc(&p, bytes ? bytes : 1);
     if (rc == cudaSuccess)
@@ -55,7 +64,7 @@ static void *alloc_cuda(sae_device *dev, size_t bytes)
 
 static void release_cuda(sae_device *dev, void *p)
 {
-    (void)dev;
+    sae_cuda_here(dev);
     cudaFree(p); /* waits for what uses it */
 }
 
@@ -64,6 +73,7 @@ void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_
     size_t bytes;
     if (count < 0 || __builtin_mul_overflow((size_t)count, size, &bytes))
         return NULL;
+    sae_cuda_here(dev); /* for what works in it */
     if (dev->ws[slot].p && bytes <= dev->ws[slot].bytes)
         return dev->ws[slot].p;
     dev->generation++;
@@ -75,7 +85,10 @@ void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_
 
 int sae_cuda_zero(sae_device *dev, void *p, size_t bytes)
 {
-    return bytes ? sae_cuda_check(dev, cudaMemsetAsync(p, 0, bytes, dev->stream)) : SAE_OK;
+    if (!bytes)
+        return SAE_OK;
+    TRY(sae_cuda_check(dev, sae_cuda_here(dev)));
+    return sae_cuda_check(dev, cudaMemsetAsync(p, 0, bytes, dev->stream));
 }
 
 static int copy_cuda(sae_device *dev, void *dst, const void *src, size_t bytes,
@@ -85,6 +98,7 @@ static int copy_cuda(sae_device *dev, void *dst, const void *src, size_t bytes,
                                            cudaMemcpyDeviceToDevice};
     if (!bytes)
         return SAE_OK;
+    TRY(sae_cuda_check(dev, sae_cuda_here(dev)));
     TRY(sae_cuda_check(dev, cudaMemcpyAsync(dst, src, bytes, kinds[kind], dev->stream)));
     /* The caller may change src at once, also where it is pinned; and reads dst at once. */
     return kind == SAE_COPY_D2D ? SAE_OK
@@ -115,7 +129,8 @@ static void close_cuda(sae_device **dev)
     *dev = NULL;
     if (!d)
         return;
-    cudaSetDevice(d->index);
+    sae_cuda_here(d);
+    sae_cuda_ring_close(d);
     sae_cuda_replay_close(d);
     for (int i = 0; i < WS_SLOTS; i++)
         cudaFree(d->ws[i].p);
@@ -177,7 +192,7 @@ static int open_parts(sae_device *d, int index)
         snprintf(d->why, sizeof d->why, "there are %d devices, the first is 0", count);
         return SAE_EINVAL;
     }
-    TRY(sae_cuda_check(d, cudaSetDevice(index)));
+    TRY(sae_cuda_check(d, sae_cuda_here(d)));
     TRY(sae_cuda_check(d, cudaGetDeviceProperties(&p, index)));
     snprintf(d->name, sizeof d->name, "%.95s", p.name);
     TRY(sae_cuda_check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking)));
@@ -209,7 +224,7 @@ static int props_cuda(const sae_device *dev, sae_device_props *out)
     memset(out, 0, sizeof *out);
     snprintf(out->name, sizeof out->name, "%s", dev->name);
     snprintf(out->library, sizeof out->library, "%s", dev->library);
-    if (cudaMemGetInfo(&left, &total) == cudaSuccess) {
+    if (sae_cuda_here(dev) == cudaSuccess && cudaMemGetInfo(&left, &total) == cudaSuccess) {
         out->mem_total = (int64_t)total;
         out->mem_free = (int64_t)left;
     }
@@ -256,6 +271,7 @@ static sae_backend backend(void)
     be.alloc_host = sae_cuda_alloc_host;
     be.release_host = sae_cuda_release_host;
     be.upload = sae_cuda_upload;
+    be.reduce = sae_cuda_reduce;
     return be;
 }
 

@@ -84,6 +84,7 @@ static int check_solver(sae_device *dev, cusolverStatus_t rc)
 /* Its handle takes a while to make and few runs need one. */
 static int open_solver(sae_device *dev)
 {
+    TRY(sae_cuda_check(dev, sae_cuda_here(dev)));
     if (dev->solver)
         return SAE_OK;
     TRY(check_solver(dev, cusolverDnCreate(&dev->solver)));

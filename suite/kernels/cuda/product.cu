@@ -32,6 +32,7 @@ static int multiply(sae_device *dev, int ta, int tb, sae_real alpha, sae_cuda_op
         return SAE_OK;
     if (depth == 0)
         return LAUNCH(dev, scale_all, blocks_for(c.rows * c.cols, BLOCK), BLOCK, beta, c);
+    TRY(sae_cuda_check(dev, sae_cuda_here(dev)));
     return sae_cuda_check_blas(
         dev, cublasGemmEx_64(dev->blas, op(tb), op(ta), c.cols, c.rows, depth, &alpha, b.p, type,
                              lead(b.ld), a.p, type, lead(a.ld), &beta, c.p, CUDA_R_32F, lead(c.ld),

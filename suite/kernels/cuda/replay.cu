@@ -85,6 +85,7 @@ int sae_cuda_replay_key(sae_device *dev, const sae_cuda_key *key, void *arg)
         dev->graphs = (sae_cuda_graphs *)calloc(1, sizeof *dev->graphs);
     if (!dev->graphs)
         return SAE_ENOMEM;
+    TRY(sae_cuda_check(dev, sae_cuda_here(dev)));
     graph *g = graph_of(dev->graphs, key);
     g->used = ++dev->graphs->calls;
     if (g->generation != dev->generation)

@@ -6,7 +6,7 @@
 void *sae_cuda_alloc_host(sae_device *dev, size_t bytes)
 {
     void *p = NULL;
-    cudaError_t rc = cudaSetDevice(dev->index);
+    cudaError_t rc = sae_cuda_here(dev);
     if (rc == cudaSuccess)
         rc = cudaHostAlloc(&p, bytes ? bytes : 1, cudaHostAllocPortable);
     if (rc == cudaSuccess)
@@ -17,7 +17,7 @@ void *sae_cuda_alloc_host(sae_device *dev, size_t bytes)
 
 void sae_cuda_release_host(sae_device *dev, void *p)
 {
-    (void)dev;
+    sae_cuda_here(dev);
     cudaFreeHost(p);
 }
 
@@ -28,7 +28,7 @@ int sae_cuda_upload(sae_device *dev, void *dst, const void *src, size_t bytes)
 {
     if (!bytes)
         return SAE_OK;
-    cudaError_t rc = cudaSetDevice(dev->index);
+    cudaError_t rc = sae_cuda_here(dev);
     if (rc == cudaSuccess)
         rc = cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, dev->uploads);
     if (rc == cudaSuccess)

@@ -23,12 +23,12 @@ struct DeviceRadixSort {
     template <class K, class V, class N>
     static cudaError_t SortPairs(void *temp, size_t &bytes, const K *keys, K *keys_out,
                                  const V *values, V *values_out, N n, int begin = 0,
-                                 int end = (int)sizeof(K) * 8, cudaStream_t = nullptr)
+                                 int end = (int)sizeof(K) * 8, cudaStream_t s = nullptr)
     {
         static_assert(K(-1) > K(0), "unsigned keys");
         if (emu_asked(temp, bytes))
             return cudaSuccess;
-        emu_enqueue([=] {
+        emu_enqueue(s, [=] {
             K mask = end - begin >= (int)sizeof(K) * 8 ? K(-1) : (K)(((K)1 << (end - begin)) - 1);
             std::vector<N> order((size_t)n);
             for (N i = 0; i < n; i++)

@@ -50,6 +50,22 @@ wait $pid
 [ $? -eq 1 ] && grep -q 'continue with --resume' "$tmp/err" && ok ||
     bad "an interrupted run says: $(tail -n 1 "$tmp/err")"
 
+# Two devices: a report as any other, the same bytes again, a run of its own.
+set_two="$set_small --set steps=40 --set seeds=3 --set eval_rows=512"
+expect 0 "run on two devices" "$saemark" run recovery $set_two --out "$tmp/d" --device cpu:0-1
+[ -s "$tmp/d/index.html" ] && grep -q '"devices": 2' "$tmp/d/run.json" && ok || bad "no report of two devices"
+expect 0 "run on two devices of two threads" \
+    "$saemark" run recovery $set_two --out "$tmp/e" --device cpu:0-1 --threads 4 --no-report
+for f in loss.csv metrics.csv; do
+    same "threads of devices change $f" "$tmp/d/$f" "$tmp/e/$f"
+done
+one_error "one device does not resume it" "belongs to another run" \
+    "$saemark" run recovery $set_two --out "$tmp/d" --device cpu --resume
+one_error "a batch that does not divide" "3 devices cannot divide batches of 256 rows" \
+    "$saemark" run recovery $set_two --out "$tmp/x" --device cpu:0-2
+one_error "a device for a command that takes one" "takes one device" \
+    "$saemark" check --device cpu:0-1
+
 # report redraws from CSV alone.
 rm -rf "$tmp/a/plots" "$tmp/a/index.html"
 expect 0 "report" "$saemark" report "$tmp/a"

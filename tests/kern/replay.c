@@ -62,12 +62,15 @@ static int call(const impl *im, sae_device *dev, again *c)
 {
     const sae_kernels *k = &im->k;
     sae_scores s = {c->e.x, {NULL, 0, 0, 0}, SAE_KEY_ABS};
+    sae_pursuit mp = {.solver = SAE_SOLVE_MP, .k = 3};
+    sae_cmat chunk = {c->e.x.p, 16, D, D};
     switch (c->op) {
     case 'r': return k->encode_topk(dev, &c->e, SAE_KEY_RELU, 5, &c->z);
     case 'f': return k->encode_flat_topk(dev, &c->e, SAE_KEY_RELU, 40, &c->z);
     case 't': return k->encode_threshold(dev, &c->e, SAE_KEY_ABS, c->theta, NULL, &c->z);
     case 'q': return k->col_topk(dev, &s, c->quota, &c->z);
     case 'p': return k->row_prefix(dev, &s, c->target, 1, &c->z);
+    case 'm': return k->pursuit(dev, &mp, chunk, c->e.w, &c->z); /* w is not of unit norm: exact */
     case 'c': return k->code_transpose(dev, &c->from, &c->t);
     case 'd': return k->encode_dense(dev, &c->e, c->dense);
     default: return k->gemm(dev, 0, 1, 2, c->e.x, c->e.w, 0, c->dense);
@@ -227,7 +230,7 @@ static int run_many(const impl *im, void *ctx)
 
 void test_replay(void)
 {
-    for (const char *op = "rftqpcdg"; *op; op++)
+    for (const char *op = "rftqpmcdg"; *op; op++)
         rounds(*op, NOTHING, 0);
     for (const char *op = "ftq"; *op; op++)
         rounds(*op, GROWTH, 0);

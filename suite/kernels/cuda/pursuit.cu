@@ -5,13 +5,21 @@
  * products with the residuals in double. So neither the atoms taken nor any bit of a result depends
  * on how cuBLAS sums, on panels, or on the other rows.
  *
- * Every step of a chunk is one product with all atoms. The host waits before each, for the number
- * of rows that go on: a product that it saves takes far longer than the wait.
+ * Every step of a chunk is one product with all atoms. The host waits once in a few steps, for the
+ * number of rows that go on: rows that have ended take no part in a step, and few end before the
+ * others.
  */
 #include "cuda/pursuit.cuh"
+#include "cuda/replay.cuh"
 
 /* The most that the states of a chunk may take: 1 GiB. */
 constexpr int64_t ROOM = (int64_t)1 << 30;
+/* Steps from one look to the next. */
+#ifdef SAE_EMULATED_CUDA
+constexpr int64_t STEPS = 3;
+#else
+constexpr int64_t STEPS = 8;
+#endif
 
 /* ---- rows begin and go on -------------------------------------------------------------------- */
 
@@ -259,19 +267,31 @@ static int step_rows(sae_device *dev, const chase *q)
     return sae_cuda_chase_step(dev, q);
 }
 
+/* `steps` steps, replayed. Parts of workspaces lie where the size of the call's chunks put them. */
+static int several_steps(sae_device *dev, const chase *q, int64_t steps)
+{
+    auto body = [=] {
+        for (int64_t i = 0; i < steps; i++)
+            TRY(step_rows(dev, q));
+        return (int)SAE_OK;
+    };
+    return sae_cuda_replay(dev, body, q->p.solver, q->p.positive, q->p.k, q->p.k_row, q->p.tol,
+                           q->x, q->w, q->k, q->z, q->g, q->l, q->words, steps);
+}
+
 static int run_chunk(sae_device *dev, const chase *q)
 {
-    unsigned long long live;
+    unsigned long long live = q->p.k > 0;
     TRY(sae_cuda_zero(dev, &q->total->live, sizeof live));
     if (q->dead)
         TRY(sae_cuda_zero(dev, q->dead, (size_t)(q->x.rows * q->words) * sizeof *q->dead));
     TRY(LAUNCH(dev, begin_rows, blocks_for(q->x.rows, WARPS), BLOCK, *q));
-    for (;;) {
+    /* OMP passes over dependent atoms: it may take more than k steps. */
+    for (int64_t left = q->p.k; live; left -= STEPS) {
+        TRY(several_steps(dev, q, left > 0 && left < STEPS ? left : STEPS));
         TRY(sae_cuda_read(dev, &live, &q->total->live, sizeof live));
-        if (live == 0)
-            return SAE_OK;
-        TRY(step_rows(dev, q));
     }
+    return SAE_OK;
 }
 
 /* The codes of the chunk, whose rows begin at rowptr. */

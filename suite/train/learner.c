@@ -522,5 +522,6 @@ int sae_learner_spread(sae_learner *l, sae_err *err)
 int sae_learner_finalize(sae_learner *l, sae_err *err)
 {
     sae_ctx c = context(l, err);
+    SAE_TRY(explain(l, sae_replicas_agree(l, err), "comparing its replicas", err));
     return explain(l, l->model.v->finalize(&l->model, &c), "finalize", err);
 }

@@ -76,7 +76,8 @@ int sae_learner_init(sae_learner *l, const sae_batch *sample, sae_err *err);
  * rows of each device. Afterwards l->done tells whether another one can change anything. Errors
  * name the SAE and the step. */
 int sae_learner_step(sae_learner *l, const sae_batch *b, sae_err *err);
-/* Of the first replica, behind the last step. */
+/* Of the first replica, behind the last step. SAE_EINVAL: adapt moved a PARAM tensor by the rows of
+ * a device, so the replicas are not the same. */
 int sae_learner_finalize(sae_learner *l, sae_err *err);
 /* Everything that the first device has to its replicas: behind init, behind loading. */
 int sae_learner_spread(sae_learner *l, sae_err *err);

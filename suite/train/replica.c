@@ -2,6 +2,9 @@
 #include "train/replica.h"
 
 #include "core/error.h"
+#include "core/memory.h"
+
+#include <string.h>
 
 /* `member` [n] of the learner on every device becomes one. */
 #define REDUCE(l, member, n, how, err)                                                             \
@@ -77,4 +80,49 @@ int sae_replicas_spread(sae_learner *l, sae_err *err)
         sae_replica(l, i)->stats.view.tokens = l->stats.view.tokens;
     }
     return SAE_OK;
+}
+
+enum { STAGE = 1 << 20 }; /* bytes compared at once */
+
+static int fetch(const sae_learner *l, int tensor, size_t at, char *to, size_t bytes, sae_err *err)
+{
+    const char *from = l->model.t[tensor].w;
+    int rc = l->e->be->copy(l->e->dev, to, from + at, bytes, SAE_COPY_D2H);
+    if (rc < 0)
+        SAE_FAIL(err, rc, "%s cannot be copied from %s:%d", l->model.t[tensor].spec->name,
+                 l->e->be->name, l->e->index);
+    return SAE_OK;
+}
+
+/* stage [2 x STAGE] */
+static int compare(sae_learner *l, int tensor, char *stage, sae_err *err)
+{
+    const sae_tensor *t = &l->model.t[tensor];
+    size_t bytes = (size_t)(t->rows * t->cols) * sizeof(sae_real);
+    for (size_t at = 0; at < bytes; at += STAGE) {
+        size_t some = bytes - at < STAGE ? bytes - at : STAGE;
+        SAE_TRY(fetch(l, tensor, at, stage, some, err));
+        for (int i = 1; i < l->devices; i++) {
+            SAE_TRY(fetch(sae_replica(l, i), tensor, at, stage + STAGE, some, err));
+            if (memcmp(stage, stage + STAGE, some) != 0)
+                SAE_FAIL(err, SAE_EINVAL,
+                         "%s is not the same on all devices: its adapt follows the rows it sees; "
+                         "train it on one device", t->spec->name);
+        }
+    }
+    return SAE_OK;
+}
+
+int sae_replicas_agree(sae_learner *l, sae_err *err)
+{
+    char *stage = NULL;
+    int rc = SAE_OK;
+    if (l->devices == 1)
+        return SAE_OK;
+    SAE_TRY(sae_new(&stage, 2, STAGE, "replicas", err));
+    for (int i = 0; i < l->model.nt && rc >= 0; i++)
+        if (l->model.t[i].spec->role == SAE_PARAM)
+            rc = compare(l, i, stage, err);
+    sae_free(stage);
+    return rc;
 }

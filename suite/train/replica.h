@@ -17,5 +17,8 @@ int sae_replicas_join(sae_learner *l, sae_err *err);
 int sae_replicas_follow(sae_learner *l, sae_err *err);
 /* Tensors, moments, statistics and clock of the first device go to the others. */
 int sae_replicas_spread(sae_learner *l, sae_err *err);
+/* SAE_EINVAL names a PARAM tensor whose bits are not the same everywhere: adapt moved it by the
+ * rows of a device. */
+int sae_replicas_agree(sae_learner *l, sae_err *err);
 
 #endif

@@ -419,6 +419,35 @@ START_TEST(batch_that_does_not_divide)
 }
 END_TEST
 
+static int drift(sae_model *m, const sae_ctx *c, const sae_batch *b, const sae_tape *t)
+{
+    (void)c, (void)t;
+    *(sae_real *)m->t[0].w += (sae_real)(b->row0 % 7); /* memory of "ref" is the host's */
+    return SAE_OK;
+}
+
+START_TEST(adapt_that_moves_parameters)
+{
+    static crew c;
+    sae_learner l;
+    sae_spec spec;
+    sae_err err = {0};
+    sae_train_config cfg = rig_config(steps, B);
+    crew_open(&c, "ref", 1);
+    rig_spec(&c.r, &spec, sae_find_variant(c.r.reg, any_variant(&c)), N);
+    sae_variant own = *spec.variant;
+    own.adapt = drift;
+    spec.variant = &own;
+    ck_assert_ok(sae_learner_open_team(&l, &spec, 5, &cfg, &c.r.s.dim, c.team, &err), err);
+    crew_train(&c, &l, 2);
+    ck_assert_int_eq(sae_learner_finalize(&l, &err), SAE_EINVAL);
+    ck_assert_msg(strstr(err.msg, own.tensors[0].name) != NULL, "%s", err.msg);
+    ck_assert_msg(strstr(err.msg, "not the same on all devices") != NULL, "%s", err.msg);
+    sae_learner_close(&l);
+    crew_close(&c);
+}
+END_TEST
+
 /* ---- the trainer ----------------------------------------------------------------------------- */
 
 /* A variant that the first device trains alone and one that all train share a stream: each ends as
@@ -553,6 +582,7 @@ Suite *suite_team(void)
     tcase_add_loop_test(t, every_variant, 0, test_backend_count());
     tcase_add_test(t, failures);
     tcase_add_test(t, batch_that_does_not_divide);
+    tcase_add_test(t, adapt_that_moves_parameters);
     tcase_add_test(t, alone_beside_shared);
     tcase_add_test(t, ranges);
     tcase_add_test(t, reductions);

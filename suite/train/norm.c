@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { ESTIMATE_ROWS = 1 << 15 };
+enum { ESTIMATE_ROWS = 1 << 15, WORTH_THREADS = 1 << 16 /* elements */ };
 
 const char *const sae_norm_names[] = {"none", "mean_sq1", "sqrt_d", "unit_row", "row_std", NULL};
 
@@ -100,6 +100,7 @@ static sae_norm_row at(const sae_norm_const *n, const sae_norm_row *row, int64_t
 
 void sae_norm_apply(const sae_norm_const *n, sae_cmat raw, sae_mat x, sae_norm_row *row)
 {
+#pragma omp parallel for if (raw.rows * raw.cols > WORTH_THREADS)
     for (int64_t r = 0; r < raw.rows; r++) {
         const sae_real *in = raw.p + r * raw.ld;
         sae_real *out = x.p + r * x.ld;
@@ -125,6 +126,7 @@ void sae_norm_undo(const sae_norm_const *n, const sae_norm_row *row, sae_mat x)
 
 void sae_norm_gradient(const sae_norm_const *n, const sae_norm_row *row, sae_mat g)
 {
+#pragma omp parallel for if (g.rows * g.cols > WORTH_THREADS)
     for (int64_t r = 0; r < g.rows; r++) {
         double scale = at(n, row, r).scale;
         for (int64_t i = 0; i < g.cols; i++)

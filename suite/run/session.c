@@ -42,11 +42,24 @@ static int check_eval(const sae_stream *train, const sae_stream *eval, sae_err *
     return SAE_OK;
 }
 
+/* A language model on a device works for the next batch while SAEs train on the last one: through a
+ * handle of its own, since one takes one call at a time. */
+static int open_host(sae_session *s, sae_err *err)
+{
+    const sae_engine *e = s->e;
+    if (!e->props.shares_host && s->train_spec.dataset->gives & SAE_GIVES_LM) {
+        SAE_TRY(sae_engine_like(&s->data, e, s->o->threads, err));
+        e = &s->data;
+    }
+    s->host = sae_host_make(e, (uint64_t)s->plan->data_seed);
+    return SAE_OK;
+}
+
 static int open_data(sae_session *s, sae_err *err)
 {
     const sae_plan *p = s->plan;
-    s->host = sae_host_make(s->e, (uint64_t)p->data_seed);
     SAE_TRY(dataset_spec(s, p->dataset, &s->train_spec, &s->train_text, err));
+    SAE_TRY(open_host(s, err));
     SAE_TRY(sae_stream_open(&s->train, &s->train_spec, &s->host, s->e, norm_of(p), p->batch, err));
     if (p->eval_dataset) {
         SAE_TRY(dataset_spec(s, p->eval_dataset, &s->eval_spec, &s->eval_text, err));
@@ -159,6 +172,7 @@ void sae_session_close(sae_session *s)
     sae_free(s->dir);
     sae_free(s->state);
     sae_team_close(&s->team);
+    sae_engine_close(&s->data);
     sae_devices_close(s->e, s->devices);
     sae_plan_free(&s->plan);
     memset(s, 0, sizeof *s);

@@ -16,6 +16,7 @@ typedef struct sae_session {
     sae_engine e[SAE_MAX_DEVICES]; /* the first one does all but training */
     int devices;
     sae_team *team; /* of all of them */
+    sae_engine data; /* another handle of the first device, for a source that computes there */
     sae_host host;
     sae_spec train_spec, eval_spec;
     char *train_text, *eval_text; /* canonical dataset specs */

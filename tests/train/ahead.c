@@ -1,9 +1,11 @@
 /* tests/train/ahead.c - batches that another thread loads while the last one is in use: the same
  * bits, rows and errors as without; on memory apart from the host's. */
 #include "eval/snapshot.h"
+#include "run/session.h"
 #include "support/backends.h"
 #include "train/apart.h"
 
+#include "core/file.h"
 #include "core/log.h"
 
 enum { N = 24, B = 32, STEPS = 20, KINDS = 6 };
@@ -247,6 +249,29 @@ START_TEST(a_source_that_computes)
 }
 END_TEST
 
+/* A run gives a model of its dataset a handle of its own where models lie on the device. */
+START_TEST(a_run_whose_model_computes)
+{
+    static const char *const plan =
+        "{name: x, dataset: \"organism:eval=4,buffer=64,batch=64\", steps: 1, batch: 8, "
+        "eval_rows: 8, seeds: [0], metrics: [sparsity], saes: [{spec: \"topk:k=2,n=16\"}]}";
+    char path[512];
+    sae_registry *reg;
+    sae_session s;
+    sae_err err = {0};
+    snprintf(path, sizeof path, "%s/plan.yaml", test_dir());
+    ck_assert_ok(sae_file_write(path, plan, strlen(plan), &err), err);
+    ck_assert_ok(sae_registry_open(&reg, &err), err);
+    sae_run_options o = {.plan = path, .out = test_dir(), .device = backend(_i), .threads = 1};
+    ck_assert_ok(sae_session_open(&s, &o, reg, &err), err);
+    int apart_memory = !s.e[0].props.shares_host;
+    ck_assert_ptr_eq(s.host.engine, apart_memory ? &s.data : &s.e[0]);
+    ck_assert_int_eq(s.train.overlaps, apart_memory);
+    sae_session_close(&s);
+    sae_registry_close(&reg);
+}
+END_TEST
+
 Suite *suite_ahead(void);
 Suite *suite_ahead(void)
 {
@@ -260,6 +285,7 @@ Suite *suite_ahead(void)
     tcase_add_loop_test(t, what_was_not_asked_for, 0, backends);
     tcase_add_loop_test(t, batches_in_use, 0, backends);
     tcase_add_loop_test(t, a_source_that_computes, 0, backends);
+    tcase_add_loop_test(t, a_run_whose_model_computes, 0, backends);
     suite_add_tcase(s, t);
     return s;
 }

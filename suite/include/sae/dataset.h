@@ -113,8 +113,10 @@ typedef struct sae_dataset {
     int (*open)(sae_source **s, const void *opt, const sae_host *host, sae_dims *dim,
                 sae_err *err); /* dim->d_out == dim->d_in unless it gives targets */
     int64_t (*rows)(const sae_source *s, enum sae_split split); /* -1: unbounded */
+    /* Wraps to the next epoch at rows(). One call on a source at a time, not always by the same
+     * thread. */
     int (*fill)(sae_source *s, enum sae_split split, uint64_t row0, int64_t B,
-                const sae_fill *out, sae_err *err); /* wraps to the next epoch at rows() */
+                const sae_fill *out, sae_err *err);
     void (*close)(sae_source **s); /* NULL-safe; sets *s to NULL */
     /* 32 hexadecimal digits that change whenever any row could change. */
     int (*hash)(const sae_source *s, char out[36]);

@@ -152,7 +152,7 @@ static int name_learner(sae_learner *l, const sae_spec *spec, sae_err *err)
     return rc;
 }
 
-/* Rows of a batch on a device; the first one has room for all: init, and a base, may see them. */
+/* Rows of a batch on each device. */
 static int64_t rows_of(const sae_learner *l)
 {
     return l->cfg.B / l->devices;
@@ -487,7 +487,7 @@ int sae_learner_extras(sae_learner *l, const sae_registry *reg, const sae_stream
     if (l->extras)
         return SAE_OK;
     for (int i = 0; i < l->devices; i++) {
-        sae_learner *r = sae_replica(l, i);
+        sae_learner *r = sae_replica(l, i); /* init shows the first one all rows */
         SAE_TRY(explain(l, sae_extras_open(&r->extras, &r->model, r->needs, reg, s, &s->norm,
                                            i ? rows_of(r) : r->cfg.B, r->e, err),
                         "opening its inputs", err));

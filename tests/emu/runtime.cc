@@ -332,6 +332,12 @@ cudaError_t cudaSetDevice(int index)
     return cudaSuccess;
 }
 
+cudaError_t cudaGetDevice(int *index)
+{
+    *index = device;
+    return cudaSuccess;
+}
+
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
 {
     memset(p, 0, sizeof *p);

@@ -529,46 +529,55 @@ static uint64_t value(int64_t i, int d)
     return (uint64_t)(i * 7 + d * d * 5) % 1001;
 }
 
-static void reduced(crew *c, void **p, int64_t i, enum sae_reduction how)
+/* What element i of all devices becomes. */
+static double expected(int64_t i, int devices, enum sae_reduction how)
 {
-    uint64_t v[3], sum = 0, most = 0;
-    for (int d = 0; d < 3; d++) {
-        v[d] = value(i, d);
-        sum += v[d];
-        most = v[d] > most ? v[d] : most;
+    uint64_t sum = 0, most = 0;
+    for (int d = 0; d < devices; d++) {
+        sum += value(i, d);
+        most = value(i, d) > most ? value(i, d) : most;
     }
+    if (how == SAE_REDUCE_MEAN)
+        return (double)(sae_real)((double)sum / devices);
+    return (double)(how == SAE_REDUCE_SUM ? sum : how == SAE_REDUCE_MAX ? most : value(i, 0));
+}
+
+static void reduce(crew *c, enum sae_reduction how)
+{
+    static union {
+        uint64_t u[LONG];
+        sae_real r[LONG];
+    } host;
+    void *p[3];
+    int mean = how == SAE_REDUCE_MEAN;
+    size_t bytes = LONG * (mean ? sizeof host.r[0] : sizeof host.u[0]);
     for (int d = 0; d < c->devices; d++) {
-        uint64_t got = how == SAE_REDUCE_MEAN ? 0 : ((uint64_t *)p[d])[i];
-        if (how == SAE_REDUCE_MEAN)
-            ck_assert(((sae_real *)p[d])[i] == (sae_real)((double)sum / 3));
-        else
-            ck_assert_uint_eq(got, how == SAE_REDUCE_SUM ? sum
-                                   : how == SAE_REDUCE_MAX ? most
-                                                           : v[0]);
+        for (int64_t i = 0; i < LONG; i++)
+            if (mean)
+                host.r[i] = (sae_real)value(i, d);
+            else
+                host.u[i] = value(i, d);
+        p[d] = c->e[d].be->alloc(c->e[d].dev, bytes);
+        ck_assert_int_eq(c->e[d].be->copy(c->e[d].dev, p[d], &host, bytes, SAE_COPY_H2D), SAE_OK);
+    }
+    int64_t n = how == SAE_REDUCE_FIRST ? (int64_t)bytes : LONG;
+    ck_assert_ok(sae_team_reduce(c->team, p, n, how, &c->r.err), c->r.err);
+    for (int d = 0; d < c->devices; d++) {
+        ck_assert_int_eq(c->e[d].be->copy(c->e[d].dev, &host, p[d], bytes, SAE_COPY_D2H), SAE_OK);
+        for (int64_t i = 0; i < LONG; i++)
+            ck_assert_double_eq(mean ? (double)host.r[i] : (double)host.u[i],
+                                expected(i, c->devices, how));
+        c->e[d].be->release(c->e[d].dev, p[d]);
     }
 }
 
 START_TEST(reductions)
 {
     static crew c;
-    void *p[3];
-    crew_open(&c, "ref", 2);
-    for (int how = SAE_REDUCE_MEAN; how <= SAE_REDUCE_FIRST; how++) {
-        for (int d = 0; d < 3; d++) {
-            p[d] = c.e[d].be->alloc(c.e[d].dev, LONG * sizeof(uint64_t));
-            for (int64_t i = 0; i < LONG; i++)
-                if (how == SAE_REDUCE_MEAN)
-                    ((sae_real *)p[d])[i] = (sae_real)value(i, d);
-                else
-                    ((uint64_t *)p[d])[i] = value(i, d);
-        }
-        int64_t n = how == SAE_REDUCE_FIRST ? LONG * (int64_t)sizeof(uint64_t) : LONG;
-        ck_assert_ok(sae_team_reduce(c.team, p, n, (enum sae_reduction)how, &c.r.err), c.r.err);
-        for (int64_t i = 0; i < LONG; i++)
-            reduced(&c, p, i, (enum sae_reduction)how);
-        for (int d = 0; d < 3; d++)
-            c.e[d].be->release(c.e[d].dev, p[d]);
-    }
+    if (!open_crew_of(&c, _i))
+        return;
+    for (int how = SAE_REDUCE_MEAN; how <= SAE_REDUCE_FIRST; how++)
+        reduce(&c, (enum sae_reduction)how);
     crew_close(&c);
 }
 END_TEST
@@ -585,7 +594,7 @@ Suite *suite_team(void)
     tcase_add_test(t, adapt_that_moves_parameters);
     tcase_add_test(t, alone_beside_shared);
     tcase_add_test(t, ranges);
-    tcase_add_test(t, reductions);
+    tcase_add_loop_test(t, reductions, 0, test_backend_count());
     suite_add_tcase(s, t);
     return s;
 }

@@ -10,10 +10,9 @@ enum { BLAS_ROOM = 32 << 20 };
 
 cudaError_t sae_cuda_here(const sae_device *dev)
 {
-    static thread_local int current = -1; /* nothing else in this program sets it */
-    cudaError_t rc = current == dev->index ? cudaSuccess : cudaSetDevice(dev->index);
-    current = rc == cudaSuccess ? dev->index : -1;
-    return rc;
+    int now = -1;
+    cudaError_t rc = cudaGetDevice(&now);
+    return rc != cudaSuccess || now == dev->index ? rc : cudaSetDevice(dev->index);
 }
 
 int sae_cuda_check(sae_device *dev, cudaError_t rc)

@@ -235,7 +235,7 @@ int sae_stream_constants(sae_stream *s, sae_err *err)
 
 void sae_stream_close(sae_stream *s)
 {
-    sae_ahead_close(&s->ahead);
+    sae_helper_close(&s->ahead);
     close_buffers(s->e, &s->next);
     close_buffers(s->e, &s->now);
     sae_free(s->norm.mean);
@@ -275,7 +275,7 @@ int sae_stream_fill(sae_stream *s, enum sae_split split, uint64_t row0, int64_t 
     if (s->norm.kind != SAE_NORM_NONE)
         SAE_TRY(sae_stream_constants(s, err));
     if (a->B == B && a->split == split && a->row0 == row0 && a->need == need) {
-        int rc = sae_ahead_wait(s->ahead, err);
+        int rc = sae_helper_wait(s->ahead, err);
         s->asked.B = 0; /* the thread read it */
         SAE_TRY(rc);
         sae_buffers last = s->now;
@@ -302,7 +302,7 @@ static int open_ahead(sae_stream *s, sae_err *err)
     if (s->ahead)
         return SAE_OK;
     SAE_TRY(open_buffers(s, &s->next, err));
-    int rc = sae_ahead_open(&s->ahead, load_asked, s, err);
+    int rc = sae_helper_open(&s->ahead, load_asked, s, err);
     if (rc < 0)
         close_buffers(s->e, &s->next);
     return rc;
@@ -321,13 +321,13 @@ int sae_stream_ahead(sae_stream *s, uint64_t row0, int64_t B, uint64_t need, sae
     if (rc < 0)
         SAE_FAIL(err, rc, "%s failed before a batch was loaded", s->e->be->name);
     s->asked = r;
-    sae_ahead_start(s->ahead);
+    sae_helper_start(s->ahead);
     return SAE_OK;
 }
 
 void sae_stream_settle(sae_stream *s)
 {
     if (s->asked.B)
-        sae_ahead_wait(s->ahead, NULL);
+        sae_helper_wait(s->ahead, NULL);
     s->asked.B = 0;
 }

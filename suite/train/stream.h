@@ -5,7 +5,7 @@
 
 #include "core/model.h"
 #include "core/spec.h"
-#include "train/ahead.h"
+#include "train/helper.h"
 
 #include <sae/metric.h>
 
@@ -72,7 +72,7 @@ typedef struct sae_stream {
     sae_buffers now;       /* the last batch, untouched until the next fill */
     int overlaps;          /* 1: a batch can be loaded while the last one is in use */
     sae_buffers next;      /* where that happens; opened with `ahead`, on first use */
-    sae_ahead *ahead;
+    sae_helper *ahead;
     sae_request asked;     /* of ahead; settled by the next fill */
     char hash[36];         /* of the dataset */
 } sae_stream;

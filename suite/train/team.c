@@ -4,29 +4,23 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "train/helper.h"
 
-#include <pthread.h>
 #include <string.h>
 
 enum { CHUNK = 1 << 16 }; /* elements that travel through the host at once */
 
 typedef struct member {
     sae_team *team;
-    int device, rc;
-    pthread_t thread;
-    sae_err err;
+    int device;
+    sae_helper *thread; /* NULL for the first device, which is the caller's */
 } member;
 
 struct sae_team {
     const sae_engine *e;
     int count;
     member of[SAE_MAX_DEVICES];
-    int threads; /* that run: of devices 1 to threads */
-    pthread_mutex_t lock;
-    pthread_cond_t go, idle;
-    uint64_t turn; /* below: under the lock */
-    int busy, stop;
-    sae_team_work *work; /* of this turn */
+    sae_team_work *work; /* of all members */
     void *arg;
     int by_host;           /* the backend cannot reduce */
     double *mean;          /* [CHUNK] */
@@ -35,26 +29,10 @@ struct sae_team {
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
-static void *run_member(void *arg)
+static int work_of(void *arg, sae_err *err)
 {
-    member *m = arg;
-    sae_team *t = m->team;
-    uint64_t seen = 0;
-    pthread_mutex_lock(&t->lock);
-    for (;;) {
-        while (t->turn == seen && !t->stop)
-            pthread_cond_wait(&t->go, &t->lock);
-        if (t->stop)
-            break;
-        seen = t->turn;
-        pthread_mutex_unlock(&t->lock);
-        m->rc = t->work(t->arg, m->device, &m->err);
-        pthread_mutex_lock(&t->lock);
-        if (--t->busy == 0)
-            pthread_cond_signal(&t->idle);
-    }
-    pthread_mutex_unlock(&t->lock);
-    return NULL;
+    const member *m = arg;
+    return m->team->work(m->team->arg, m->device, err);
 }
 
 int sae_team_open(sae_team **out, const sae_engine *e, int count, sae_err *err)
@@ -64,20 +42,15 @@ int sae_team_open(sae_team **out, const sae_engine *e, int count, sae_err *err)
     sae_team *t = *out;
     t->e = e;
     t->count = count;
-    pthread_mutex_init(&t->lock, NULL);
-    pthread_cond_init(&t->go, NULL);
-    pthread_cond_init(&t->idle, NULL);
     if (count == 1)
         return SAE_OK;
     SAE_GOTO(sae_new(&t->mean, CHUNK, sizeof *t->mean, "sums over devices", err));
     SAE_GOTO(sae_new(&t->most, CHUNK, sizeof *t->most, "sums over devices", err));
     SAE_GOTO(sae_new(&t->part, CHUNK, sizeof *t->part, "sums over devices", err));
-    for (int i = 0; i < count; i++)
-        t->of[i] = (member){.team = t, .device = i};
     for (int i = 1; i < count; i++) {
-        if (pthread_create(&t->of[i].thread, NULL, run_member, &t->of[i]))
-            SAE_GOTO(SAE_SET(err, SAE_ENOMEM, "no thread for device %d", i));
-        t->threads = i;
+        member *m = &t->of[i];
+        *m = (member){.team = t, .device = i};
+        SAE_GOTO(sae_helper_open(&m->thread, work_of, m, err));
     }
     return SAE_OK;
 fail:
@@ -91,15 +64,8 @@ void sae_team_close(sae_team **out)
     *out = NULL;
     if (!t)
         return;
-    pthread_mutex_lock(&t->lock);
-    t->stop = 1;
-    pthread_cond_broadcast(&t->go);
-    pthread_mutex_unlock(&t->lock);
-    for (int i = 1; i <= t->threads; i++)
-        pthread_join(t->of[i].thread, NULL);
-    pthread_cond_destroy(&t->go);
-    pthread_cond_destroy(&t->idle);
-    pthread_mutex_destroy(&t->lock);
+    for (int i = 1; i < t->count; i++)
+        sae_helper_close(&t->of[i].thread);
     sae_free(t->mean);
     sae_free(t->most);
     sae_free(t->part);
@@ -116,35 +82,34 @@ const sae_engine *sae_team_engine(const sae_team *t, int device)
     return &t->e[device];
 }
 
+/* Of failures of several devices the first one counts. */
+static void take_failure(const sae_team *t, int device, int rc, sae_err *own, int *first,
+                         sae_err *err)
+{
+    if (rc >= 0 || *first < 0)
+        return;
+    *first = rc;
+    SAE_SET(own, rc, "%s", sae_status_name(rc));
+    sae_fail_prefix(own, rc, "%s:%d", t->e[device].be->name, t->e[device].index);
+    if (err && !err->code)
+        *err = *own;
+}
+
 int sae_team_each(sae_team *t, sae_team_work *work, void *arg, sae_err *err)
 {
+    int rc = SAE_OK;
     if (t->count == 1)
         return work(arg, 0, err);
-    pthread_mutex_lock(&t->lock);
-    for (int i = 0; i < t->count; i++)
-        t->of[i].err = (sae_err){0};
     t->work = work;
     t->arg = arg;
-    t->busy = t->threads;
-    t->turn++;
-    pthread_cond_broadcast(&t->go);
-    pthread_mutex_unlock(&t->lock);
-    t->of[0].rc = work(arg, 0, &t->of[0].err);
-    pthread_mutex_lock(&t->lock);
-    while (t->busy)
-        pthread_cond_wait(&t->idle, &t->lock);
-    pthread_mutex_unlock(&t->lock);
+    for (int i = 1; i < t->count; i++)
+        sae_helper_start(t->of[i].thread);
     for (int i = 0; i < t->count; i++) {
-        member *m = &t->of[i];
-        if (m->rc >= 0)
-            continue;
-        SAE_SET(&m->err, m->rc, "%s", sae_status_name(m->rc));
-        sae_fail_prefix(&m->err, m->rc, "%s:%d", t->e[i].be->name, t->e[i].index);
-        if (err && !err->code)
-            *err = m->err;
-        return m->rc;
+        sae_err own = {0};
+        int one = i ? sae_helper_wait(t->of[i].thread, &own) : work(arg, 0, &own);
+        take_failure(t, i, one, &own, &rc, err);
     }
-    return SAE_OK;
+    return rc;
 }
 
 /* ---- reductions ------------------------------------------------------------------------------ */

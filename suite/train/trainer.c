@@ -3,7 +3,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
-#include "train/parts.h"
+#include "train/shares.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -94,22 +94,22 @@ static sae_team *team_of(const sae_trainer *t)
     return NULL;
 }
 
-static int run_step(sae_trainer *t, int64_t step, uint64_t need, sae_parts *parts, sae_err *err)
+static int run_step(sae_trainer *t, int64_t step, uint64_t need, sae_shares *shares, sae_err *err)
 {
     sae_batch b;
     int64_t B = t->learner[0]->cfg.B, row0 = step * B;
     SAE_TRY(sae_stream_fill(t->stream, SAE_SPLIT_TRAIN, (uint64_t)row0, B, need, &b, err));
     if (step + 1 < t->steps)
         SAE_TRY(sae_stream_ahead(t->stream, (uint64_t)(row0 + B), B, need, err));
-    if (parts->team)
-        SAE_TRY(sae_parts_load(parts, err));
+    if (shares->team)
+        SAE_TRY(sae_shares_load(shares, err));
     for (int64_t i = 0; i < t->count; i++) {
         sae_learner *l = t->learner[i];
         if (l->done)
             continue;
         if (step == 0)
             SAE_TRY(sae_learner_init(l, &b, err));
-        SAE_TRY(sae_learner_step(l, l->devices > 1 ? parts->of : &b, err));
+        SAE_TRY(sae_learner_step(l, l->devices > 1 ? shares->of : &b, err));
         if (t->on_loss && (log_due(t, step) || l->done))
             SAE_TRY(t->on_loss(t->arg, l, sae_learner_lr(&l->cfg, step)));
     }
@@ -125,7 +125,7 @@ static int checkpoint(const sae_trainer *t, int64_t step, sae_err *err)
     return sae_checkpoints_save(t->dir, step, t->learner, t->count, t->stream, err);
 }
 
-static int run_steps(sae_trainer *t, int64_t step, uint64_t need, sae_parts *parts,
+static int run_steps(sae_trainer *t, int64_t step, uint64_t need, sae_shares *shares,
                      sae_progress *p, sae_err *err)
 {
     const sae_learner *first = t->learner[0];
@@ -136,7 +136,7 @@ static int run_steps(sae_trainer *t, int64_t step, uint64_t need, sae_parts *par
         if (sae_interrupted())
             SAE_FAIL(err, SAE_EINTR, "interrupted after step %" PRId64 " of %" PRId64, step,
                      t->steps);
-        SAE_TRY(run_step(t, step, need, parts, err));
+        SAE_TRY(run_step(t, step, need, shares, err));
         snprintf(p->note, sizeof p->note, "loss %.4g", first->total);
         sae_progress_at(p, (double)(step + 1) * (double)first->cfg.B);
     }
@@ -148,18 +148,18 @@ int sae_trainer_run(sae_trainer *t, sae_err *err)
     int64_t step = 0;
     uint64_t need = 0;
     sae_progress p;
-    sae_parts parts = {0};
+    sae_shares shares = {0};
     if (t->count < 1)
         SAE_FAIL(err, SAE_EINVAL, "nothing to train");
     SAE_TRY(prepare(t, &step, &need, err));
     sae_team *team = team_of(t);
     if (team)
-        SAE_TRY(sae_parts_open(&parts, team, t->stream, t->learner[0]->cfg.B, need, err));
+        SAE_TRY(sae_shares_open(&shares, team, t->stream, t->learner[0]->cfg.B, need, err));
     sae_progress_open(&p, "train", "tokens", (double)t->steps * (double)t->learner[0]->cfg.B);
-    int rc = run_steps(t, step, need, &parts, &p, err);
+    int rc = run_steps(t, step, need, &shares, &p, err);
     sae_stream_settle(t->stream);
     sae_progress_close(&p);
-    sae_parts_close(&parts);
+    sae_shares_close(&shares);
     SAE_TRY(rc);
     for (int64_t i = 0; i < t->count; i++)
         SAE_TRY(sae_learner_finalize(t->learner[i], err));

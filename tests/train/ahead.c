@@ -220,7 +220,7 @@ START_TEST(batches_in_use)
     ck_assert_ok(r.e.be->copy(r.e.dev, kept, b.x, sizeof x[0], SAE_COPY_D2D), r.err);
     fill(&r, SAE_SPLIT_TRAIN, B, &b);
     ahead(&r, 2 * B);
-    sae_ahead_wait(r.s.ahead, NULL);
+    sae_helper_wait(r.s.ahead, NULL);
     check_rows(&r, SAE_SPLIT_TRAIN, &b);
     ck_assert_ok(r.e.be->copy(r.e.dev, x[1], kept, sizeof x[1], SAE_COPY_D2H), r.err);
     ck_assert_mem_eq(x[0], x[1], sizeof x[0]);

@@ -7,7 +7,7 @@
  * devices.c for the bound.
  */
 #include "support/backends.h"
-#include "train/parts.h"
+#include "train/shares.h"
 #include "train/replica.h"
 #include "train/rig.h"
 
@@ -58,31 +58,31 @@ static void crew_learner(crew *c, sae_learner *l, const char *variant)
     ck_assert_ok(sae_learner_extras(l, c->r.reg, &c->r.s, &c->r.err), c->r.err);
 }
 
-static void open_parts(crew *c, const sae_learner *l, sae_parts *p)
+static void open_parts(crew *c, const sae_learner *l, sae_shares *p)
 {
-    ck_assert_ok(sae_parts_open(p, c->team, &c->r.s, B, l->needs, &c->r.err), c->r.err);
+    ck_assert_ok(sae_shares_open(p, c->team, &c->r.s, B, l->needs, &c->r.err), c->r.err);
 }
 
 /* The batch of the next step, with init before the first. */
-static void next_batch(crew *c, sae_learner *l, sae_parts *p)
+static void next_batch(crew *c, sae_learner *l, sae_shares *p)
 {
     sae_batch b;
     ck_assert_ok(sae_stream_fill(&c->r.s, SAE_SPLIT_TRAIN, (uint64_t)(l->step * B), B, l->needs, &b,
                                  &c->r.err), c->r.err);
-    ck_assert_ok(sae_parts_load(p, &c->r.err), c->r.err);
+    ck_assert_ok(sae_shares_load(p, &c->r.err), c->r.err);
     if (l->step == 0)
         ck_assert_ok(sae_learner_init(l, &b, &c->r.err), c->r.err);
 }
 
 static void crew_train(crew *c, sae_learner *l, int64_t to)
 {
-    sae_parts p;
+    sae_shares p;
     open_parts(c, l, &p);
     while (l->step < to && !l->done) {
         next_batch(c, l, &p);
         ck_assert_ok(sae_learner_step(l, p.of, &c->r.err), c->r.err);
     }
-    sae_parts_close(&p);
+    sae_shares_close(&p);
 }
 
 /* What a backend has in its memory, in the host's; the caller frees. */
@@ -206,7 +206,7 @@ static void count_active(const sae_learner *l, uint64_t *counts)
  * first step. */
 static void train_watched(crew *c, sae_learner *l, uint64_t *first)
 {
-    sae_parts p;
+    sae_shares p;
     uint64_t counts[N] = {0};
     open_parts(c, l, &p);
     for (int64_t step = 0; step < steps; step++) {
@@ -224,7 +224,7 @@ static void train_watched(crew *c, sae_learner *l, uint64_t *first)
         if (step == 0)
             memcpy(first, counts, sizeof counts);
     }
-    sae_parts_close(&p);
+    sae_shares_close(&p);
 }
 
 /* To the end of `end` once more: with another learner, and from its checkpoint with a third. */
@@ -370,7 +370,7 @@ START_TEST(failures)
 {
     static crew c;
     sae_learner l;
-    sae_parts p;
+    sae_shares p;
     crew_open(&c, "ref", 2);
     crew_learner(&c, &l, any_variant(&c));
     ck_assert_int_eq(l.devices, 3);
@@ -396,7 +396,7 @@ START_TEST(failures)
         row[5] = was;
     }
     ck_assert_ok(sae_learner_step(&l, p.of, &c.r.err), c.r.err);
-    sae_parts_close(&p);
+    sae_shares_close(&p);
     sae_learner_close(&l);
     crew_close(&c);
 }

@@ -1,11 +1,11 @@
-/* suite/train/parts.c - a batch of a stream, divided between the devices of a team. */
-#include "train/parts.h"
+/* suite/train/shares.c - a batch of a stream, divided between the devices of a team. */
+#include "train/shares.h"
 
 #include "core/error.h"
 
 #include <inttypes.h>
 
-static int take(const sae_parts *p, const sae_engine *e, int64_t d, sae_real **out, sae_err *err)
+static int take(const sae_shares *p, const sae_engine *e, int64_t d, sae_real **out, sae_err *err)
 {
     size_t bytes = (size_t)(p->B * d) * sizeof **out;
     *out = e->be->alloc(e->dev, bytes);
@@ -15,11 +15,11 @@ static int take(const sae_parts *p, const sae_engine *e, int64_t d, sae_real **o
     return SAE_OK;
 }
 
-int sae_parts_open(sae_parts *p, sae_team *team, const sae_stream *s, int64_t B, uint64_t need,
-                   sae_err *err)
+int sae_shares_open(sae_shares *p, sae_team *team, const sae_stream *s, int64_t B, uint64_t need,
+                    sae_err *err)
 {
     int rc = SAE_OK;
-    *p = (sae_parts){.team = team, .s = s, .B = B / sae_team_count(team)};
+    *p = (sae_shares){.team = team, .s = s, .B = B / sae_team_count(team)};
     for (int i = 1; i < sae_team_count(team); i++) {
         const sae_engine *e = sae_team_engine(team, i);
         if (e->props.shares_host)
@@ -32,11 +32,11 @@ int sae_parts_open(sae_parts *p, sae_team *team, const sae_stream *s, int64_t B,
     }
     return SAE_OK;
 fail:
-    sae_parts_close(p);
+    sae_shares_close(p);
     return rc;
 }
 
-void sae_parts_close(sae_parts *p)
+void sae_shares_close(sae_shares *p)
 {
     for (int i = 1; p->team && i < sae_team_count(p->team); i++) {
         const sae_engine *e = sae_team_engine(p->team, i);
@@ -45,11 +45,11 @@ void sae_parts_close(sae_parts *p)
             if (all[k])
                 e->be->release(e->dev, all[k]);
     }
-    *p = (sae_parts){0};
+    *p = (sae_shares){0};
 }
 
-/* *rows [B x d], at the start of the part, to `dev` where there is such memory. */
-static int carry(const sae_parts *p, const sae_engine *e, int64_t d, sae_real *dev,
+/* *rows [B x d], at the start of the share, to `dev` where there is such memory. */
+static int carry(const sae_shares *p, const sae_engine *e, int64_t d, sae_real *dev,
                  const sae_real **rows, sae_err *err)
 {
     size_t bytes = (size_t)(p->B * d) * sizeof **rows;
@@ -64,7 +64,7 @@ static int carry(const sae_parts *p, const sae_engine *e, int64_t d, sae_real *d
 
 static int load(void *arg, int device, sae_err *err)
 {
-    sae_parts *p = arg;
+    sae_shares *p = arg;
     const sae_stream *s = p->s;
     const sae_engine *e = sae_team_engine(p->team, device);
     const sae_batch *all = device ? &s->now.host : &s->now.shown;
@@ -88,7 +88,7 @@ static int load(void *arg, int device, sae_err *err)
     return carry(p, e, s->dim.d_in, p->g[device], &b->g, err);
 }
 
-int sae_parts_load(sae_parts *p, sae_err *err)
+int sae_shares_load(sae_shares *p, sae_err *err)
 {
     return sae_team_each(p->team, load, p, err);
 }

@@ -451,5 +451,9 @@ int sae_admit_backend(const sae_backend *b, sae_backend *out, sae_err *err)
     if (!out->score || !out->open || !out->close || !out->props || !out->alloc || !out->release ||
         !out->copy || !out->sync || !out->kernels)
         return refuse(&s, "every method is mandatory");
+    if (!out->freeze != !out->thaw)
+        return refuse(&s, "freeze and thaw go together");
+    if (!out->alloc_host != !out->release_host)
+        return refuse(&s, "alloc_host and release_host go together");
     return out->lm ? check_lm(&s, out->lm) : SAE_OK;
 }

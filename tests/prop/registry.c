@@ -1,5 +1,6 @@
 /* tests/prop/registry.c - admission refuses every broken descriptor; plug-ins come in whole. */
 #include "core/file.h"
+#include "core/list.h"
 #include "core/memory.h"
 #include "core/registry.h"
 #include "core/spec.h"
@@ -205,9 +206,32 @@ START_TEST(broken_metrics_and_datasets)
     d = probe_dataset;
     d.fill = NULL;
     ck_assert_int_eq(sae_admit_dataset(&d, &dn, NULL), SAE_EINVAL);
+}
+END_TEST
+
+static void thaw_nothing(sae_device *dev, const sae_real *w)
+{
+    (void)dev, (void)w;
+}
+
+static void *no_memory(sae_device *dev, size_t bytes)
+{
+    (void)dev, (void)bytes;
+    return NULL;
+}
+
+START_TEST(broken_backends)
+{
     sae_backend b = {.abi = SAE_BACKEND_ABI, .size = sizeof b, .name = "none", .summary = "none"};
-    sae_backend bo;
-    ck_assert_int_eq(sae_admit_backend(&b, &bo, NULL), SAE_EINVAL);
+    sae_backend out;
+    ck_assert_int_eq(sae_admit_backend(&b, &out, NULL), SAE_EINVAL);
+    b = *sae_list_backends[0];
+    ck_assert_int_eq(sae_admit_backend(&b, &out, NULL), SAE_OK);
+    b.thaw = thaw_nothing; /* without freeze */
+    ck_assert_int_eq(sae_admit_backend(&b, &out, NULL), SAE_EINVAL);
+    b = *sae_list_backends[0];
+    b.alloc_host = no_memory; /* without release_host */
+    ck_assert_int_eq(sae_admit_backend(&b, &out, NULL), SAE_EINVAL);
 }
 END_TEST
 
@@ -400,6 +424,7 @@ Suite *suite_registry(void)
     tcase_add_test(c, broken_tensors);
     tcase_add_test(c, completed);
     tcase_add_test(c, broken_metrics_and_datasets);
+    tcase_add_test(c, broken_backends);
     tcase_add_test(c, in_tree);
     tcase_add_test(c, all_or_nothing);
     tcase_add_test(c, plugins);

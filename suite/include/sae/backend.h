@@ -53,7 +53,8 @@ typedef struct sae_backend {
     /* The passes of language models in this backend's memory. NULL: where it shares memory with the
      * host, the suite's own; elsewhere models stay on the host. */
     const sae_lm_ops *lm;
-    /* What follows makes a step faster and may be NULL, but freeze and thaw go together.
+    /* What follows makes a step faster and may be NULL, but freeze and thaw go together, and so do
+     * alloc_host and release_host.
      *
      * From freeze to thaw nobody writes to w [rows x cols], ld == cols: gemm (as b), encoders,
      * code_decode and code_grad may read a copy of it that is rounded as the operands of products

@@ -20,6 +20,8 @@
 #include <sae/backend.h>
 #include <string.h>
 
+#include <mutex>
+
 #include "shared/shape.h"
 #include "shared/sum.h"
 
@@ -86,6 +88,11 @@ int sae_cuda_check(sae_device *dev, cudaError_t rc);
 int sae_cuda_check_blas(sae_device *dev, cublasStatus_t rc);
 /* Device memory, contents undefined; NULL when out of memory: dev->why says how much there was. */
 void *sae_cuda_take(sae_device *dev, size_t bytes);
+void sae_cuda_free(const sae_device *dev, void *p); /* NULL-safe; waits for what uses it */
+/* Held by what allocates or frees, and while a collective is launched on one device after the
+ * other: freeing waits for a device and its peers, where a share that has begun would wait for one
+ * that is held up behind the freeing (pytorch issue 50925). */
+extern std::mutex sae_cuda_memory;
 /* Room for count * size bytes in a slot, contents undefined; NULL when out of memory. Valid until
  * the slot is asked for again. Aligned to 256 bytes. */
 void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_t size);

@@ -35,9 +35,19 @@ int sae_cuda_check_blas(sae_device *dev, cublasStatus_t rc)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
+std::mutex sae_cuda_memory;
+
+void sae_cuda_free(const sae_device *dev, void *p)
+{
+    std::lock_guard<std::mutex> alone(sae_cuda_memory);
+    sae_cuda_here(dev);
+    cudaFree(p);
+}
+
 void *sae_cuda_take(sae_device *dev, size_t bytes)
 {
     void *p = NULL;
+    std::lock_guard<std::mutex> alone(sae_cuda_memory);
     cudaError_t rc = sae_cuda_here(dev);
     if (rc == cudaSuccess)
         rc = cudaMalloc(&p, bytes ? bytes : 1);
@@ -55,7 +65,7 @@ static void *alloc_cuda(sae_device *dev, size_t bytes)
 {
     void *p = sae_cuda_take(dev, bytes);
     if (p && sae_cuda_zero(dev, p, bytes) < 0) {
-        cudaFree(p);
+        sae_cuda_free(dev, p);
         return NULL;
     }
     return p;
@@ -63,8 +73,7 @@ static void *alloc_cuda(sae_device *dev, size_t bytes)
 
 static void release_cuda(sae_device *dev, void *p)
 {
-    sae_cuda_here(dev);
-    cudaFree(p); /* waits for what uses it */
+    sae_cuda_free(dev, p);
 }
 
 void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_t size)
@@ -76,7 +85,7 @@ void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_
     if (dev->ws[slot].p && bytes <= dev->ws[slot].bytes)
         return dev->ws[slot].p;
     dev->generation++;
-    cudaFree(dev->ws[slot].p);
+    sae_cuda_free(dev, dev->ws[slot].p);
     dev->ws[slot].p = sae_cuda_take(dev, bytes);
     dev->ws[slot].bytes = dev->ws[slot].p ? bytes : 0;
     return dev->ws[slot].p;
@@ -111,6 +120,7 @@ int sae_cuda_read(sae_device *dev, void *host, const void *device, size_t bytes)
 
 static int sync_cuda(sae_device *dev)
 {
+    TRY(sae_cuda_check(dev, sae_cuda_here(dev)));
     return sae_cuda_check(dev, cudaStreamSynchronize(dev->stream));
 }
 
@@ -132,13 +142,13 @@ static void close_cuda(sae_device **dev)
     sae_cuda_ring_close(d);
     sae_cuda_replay_close(d);
     for (int i = 0; i < WS_SLOTS; i++)
-        cudaFree(d->ws[i].p);
+        sae_cuda_free(d, d->ws[i].p);
     sae_cuda_frozen_close(d);
     if (d->solver)
         cusolverDnDestroy(d->solver);
     if (d->blas)
         cublasDestroy(d->blas);
-    cudaFree(d->blas_room);
+    sae_cuda_free(d, d->blas_room);
     if (d->uploads)
         cudaStreamDestroy(d->uploads);
     if (d->stream)

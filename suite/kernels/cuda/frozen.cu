@@ -41,7 +41,7 @@ int sae_cuda_freeze(sae_device *dev, sae_cmat w)
     if (f->users++)
         return SAE_OK;
     if (f->bytes < bytes) {
-        cudaFree(f->p);
+        sae_cuda_free(dev, f->p);
         f->p = sae_cuda_take(dev, bytes);
         f->bytes = f->p ? bytes : 0;
     }
@@ -82,5 +82,5 @@ sae_cuda_half sae_cuda_frozen(const sae_device *dev, sae_cmat w)
 void sae_cuda_frozen_close(sae_device *dev)
 {
     for (int i = 0; i < MOST_FROZEN; i++)
-        cudaFree(dev->frozen[i].p);
+        sae_cuda_free(dev, dev->frozen[i].p);
 }

@@ -171,6 +171,7 @@ int sae_cuda_reduce(sae_device *const *dev, int count, void *const *p, int64_t n
                     enum sae_reduction how, sae_err *err)
 {
     TRY(open_ring(dev, count, err));
+    std::lock_guard<std::mutex> alone(sae_cuda_memory);
     TRY(check(nccl.GroupStart(), "ncclGroupStart", err));
     int rc = SAE_OK;
     for (int i = 0; i < count && rc >= 0; i++)

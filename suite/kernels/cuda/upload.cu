@@ -6,6 +6,7 @@
 void *sae_cuda_alloc_host(sae_device *dev, size_t bytes)
 {
     void *p = NULL;
+    std::lock_guard<std::mutex> alone(sae_cuda_memory);
     cudaError_t rc = sae_cuda_here(dev);
     if (rc == cudaSuccess)
         rc = cudaHostAlloc(&p, bytes ? bytes : 1, cudaHostAllocPortable);
@@ -17,6 +18,7 @@ void *sae_cuda_alloc_host(sae_device *dev, size_t bytes)
 
 void sae_cuda_release_host(sae_device *dev, void *p)
 {
+    std::lock_guard<std::mutex> alone(sae_cuda_memory);
     sae_cuda_here(dev);
     cudaFreeHost(p);
 }

@@ -232,6 +232,42 @@ START_TEST(broken_backends)
     b = *sae_list_backends[0];
     b.alloc_host = no_memory; /* without release_host */
     ck_assert_int_eq(sae_admit_backend(&b, &out, NULL), SAE_EINVAL);
+    b = *sae_list_backends[0];
+    b.after = NULL; /* share and slot without it */
+    ck_assert_int_eq(sae_admit_backend(&b, &out, NULL), SAE_EINVAL);
+    b = *sae_list_backends[0];
+    b.share = NULL;
+    b.after = NULL;
+    ck_assert_int_eq(sae_admit_backend(&b, &out, NULL), SAE_EINVAL);
+    b.slot = NULL;
+    ck_assert_int_eq(sae_admit_backend(&b, &out, NULL), SAE_OK);
+}
+END_TEST
+
+static void check_shares(const sae_backend *be)
+{
+    sae_device *dev[3] = {NULL};
+    sae_err err = {0};
+    for (int i = 0; i < 3; i++)
+        ck_assert_ok(be->open(&dev[i], i, 1, &err), err);
+    ck_assert_ok(be->share(dev[0], dev + 1, 2, &err), err);
+    ck_assert_int_eq(be->after(dev[1], dev[2]), SAE_OK);
+    ck_assert_ptr_null(*be->slot(dev[0]));
+    *be->slot(dev[0]) = dev;
+    ck_assert_ptr_null(*be->slot(dev[1]));
+    ck_assert_ptr_eq(*be->slot(dev[0]), dev);
+    ck_assert_int_eq(be->share(dev[0], dev, 1, &err), SAE_EINVAL); /* itself */
+    ck_assert_int_eq(be->share(dev[0], (sae_device *[]){dev[1], dev[1]}, 2, NULL), SAE_EINVAL);
+    ck_assert_int_eq(err.code, SAE_EINVAL);
+    for (int i = 3; i-- > 0;)
+        be->close(&dev[i]);
+}
+
+/* The backends in the program compute on the host, whose memory all of their devices share. */
+START_TEST(host_devices_share)
+{
+    for (int i = 0; sae_list_backends[i]; i++)
+        check_shares(sae_list_backends[i]);
 }
 END_TEST
 
@@ -425,6 +461,7 @@ Suite *suite_registry(void)
     tcase_add_test(c, completed);
     tcase_add_test(c, broken_metrics_and_datasets);
     tcase_add_test(c, broken_backends);
+    tcase_add_test(c, host_devices_share);
     tcase_add_test(c, in_tree);
     tcase_add_test(c, all_or_nothing);
     tcase_add_test(c, plugins);

@@ -75,4 +75,7 @@ const sae_backend sae_backend_cpu = {
     .copy = sae_host_copy,
     .sync = sae_host_sync,
     .kernels = kernels,
+    .share = sae_host_share,
+    .after = sae_host_after,
+    .slot = sae_host_slot,
 };

@@ -33,4 +33,7 @@ const sae_backend sae_backend_ref = {
     .copy = sae_host_copy,
     .sync = sae_host_sync,
     .kernels = kernels,
+    .share = sae_host_share,
+    .after = sae_host_after,
+    .slot = sae_host_slot,
 };

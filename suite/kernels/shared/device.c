@@ -14,16 +14,21 @@ static void *aligned(size_t bytes)
     return posix_memalign(&p, ALIGN, bytes ? bytes : ALIGN) ? NULL : p;
 }
 
+static int fail(sae_err *err, int rc, int line, const char *why)
+{
+    if (err && !err->code) {
+        err->code = rc;
+        err->file = __FILE__;
+        err->line = line;
+        snprintf(err->msg, sizeof err->msg, "%s", why);
+    }
+    return rc;
+}
+
 static int fail_open(sae_device **dev, sae_err *err, int line)
 {
     sae_host_close(dev);
-    if (err && !err->code) {
-        err->code = SAE_ENOMEM;
-        err->file = __FILE__;
-        err->line = line;
-        snprintf(err->msg, sizeof err->msg, "out of memory opening the host backend");
-    }
-    return SAE_ENOMEM;
+    return fail(err, SAE_ENOMEM, line, "out of memory opening the host backend");
 }
 
 /* "model name : X" of the first processor, where the system says so. */
@@ -125,6 +130,29 @@ int sae_host_sync(sae_device *dev)
 {
     (void)dev;
     return SAE_OK;
+}
+
+int sae_host_share(sae_device *lead, sae_device *const *peer, int count, sae_err *err)
+{
+    int own = count >= 0;
+    for (int i = 0; own && i < count; i++) {
+        own = peer[i] && peer[i] != lead;
+        for (int j = 0; own && j < i; j++)
+            own = peer[i] != peer[j];
+    }
+    return own ? SAE_OK
+               : fail(err, SAE_EINVAL, __LINE__, "devices that share: one is missing or there twice");
+}
+
+int sae_host_after(sae_device *dev, sae_device *other)
+{
+    (void)dev, (void)other;
+    return SAE_OK;
+}
+
+void **sae_host_slot(sae_device *dev)
+{
+    return &dev->slot;
 }
 
 static int grow(sae_ws *ws, int64_t count, size_t size)

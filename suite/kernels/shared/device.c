@@ -140,8 +140,7 @@ int sae_host_share(sae_device *lead, sae_device *const *peer, int count, sae_err
         for (int j = 0; own && j < i; j++)
             own = peer[i] != peer[j];
     }
-    return own ? SAE_OK
-               : fail(err, SAE_EINVAL, __LINE__, "devices that share: one is missing or there twice");
+    return own ? SAE_OK : fail(err, SAE_EINVAL, __LINE__, "a device that shares is there twice");
 }
 
 int sae_host_after(sae_device *dev, sae_device *other)

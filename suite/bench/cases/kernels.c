@@ -221,6 +221,19 @@ static int run_code_slice(job *j)
                             sae_work_made(j->w));
 }
 
+/* Two of one code, the second behind the first: half of the entries stay. */
+static int run_code_merge(job *j)
+{
+    const sae_code *z = sae_work_code(j->w);
+    const sae_code_part part[] = {{*z, 0, 0}, {*z, 0, SHAPE.n}};
+    sae_code *made = sae_work_made(j->w);
+    COST(0, 24 * entries(j));
+    made->B = SHAPE.B;
+    made->n = 2 * SHAPE.n;
+    return j->k->code_merge(j->dev, part, 2, (enum sae_merge)j->which, SAE_KEY_RELU,
+                            j->which == SAE_MERGE_FLAT ? SHAPE.k * SHAPE.B : SHAPE.k, made);
+}
+
 static int run_code_scale(job *j)
 {
     const sae_code *z = sae_work_code(j->w);
@@ -363,6 +376,8 @@ static const entry more[] = {
     {"kernel/encode_topk_abs", run_encode_topk, SAE_KEY_ABS},
     {"kernel/encode_flat_topk_relu", run_encode_flat_topk, SAE_KEY_RELU},
     {"kernel/row_topk_relu", run_row_topk, SAE_KEY_RELU},
+    {"kernel/code_merge_rows", run_code_merge, SAE_MERGE_ROWS},
+    {"kernel/code_merge_flat", run_code_merge, SAE_MERGE_FLAT},
     {"kernel/map_tanh", run_map, SAE_FN_TANH},
     {"kernel/map_abs", run_map, SAE_FN_ABS},
     {"kernel/map_sign", run_map, SAE_FN_SIGN},

@@ -7,6 +7,10 @@
  * Rules for every entry
  *   - Arrays are backend memory unless the entry says host; the structs that hold them are host's.
  *   - Outputs do not overlap inputs unless the entry says so. Sizes may be 0.
+ *   - Codes that code_decode, code_grad, code_scale, code_to_dense, code_norms and code_merge read,
+ *     and column indices that code_outer, code_col_sum and code_col_min read, may be ranges: rowptr
+ *     + r0 with B = r1 - r0, or colptr + j0 with n = j1 - j0, all else being the whole's (rowptr[0]
+ *     may be > 0, nnz more than is listed). Results have the bits that the whole's have.
  *   - Result does not depend on the number of threads (level D1); every output element has one
  *     writer and reductions follow a fixed tree over fixed chunks.
  *   - A row of an encode_* or gemm result depends on that row of the input only, bitwise: the same
@@ -61,6 +65,9 @@ typedef struct sae_csc {
     int32_t *row;    /* [cap] */
     int64_t *pos;    /* [cap] */
 } sae_csc;
+
+/* Part of a code: its row r is row row0 + r of the whole, its feature j is feature j0 + j. */
+typedef struct sae_code_part { sae_code z; int64_t row0, j0; } sae_code_part;
 
 /* One Adam step (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (AdamW). */
 typedef struct sae_adam {
@@ -261,6 +268,14 @@ typedef struct sae_pursuit {
 #define SAE_DECL_pursuit(name)                                                                     \
     int name(sae_device *dev, const sae_pursuit *p, sae_cmat x, sae_cmat w, sae_code *z)
 
+/* z, whose B and n the caller sets, = every entry of the sparse parts (a host array) for ALL; for
+ * ROWS the (at most) k best of each row, for FLAT of them all, ranked by key over their values.
+ * Where parts share a row, features ascend from part to part. z->nan = the sum of the parts'. */
+enum sae_merge { SAE_MERGE_ALL, SAE_MERGE_ROWS, SAE_MERGE_FLAT };
+#define SAE_DECL_code_merge(name)                                                                  \
+    int name(sae_device *dev, const sae_code_part *part, int count, enum sae_merge how,           \
+             enum sae_key key, int64_t k, sae_code *z)
+
 /* Every kernel once: X(name). Order is the order of the table. */
 #define SAE_KERNEL_LIST(X)                                                                         \
     X(gemm) X(shift_rows) X(col_sum) X(row_dot) X(sum)                                             \
@@ -272,7 +287,7 @@ typedef struct sae_pursuit {
     X(fire_update) X(normal_fill)                                                                  \
     X(gate)                                                                                        \
     X(map) X(mul) X(scale) X(window) X(col_max) X(cross) X(eigh) X(solve_spd)                      \
-    X(row_prefix) X(code_slice) X(code_scale) X(pursuit) X(code_col_min) X(code_max)
+    X(row_prefix) X(code_slice) X(code_scale) X(pursuit) X(code_col_min) X(code_max) X(code_merge)
 
 /* The table: one pointer per kernel, in the order of the list. Append only. */
 typedef struct sae_kernels {

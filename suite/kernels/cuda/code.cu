@@ -242,12 +242,14 @@ typedef struct segment {
 } segment;
 
 /* Only the column of a slot's last entry can have a segment that begins there. Returns 0 when none
- * does. */
+ * does, as where that column is none of t, which may be a range of a larger index. */
 static __device__ int segment_of(sae_csc t, segments s, int64_t slot, segment *out)
 {
     int64_t last = (slot + 1) * s.length;
     last = (last < t.nnz ? last : t.nnz) - 1;
     int64_t j = lower_bound(t.colptr, t.n + 1, last + 1) - 1;
+    if (j < 0 || j >= t.n)
+        return 0;
     int64_t first = t.colptr[j], end = t.colptr[j + 1], of = (end - first) / s.length;
     segment g = {j, (last - first) / s.length, of, 0, s.length};
     g.first = first + g.number * s.length;

@@ -3,7 +3,7 @@
 
 /* ---- sources --------------------------------------------------------------------------------- */
 
-static sae_cuda_source source_of(enum sae_key key, int64_t rows, int64_t cols, int64_t n)
+sae_cuda_source sae_cuda_source_of(enum sae_key key, int64_t rows, int64_t cols, int64_t n)
 {
     sae_cuda_source src;
     memset(&src, 0, sizeof src);
@@ -19,7 +19,7 @@ int sae_cuda_from_encoder(const sae_encoder *e, enum sae_key key, sae_cuda_sourc
 {
     if (bad_encoder(e))
         return SAE_EINVAL;
-    *out = source_of(key, e->x.rows, encoder_cols(e), e->w.rows);
+    *out = sae_cuda_source_of(key, e->x.rows, encoder_cols(e), e->w.rows);
     out->walk = sae_cuda_walk_of(e);
     return SAE_OK;
 }
@@ -28,7 +28,7 @@ int sae_cuda_from_scores(const sae_scores *s, sae_cuda_source *out)
 {
     if (bad_scores(s))
         return SAE_EINVAL;
-    *out = source_of(s->key, s->value.rows, s->value.cols, s->value.cols);
+    *out = sae_cuda_source_of(s->key, s->value.rows, s->value.cols, s->value.cols);
     out->s = s;
     if (s->score.p)
         out->value = s->value;

@@ -51,6 +51,8 @@ typedef struct sae_cuda_source {
     sae_cuda_rank rank;
 } sae_cuda_source;
 
+/* One without scores: its rank and extents. */
+sae_cuda_source sae_cuda_source_of(enum sae_key key, int64_t rows, int64_t cols, int64_t n);
 int sae_cuda_from_encoder(const sae_encoder *e, enum sae_key key, sae_cuda_source *out);
 int sae_cuda_from_scores(const sae_scores *s, sae_cuda_source *out);
 /* 1: pre is the next piece; 0: the end; else a status. As sae_cuda_walk_next. */

@@ -10,7 +10,7 @@
  * between, and looks at the end whether all had room. If not, all is done again, and the host looks
  * whenever the pool could overflow.
  */
-#include "cuda/select.cuh"
+#include "cuda/merge.cuh"
 #include "cuda/sort.cuh"
 
 typedef unsigned long long wide;
@@ -232,29 +232,37 @@ static int append(flat *f, int looks)
                   f->src->rank, pass, out, f->a);
 }
 
+static int clear(const flat *f, const sae_code *z)
+{
+    /* Everything that is eligible, or nothing at all: no key is inverted to 0. */
+    bound v = {f->budget ? ~(wide)0 : 0, 0, 0, f->budget ? ~f->src->rank.floor - 1 : 0, 0};
+    TRY(sae_cuda_code_clear(f->dev, z, f->a));
+    TRY(sae_cuda_zero(f->dev, f->hist, BINS * sizeof *f->hist));
+    return LAUNCH(f->dev, set_bound, 1, 1, f->b, v);
+}
+
 /* All candidates of the source. Without looks at the pool it may overflow. */
 static int fill(flat f, sae_cuda_source *src, const sae_code *z, int looks)
 {
-    /* Everything that is eligible, or nothing at all: no key is inverted to 0. */
-    bound v = {f.budget ? ~(wide)0 : 0, 0, 0, f.budget ? ~src->rank.floor - 1 : 0, 0};
     int rc;
     f.src = src;
     f.next = f.room;
-    TRY(sae_cuda_code_clear(f.dev, z, f.a));
-    TRY(sae_cuda_zero(f.dev, f.hist, BINS * sizeof *f.hist));
-    TRY(LAUNCH(f.dev, set_bound, 1, 1, f.b, v));
+    TRY(clear(&f, z));
     while ((rc = sae_cuda_source_next(f.dev, src)) > 0)
         TRY(append(&f, looks));
     return rc;
 }
 
+/* Everything, when that is little. */
+static int64_t room_for(int64_t all, int64_t budget)
+{
+    int64_t pieces = 2 * CHUNK * PANEL;
+    return all - budget < budget + pieces ? all : 2 * budget + pieces;
+}
+
 static int open_flat(flat *f)
 {
     sae_device *dev = f->dev;
-    int64_t all = f->src->rows * f->src->cols, pieces = 2 * CHUNK * PANEL;
-    if (f->budget > all)
-        f->budget = all;
-    f->room = all - f->budget < f->budget + pieces ? all : 2 * f->budget + pieces;
     f->in.pos = ws_new<wide>(dev, WS_LIST, f->room);
     f->in.v = ws_new<sae_real>(dev, WS_KEY, f->room);
     f->kept.pos = ws_new<wide>(dev, WS_SPARE, f->budget);
@@ -298,17 +306,34 @@ static int write_code(const flat *f, const sae_code *z)
     return LAUNCH(f->dev, write_rowptr, blocks_for(z->B + 1, BLOCK), BLOCK, f->kept, count, n, *z);
 }
 
+/* How many the pool's best are, or will be. */
+static int count_code(const flat *f, const sae_cuda_answer *got, sae_code *z)
+{
+    z->nan = (int64_t)got->nan;
+    z->nnz = (int64_t)got->used < f->budget ? (int64_t)got->used : f->budget;
+    return z->nnz > z->cap ? SAE_ECAPACITY : SAE_OK;
+}
+
+/* Of at most `all` entries the `budget` best. */
+static int begin_flat(sae_device *dev, sae_cuda_source *src, int64_t all, int64_t budget,
+                      sae_code *z, flat *f)
+{
+    memset(f, 0, sizeof *f);
+    f->dev = dev;
+    f->src = src;
+    f->budget = budget < all ? budget : all;
+    return sae_cuda_code_begin(dev, src->rows, src->n, z, &f->a);
+}
+
 static int pick_flat(sae_device *dev, sae_cuda_source *src, int64_t budget, sae_code *z)
 {
     flat f;
     sae_cuda_answer got;
-    memset(&f, 0, sizeof f);
-    f.dev = dev;
-    f.src = src;
-    f.budget = budget;
+    int64_t all = src->rows * src->cols;
     if (budget < 0)
         return SAE_EINVAL;
-    TRY(sae_cuda_code_begin(dev, src->rows, src->n, z, &f.a));
+    TRY(begin_flat(dev, src, all, budget, z, &f));
+    f.room = room_for(all, f.budget);
     TRY(open_flat(&f));
     auto list = [&](sae_cuda_source *s, sae_cuda_answer *) { return fill(f, s, z, 0); };
     TRY(sae_cuda_list(dev, src, z, f.a, list, budget));
@@ -318,10 +343,7 @@ static int pick_flat(sae_device *dev, sae_cuda_source *src, int64_t budget, sae_
         TRY(fill(f, &again, z, 1));
         TRY(sae_cuda_read(dev, &got, f.a, sizeof got));
     }
-    z->nan = (int64_t)got.nan;
-    z->nnz = (int64_t)got.used < f.budget ? (int64_t)got.used : f.budget;
-    if (z->nnz > z->cap)
-        return SAE_ECAPACITY;
+    TRY(count_code(&f, &got, z));
     if (z->nnz == 0) /* empty as it was begun */
         return SAE_OK;
     auto write = [&](sae_cuda_source *, sae_cuda_answer *) { return write_code(&f, z); };
@@ -340,4 +362,49 @@ SAE_DECL_flat_topk(SAE_CUDA(flat_topk))
     sae_cuda_source src;
     TRY(sae_cuda_from_scores(s, &src));
     return pick_flat(dev, &src, budget, z);
+}
+
+/* ---- parts of codes -------------------------------------------------------------------------- */
+
+static __global__ void pool_cuts(sae_cuda_cuts in, sae_cuda_rank rank, into_pool out,
+                                 sae_cuda_answer *a)
+{
+    WARP_FOR(i, in.count * in.rows)
+    {
+        sae_cuda_cut_row row = in.row(i);
+        for (int64_t from = 0; from < row.count; from += WARP) {
+            int64_t e = from + lane_id();
+            sae_real v = e < row.count ? row.val[e] : 0;
+            bool stays = e < row.count && rank.key(v) > rank.floor;
+            unsigned who = __ballot_sync(~0u, stays), below = who & ((1u << lane_id()) - 1);
+            wide start = lane_id() == 0 ? atomicAdd(&a->used, (wide)__popc(who)) : 0;
+            start = __shfl_sync(~0u, start, 0);
+            if (stays)
+                out.put((int64_t)start + __popc(below), row.row, (int32_t)(row.idx[e] + row.j0), v);
+        }
+    }
+}
+
+/* All parts have room in the pool: only then is it pruned. */
+int sae_cuda_merge_flat(sae_device *dev, const sae_code_part *part, int count, enum sae_key key,
+                        int64_t k, sae_code *z)
+{
+    flat f;
+    sae_cuda_answer got;
+    int64_t all = sae_cuda_cut_start(part, count);
+    sae_cuda_source src = sae_cuda_source_of(key, z->B, z->n, z->n);
+    TRY(begin_flat(dev, &src, all, k, z, &f));
+    f.room = all;
+    TRY(open_flat(&f));
+    TRY(clear(&f, z));
+    into_pool out = {f.in, z->n, f.room};
+    TRY(sae_cuda_cuts_each(part, count, z->B, [&](const sae_cuda_cuts &in) {
+        return LAUNCH(dev, pool_cuts, sae_cuda_cut_blocks(in), BLOCK, in, src.rank, out, f.a);
+    }));
+    TRY(sae_cuda_read(dev, &got, f.a, sizeof got));
+    TRY(count_code(&f, &got, z));
+    if (z->nnz == 0)
+        return SAE_OK;
+    return sae_cuda_replay(dev, [&] { return write_code(&f, z); }, src.rank, f.room, f.budget,
+                           z->B, z->n, z->nnz, z->rowptr, z->idx, z->val, z->cap);
 }

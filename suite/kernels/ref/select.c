@@ -368,3 +368,52 @@ SAE_DECL_row_prefix(SAE_REF(row_prefix))
     z->nan = l.nan;
     return end_code(z);
 }
+
+/* ---- parts of codes -------------------------------------------------------------------------- */
+
+/* Append the entries of a row of the whole; of_rank: the eligible ones. */
+static void list_parts(const sae_code_part *part, int count, int64_t row, enum sae_key key,
+                       int of_rank, list *l)
+{
+    for (int p = 0; p < count; p++) {
+        const sae_code *z = &part[p].z;
+        int64_t r = row - part[p].row0;
+        if (r < 0 || r >= z->B)
+            continue;
+        for (int64_t i = z->rowptr[r]; i < z->rowptr[r + 1]; i++) {
+            entry t = {0, z->val[i], (int32_t)(z->idx[i] + part[p].j0), row};
+            if (rank_of(key, (double)t.value, &t.score) || !of_rank)
+                l->p[l->count++] = t;
+        }
+    }
+}
+
+static int open_merge(sae_device *dev, const sae_code_part *part, int count, sae_code *z, list *l)
+{
+    int64_t room = 0;
+    l->count = l->nan = 0;
+    for (int p = 0; p < count; p++) {
+        room += part[p].z.rowptr[part[p].z.B] - part[p].z.rowptr[0];
+        l->nan += part[p].z.nan;
+    }
+    z->nnz = z->nan = z->rowptr[0] = 0;
+    l->p = sae_ws_shared(dev, SLOT_LIST, room, sizeof *l->p);
+    return l->p ? SAE_OK : SAE_ENOMEM;
+}
+
+SAE_DECL_code_merge(SAE_REF(code_merge))
+{
+    list l;
+    int rc = bad_merge(part, count, how, k, z) ? SAE_EINVAL : open_merge(dev, part, count, z, &l);
+    if (rc)
+        return rc;
+    for (int64_t r = 0; r < z->B; r++) {
+        int64_t first = l.count;
+        list_parts(part, count, r, key, how != SAE_MERGE_ALL, &l);
+        if (how == SAE_MERGE_ROWS)
+            l.count = first + keep_best(l.p + first, l.count - first, k);
+    }
+    if (how == SAE_MERGE_FLAT)
+        l.count = keep_best(l.p, l.count, k);
+    return write_list(&l, z);
+}

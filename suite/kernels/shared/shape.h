@@ -53,6 +53,20 @@ static inline int transpose_extents(const sae_code *z, sae_csc *t)
     return t->cap < z->nnz ? SAE_ECAPACITY : SAE_OK;
 }
 
+/* What code_merge begins with. */
+static inline int bad_merge(const sae_code_part *part, int count, enum sae_merge how, int64_t k,
+                            const sae_code *z)
+{
+    int bad = bad_code(z) || z->dense || z->n > INT32_MAX || count < 0 ||
+              (how != SAE_MERGE_ALL && k < 0);
+    for (int i = 0; i < count && !bad; i++) {
+        const sae_code_part *p = &part[i];
+        bad = bad_code(&p->z) || p->z.dense || p->row0 < 0 || p->row0 > z->B - p->z.B ||
+              p->j0 < 0 || p->j0 > z->n - p->z.n;
+    }
+    return bad;
+}
+
 static inline sae_cmat as_const(sae_mat m)
 {
     sae_cmat c = {m.p, m.rows, m.cols, m.ld};

@@ -83,6 +83,8 @@ void test_dense(void);
 void test_encode(void);
 void test_select(void);
 void test_code(void);
+void test_ranges(void);
+void test_merge(void);
 void test_rows(void);
 void test_elementwise(void);
 void test_linalg(void);

@@ -495,6 +495,8 @@ int main(int argc, char **argv)
         test_select();
         test_encode();
         test_code();
+        test_ranges();
+        test_merge();
         test_elementwise();
         test_linalg();
         test_pursuit();

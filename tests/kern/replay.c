@@ -64,6 +64,9 @@ static int call(const impl *im, sae_device *dev, again *c)
     sae_scores s = {c->e.x, {NULL, 0, 0, 0}, SAE_KEY_ABS};
     sae_pursuit mp = {.solver = SAE_SOLVE_MP, .k = 3};
     sae_cmat chunk = {c->e.x.p, 16, D, D};
+    sae_code_part part[] = {{c->from, 0, 0}, {c->from, 0, N}};
+    c->z.B = B;
+    c->z.n = 2 * N;
     switch (c->op) {
     case 'r': return k->encode_topk(dev, &c->e, SAE_KEY_RELU, 5, &c->z);
     case 'f': return k->encode_flat_topk(dev, &c->e, SAE_KEY_RELU, 40, &c->z);
@@ -72,6 +75,7 @@ static int call(const impl *im, sae_device *dev, again *c)
     case 'p': return k->row_prefix(dev, &s, c->target, 1, &c->z);
     case 'm': return k->pursuit(dev, &mp, chunk, c->e.w, &c->z); /* w is not of unit norm: exact */
     case 'c': return k->code_transpose(dev, &c->from, &c->t);
+    case 's': return k->code_merge(dev, part, 2, SAE_MERGE_FLAT, SAE_KEY_VALUE, 20, &c->z);
     case 'd': return k->encode_dense(dev, &c->e, c->dense);
     default: return k->gemm(dev, 0, 1, 2, c->e.x, c->e.w, 0, c->dense);
     }
@@ -82,8 +86,10 @@ static int round_of(const impl *im, sae_device *dev, again *c, int r)
 {
     for (int64_t i = 0; i < B * D; i++)
         ((float *)(uintptr_t)c->e.x.p)[i] = c->x[r][i];
-    for (int64_t i = 0; i < c->from.nnz; i++)
+    for (int64_t i = 0; i < c->from.nnz; i++) {
         c->from.idx[i] = (int32_t)(i % 4 * 7 + r); /* four in every row */
+        c->from.val[i] = c->x[r][i];
+    }
     int rc = call(im, dev, c);
     if (im->be->sync(dev) < 0)
         rc = SAE_EBACKEND;
@@ -230,9 +236,9 @@ static int run_many(const impl *im, void *ctx)
 
 void test_replay(void)
 {
-    for (const char *op = "rftqpmcdg"; *op; op++)
+    for (const char *op = "rftqpmcsdg"; *op; op++)
         rounds(*op, NOTHING, 0);
-    for (const char *op = "ftq"; *op; op++)
+    for (const char *op = "ftqs"; *op; op++)
         rounds(*op, GROWTH, 0);
     for (const char *op = "tdg"; *op; op++)
         rounds(*op, THAW, 0);

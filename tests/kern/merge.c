@@ -265,6 +265,8 @@ static void ranges(enum sae_merge how, int64_t B, int64_t n, int64_t k, enum dat
         c.part[p] = (sae_code_part){whole, row[q], 0};
         c.part[p].z.B = row[q + 1] - row[q];
         c.part[p].z.nan = q;
+        if (q % 2) /* nnz may be the whole's, or what is listed */
+            c.part[p].z.nnz = whole.rowptr[row[q + 1]] - whole.rowptr[row[q]];
         c.part[p++].z.rowptr += row[q];
     }
     left.rowptr = kern_temp((size_t)(B + 1) * sizeof *left.rowptr);

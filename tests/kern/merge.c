@@ -392,7 +392,7 @@ static void edges(enum sae_merge how)
         selected(how, 18, 50, 5 * wide, (enum sae_key)key, ZEROS, 2, 3);
         selected(how, 60, 300, 7 * wide, (enum sae_key)key, NORMAL, 3, 2);
     }
-    listed(how, 3, 900, 700, 300, SAE_KEY_VALUE, INTEGERS, 1, 2); /* rows of several blocks' sizes */
+    listed(how, 3, 900, 700, 300, SAE_KEY_VALUE, INTEGERS, 1, 2); /* rows longer than a block */
     listed(how, 2, 1200, 2000, 257, SAE_KEY_RELU, NORMAL, 1, 5);
     listed(how, 9, 40, 6, 2 * wide, SAE_KEY_VALUE, NORMAL, 9, 6); /* more than a launch takes */
     listed(how, 9, 40, 6, 0, SAE_KEY_VALUE, SPECIAL, 2, 2);

@@ -10,7 +10,10 @@
  *     different order every launch: what depends on an order or lacks a barrier gives other bits;
  *   - a barrier that not all threads of a block (warp) reach ends the program;
  *   - every stream is a queue of its own: what one uploads may overtake what another has queued;
- *   - there are two devices: work that a thread sends to a stream of the other ends the program;
+ *   - there are three devices: work that a thread sends to a stream of another ends the program, and
+ *     so does a kernel or copy that touches memory its device does not reach (with protection keys);
+ *   - work of the second device runs as soon as it may, of the others as late as it may: what
+ *     should have waited for another device reads old values;
  *   - what may not happen while a graph is captured fails; graphs work on the memory of the moment.
  * What it cannot show: time, memory order inside a block beyond that, the precision of device
  * functions. Shared memory keeps its contents from block to block.
@@ -186,6 +189,8 @@ enum cudaError_t {
     cudaErrorInvalidValue = 1,
     cudaErrorMemoryAllocation = 2,
     cudaErrorInvalidConfiguration = 9,
+    cudaErrorInvalidResourceHandle = 400,
+    cudaErrorPeerAccessAlreadyEnabled = 704,
     cudaErrorStreamCaptureUnsupported = 900,
     cudaErrorStreamCaptureInvalidated = 901
 };
@@ -195,6 +200,8 @@ enum cudaMemcpyKind {
     cudaMemcpyDeviceToDevice
 };
 enum { cudaMemAttachGlobal = 1, cudaStreamNonBlocking = 1, cudaHostAllocPortable = 1 };
+enum { cudaEventDisableTiming = 2 };
+typedef struct emu_event *cudaEvent_t;
 typedef struct emu_graph *cudaGraph_t;
 typedef struct emu_exec *cudaGraphExec_t;
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
@@ -219,6 +226,12 @@ cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t s);
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t e);
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s);
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags);
+cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer);
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags);
 /* From begin to end of a capture work is recorded, and whatever waits, takes memory or talks to the
  * host fails and spoils the recording. */
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode);

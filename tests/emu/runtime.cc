@@ -1,14 +1,12 @@
-/* tests/emu/runtime.cc - threads of a block as coroutines, streams that wait, guarded memory. */
-#include "cuda_runtime.h"
+/* tests/emu/runtime.cc - threads of a block as coroutines, streams that wait, events, graphs. */
+#include "emu.h"
 
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <ucontext.h>
 
 #include <deque>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -16,19 +14,17 @@
 
 emu_position emu_at;
 
-namespace
-{
+std::recursive_mutex emu_turn;
 
-/* Host threads take turns in everything below: threads of blocks and shared memory are static. */
-std::recursive_mutex turn;
-typedef std::lock_guard<std::recursive_mutex> alone;
-
-[[noreturn]] void give_up(const char *why)
+void emu_give_up(const char *why)
 {
     fprintf(stderr, "emulated CUDA: %s (block %u,%u thread %u)\n", why, emu_at.block.x,
             emu_at.block.y, emu_at.thread.x);
     abort();
 }
+
+namespace
+{
 
 /* ---- threads of a block ---- */
 
@@ -126,38 +122,7 @@ void run_block(bool backwards)
     }
     for (unsigned i = 0; i < count; i++)
         if (fibers[i].state != GONE)
-            give_up("a barrier that not every thread reaches");
-}
-
-/* ---- memory ---- */
-
-/* Device memory is one range that only running work may touch: a protection key shuts it, where the
- * processor has those (mprotect for every launch took nine tenths of the time). */
-const size_t ARENA = (size_t)8 << 30, ALIGN = 256;
-char *arena;
-size_t used;
-std::map<void *, size_t> taken;        /* managed and device allocations */
-std::multimap<size_t, char *> returned; /* free pieces of the arena by size */
-int key = -1;
-thread_local int open_depth; /* as are the rights of a key */
-
-void allow(bool yes)
-{
-    int depth = yes ? open_depth++ : --open_depth;
-    if (depth == 0 && key >= 0)
-        pkey_set(key, yes ? 0 : PKEY_DISABLE_ACCESS);
-}
-
-void open_arena()
-{
-    const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, rights = PROT_READ | PROT_WRITE;
-    void *p = mmap(nullptr, ARENA, rights, how, -1, 0);
-    if (p == MAP_FAILED)
-        return;
-    arena = (char *)p;
-    key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
-    if (key >= 0 && pkey_mprotect(arena, ARENA, rights, key))
-        give_up("pkey_mprotect");
+            emu_give_up("a barrier that not every thread reaches");
 }
 
 /* ---- streams ---- */
@@ -169,9 +134,16 @@ struct meeting {
     bool done;
 };
 
+/* A place in a stream that others wait for. */
+struct mark {
+    emu_stream *in;
+    bool passed;
+};
+
 struct item {
     std::function<void()> work;
     std::shared_ptr<meeting> all; /* or this */
+    std::shared_ptr<mark> behind; /* or what another stream has to come to */
 };
 
 } // namespace
@@ -181,18 +153,69 @@ struct emu_stream {
     std::deque<item> queue;
 };
 
+struct emu_event {
+    int device;
+    std::shared_ptr<mark> last; /* NULL: never recorded */
+};
+
 namespace
 {
 
-enum { DEVICES = 2 };
 std::set<emu_stream *> streams;
 thread_local int device; /* of the thread */
 thread_local cudaError_t last;
 
 thread_local enum recording { OFF, ON, SPOILT } recording;
 thread_local std::vector<std::function<void()>> recorded;
+int recordings; /* of all threads */
 
-bool spoils()
+void flush(emu_stream *s, const meeting *end = nullptr, const mark *until = nullptr);
+
+void meet(emu_stream *s, meeting *all)
+{
+    unsigned devices = 0;
+    for (emu_stream *other : all->of) {
+        devices |= 1u << other->device;
+        if (other != s)
+            flush(other, all);
+    }
+    emu_open memory(devices);
+    all->work();
+    all->done = true;
+}
+
+/* All of a stream, or up to that meeting, or until it has passed that mark. */
+void flush(emu_stream *s, const meeting *end, const mark *until)
+{
+    while (!s->queue.empty() && !(end && s->queue.front().all.get() == end) &&
+           !(until && until->passed)) {
+        item next = s->queue.front();
+        s->queue.pop_front();
+        if (next.work) {
+            emu_open memory(1u << s->device);
+            next.work();
+        } else if (next.behind) {
+            if (!next.behind->passed)
+                flush(next.behind->in, nullptr, next.behind.get());
+        } else if (!next.all->done) {
+            meet(s, next.all.get());
+        }
+    }
+}
+
+/* Work of device 1 runs as soon as it may, that of the others as late as it may: both orders of
+ * what does not wait for each other are seen. */
+void push(emu_stream *s, const item &work)
+{
+    emu_alone my_turn(emu_turn);
+    s->queue.push_back(work);
+    if (s->device == 1 && !work.all)
+        flush(s);
+}
+
+} // namespace
+
+bool emu_spoils()
 {
     if (recording == OFF)
         return false;
@@ -201,45 +224,34 @@ bool spoils()
     return true;
 }
 
-/* All of a stream, or up to that meeting. */
-void flush(emu_stream *s, const meeting *end = nullptr)
+cudaError_t emu_failed(cudaError_t rc)
 {
-    while (!s->queue.empty() && !(end && s->queue.front().all.get() == end)) {
-        item next = s->queue.front();
-        s->queue.pop_front();
-        if (!next.all) {
-            next.work();
-        } else if (!next.all->done) {
-            for (emu_stream *other : next.all->of)
-                if (other != s)
-                    flush(other, next.all.get());
-            next.all->work();
-            next.all->done = true;
-        }
-    }
+    return last = rc;
 }
 
-void flush_open(emu_stream *s)
+int emu_device()
 {
-    allow(true);
-    flush(s);
-    allow(false);
+    return device;
 }
 
-void push(emu_stream *s, const item &work)
+void emu_finish()
 {
-    alone my_turn(turn);
-    s->queue.push_back(work);
+    for (emu_stream *s : streams)
+        flush(s);
 }
 
-} // namespace
+int emu_recordings()
+{
+    emu_alone my_turn(emu_turn);
+    return recordings;
+}
 
 void emu_enqueue(cudaStream_t s, std::function<void()> work)
 {
     if (s->device != device)
-        give_up("work in a stream of another device than the thread's");
+        emu_give_up("work in a stream of another device than the thread's");
     if (recording == OFF)
-        push(s, {work, nullptr});
+        push(s, {work, nullptr, nullptr});
     else
         recorded.push_back(work);
 }
@@ -248,7 +260,7 @@ void emu_enqueue_all(const std::vector<cudaStream_t> &s, std::function<void()> w
 {
     auto all = std::make_shared<meeting>(meeting{s, work, false});
     for (emu_stream *one : s)
-        push(one, {nullptr, all});
+        push(one, {nullptr, all, nullptr});
 }
 
 int emu_device_of(cudaStream_t s)
@@ -261,7 +273,7 @@ void emu_grid(dim3 grid, dim3 block, const std::function<void()> &thread)
     static unsigned launches;
     count = block.x * block.y * block.z;
     if (!count || count > MAX_THREADS || !grid.x || !grid.y || grid.y > 65535 || grid.z != 1)
-        give_up("a launch that no GPU accepts");
+        emu_give_up("a launch that no GPU accepts");
     uint64_t blocks = (uint64_t)grid.x * grid.y, step = ++launches % 2 ? 1 : blocks - 1;
     body = &thread;
     emu_at.blocks = grid;
@@ -320,13 +332,13 @@ uint32_t emu_ballot(int predicate)
 
 cudaError_t cudaGetDeviceCount(int *n)
 {
-    *n = DEVICES;
+    *n = EMU_DEVICES;
     return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int index)
 {
-    if (index < 0 || index >= DEVICES)
+    if (index < 0 || index >= EMU_DEVICES)
         return cudaErrorInvalidValue;
     device = index;
     return cudaSuccess;
@@ -346,16 +358,9 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
     return cudaSuccess;
 }
 
-cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
-{
-    *total = ARENA;
-    *free = ARENA - used;
-    return cudaSuccess;
-}
-
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 {
-    alone my_turn(turn);
+    emu_alone my_turn(emu_turn);
     *s = new emu_stream{device, {}};
     streams.insert(*s);
     return cudaSuccess;
@@ -363,8 +368,8 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 
 cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
-    alone my_turn(turn);
-    flush_open(s);
+    emu_alone my_turn(emu_turn);
+    flush(s);
     streams.erase(s);
     delete s;
     return cudaSuccess;
@@ -372,81 +377,10 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
-    if (spoils())
+    if (emu_spoils())
         return last;
-    alone my_turn(turn);
-    flush_open(s);
-    return cudaSuccess;
-}
-
-static char *piece(size_t bytes)
-{
-    auto found = returned.find(bytes);
-    if (found != returned.end()) {
-        char *p = found->second;
-        returned.erase(found);
-        return p;
-    }
-    if (!arena)
-        open_arena();
-    if (!arena || bytes > ARENA - used)
-        return nullptr;
-    used += bytes;
-    return arena + used - bytes;
-}
-
-cudaError_t emu_malloc(void **p, size_t bytes)
-{
-    size_t room = (bytes + ALIGN) / ALIGN * ALIGN;
-    *p = nullptr;
-    if (spoils())
-        return last;
-    alone my_turn(turn);
-    *p = bytes < ARENA ? piece(room) : nullptr;
-    if (!*p)
-        return last = cudaErrorMemoryAllocation;
-    taken[*p] = room;
-    allow(true);
-    memset(*p, 0xFF, room);
-    allow(false);
-    return cudaSuccess;
-}
-
-cudaError_t emu_malloc_managed(void **p, size_t bytes)
-{
-    *p = malloc(bytes ? bytes : 1);
-    return *p ? cudaSuccess : last = cudaErrorMemoryAllocation;
-}
-
-cudaError_t cudaFree(void *p)
-{
-    if (spoils())
-        return last;
-    alone my_turn(turn);
-    for (emu_stream *s : streams)
-        flush_open(s);
-    auto found = taken.find(p);
-    if (found == taken.end()) {
-        free(p);
-        return cudaSuccess;
-    }
-    returned.emplace(found->second, (char *)p);
-    taken.erase(found);
-    return cudaSuccess;
-}
-
-cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned)
-{
-    *p = malloc(bytes);
-    if (!*p)
-        return last = cudaErrorMemoryAllocation;
-    memset(*p, 0xFF, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaFreeHost(void *p)
-{
-    free(p);
+    emu_alone my_turn(emu_turn);
+    flush(s);
     return cudaSuccess;
 }
 
@@ -454,7 +388,7 @@ cudaError_t cudaFreeHost(void *p)
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t s)
 {
-    if (kind != cudaMemcpyDeviceToDevice && spoils())
+    if (kind != cudaMemcpyDeviceToDevice && emu_spoils())
         return last;
     if (kind == cudaMemcpyHostToDevice) {
         std::vector<char> copy((const char *)from, (const char *)from + bytes);
@@ -468,6 +402,43 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s)
 {
     emu_enqueue(s, [=] { memset(p, value, bytes); });
+    return cudaSuccess;
+}
+
+/* ---- events ---- */
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
+{
+    *e = new emu_event{device, nullptr};
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    delete e;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
+{
+    if (emu_spoils())
+        return last;
+    if (e->device != s->device)
+        return last = cudaErrorInvalidResourceHandle;
+    auto here = std::make_shared<mark>(mark{s, false});
+    push(s, {[=] { here->passed = true; }, nullptr, nullptr});
+    emu_alone my_turn(emu_turn);
+    e->last = here;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
+{
+    if (emu_spoils())
+        return last;
+    emu_alone my_turn(emu_turn);
+    if (e->last)
+        push(s, {nullptr, nullptr, e->last});
     return cudaSuccess;
 }
 
@@ -490,8 +461,10 @@ static cudaError_t fails(int what)
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
 {
-    if (spoils())
+    if (emu_spoils())
         return last;
+    emu_alone my_turn(emu_turn);
+    recordings++;
     recording = emu_graphs_fail == 1 ? SPOILT : ON;
     return cudaSuccess;
 }
@@ -500,6 +473,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph)
 {
     bool whole = recording == ON;
     *graph = whole ? new emu_graph{recorded} : nullptr;
+    emu_alone my_turn(emu_turn);
+    recordings--;
     recording = OFF;
     recorded.clear();
     return whole ? cudaSuccess : last = cudaErrorStreamCaptureInvalidated;
@@ -516,7 +491,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
 /* In the order of the recording: it was one stream. */
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
 {
-    if (spoils() || fails(3))
+    if (emu_spoils() || fails(3))
         return last;
     for (const std::function<void()> &work : exec->work)
         emu_enqueue(s, work);

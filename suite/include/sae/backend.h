@@ -82,7 +82,7 @@ typedef struct sae_backend {
      * each other's memory. */
     int (*share)(sae_device *lead, sae_device *const *peer, int count, sae_err *err);
     /* What dev is told from now on happens after what `other` has been told so far; the host does
-     * not wait. */
+     * not wait. Nobody else uses either of them meanwhile. */
     int (*after)(sae_device *dev, sae_device *other);
     /* A place where whoever divides work between lead and its peers keeps a pointer; NULL at
      * first. */

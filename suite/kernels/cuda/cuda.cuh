@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include <mutex>
+#include <shared_mutex>
 
 #include "shared/shape.h"
 #include "shared/sum.h"
@@ -48,7 +49,7 @@ enum sae_cuda_slot {
     WS_SLOTS
 };
 
-enum { MOST_FROZEN = 64 };
+enum { MOST_FROZEN = 64, SAE_CUDA_MOST = 64 /* devices at once */ };
 
 /* A bf16 copy of weights, of frozen.cu. Its memory stays for the next tensor that fits. */
 typedef struct sae_cuda_copy {
@@ -63,6 +64,10 @@ typedef struct sae_cuda_ring sae_cuda_ring; /* reduce.cuh */
 struct sae_device {
     int index;
     sae_cuda_ring *ring;          /* it reduces with, or NULL */
+    struct sae_cuda_share *share; /* of share.cu: it leads, or NULL */
+    sae_device *lead;             /* the one it is a peer of, or NULL */
+    cudaEvent_t told;             /* all it has been told so far, for sae_cuda_after */
+    void *slot;                   /* of sae_backend.slot */
     cudaStream_t stream, uploads; /* the latter of sae_backend.upload alone */
     cublasHandle_t blas;
     cublasComputeType_t compute; /* of products in fp32 */
@@ -86,6 +91,10 @@ cudaError_t sae_cuda_here(const sae_device *dev);
 /* Status of a call of the runtime; remembers why. */
 int sae_cuda_check(sae_device *dev, cudaError_t rc);
 int sae_cuda_check_blas(sae_device *dev, cublasStatus_t rc);
+/* rc; *err says so, if it is the first failure of a call. err may be NULL. */
+int sae_cuda_refuse(sae_err *err, int rc, const char *file, int line, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+#define REFUSE(err, rc, ...) sae_cuda_refuse(err, rc, __FILE__, __LINE__, __VA_ARGS__)
 /* Device memory, contents undefined; NULL when out of memory: dev->why says how much there was. */
 void *sae_cuda_take(sae_device *dev, size_t bytes);
 void sae_cuda_free(const sae_device *dev, void *p); /* NULL-safe; waits for what uses it */
@@ -93,6 +102,8 @@ void sae_cuda_free(const sae_device *dev, void *p); /* NULL-safe; waits for what
  * other: freeing waits for a device and its peers, where a share that has begun would wait for one
  * that is held up behind the freeing (pytorch issue 50925). */
 extern std::mutex sae_cuda_memory;
+/* Shared by recordings of launches, alone for what another thread's recording might not survive. */
+extern std::shared_mutex sae_cuda_recording;
 /* Room for count * size bytes in a slot, contents undefined; NULL when out of memory. Valid until
  * the slot is asked for again. Aligned to 256 bytes. */
 void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_t size);

@@ -1,7 +1,9 @@
 /* suite/kernels/cuda/device.cu - opening a GPU, its memory and copies, and the backend itself. */
 #include "cuda/reduce.cuh"
+#include "cuda/share.cuh"
 #include "cuda/upload.cuh"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,9 +35,24 @@ int sae_cuda_check_blas(sae_device *dev, cublasStatus_t rc)
     return SAE_EBACKEND;
 }
 
+int sae_cuda_refuse(sae_err *err, int rc, const char *file, int line, const char *fmt, ...)
+{
+    va_list ap;
+    if (!err || err->code)
+        return rc;
+    err->code = rc;
+    err->file = file;
+    err->line = line;
+    va_start(ap, fmt);
+    vsnprintf(err->msg, sizeof err->msg, fmt, ap);
+    va_end(ap);
+    return rc;
+}
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 std::mutex sae_cuda_memory;
+std::shared_mutex sae_cuda_recording;
 
 void sae_cuda_free(const sae_device *dev, void *p)
 {
@@ -63,17 +80,12 @@ void *sae_cuda_take(sae_device *dev, size_t bytes)
 
 static void *alloc_cuda(sae_device *dev, size_t bytes)
 {
-    void *p = sae_cuda_take(dev, bytes);
+    void *p = sae_cuda_spread_take(dev, bytes);
     if (p && sae_cuda_zero(dev, p, bytes) < 0) {
-        sae_cuda_free(dev, p);
+        sae_cuda_spread_free(dev, p);
         return NULL;
     }
     return p;
-}
-
-static void release_cuda(sae_device *dev, void *p)
-{
-    sae_cuda_free(dev, p);
 }
 
 void *sae_cuda_ws(sae_device *dev, enum sae_cuda_slot slot, int64_t count, size_t size)
@@ -144,6 +156,7 @@ static void close_cuda(sae_device **dev)
     for (int i = 0; i < WS_SLOTS; i++)
         sae_cuda_free(d, d->ws[i].p);
     sae_cuda_frozen_close(d);
+    sae_cuda_share_close(d);
     if (d->solver)
         cusolverDnDestroy(d->solver);
     if (d->blas)
@@ -153,6 +166,8 @@ static void close_cuda(sae_device **dev)
         cudaStreamDestroy(d->uploads);
     if (d->stream)
         cudaStreamDestroy(d->stream);
+    if (d->told)
+        cudaEventDestroy(d->told);
     free(d);
 }
 
@@ -206,6 +221,7 @@ static int open_parts(sae_device *d, int index)
     snprintf(d->name, sizeof d->name, "%.95s", p.name);
     TRY(sae_cuda_check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking)));
     TRY(sae_cuda_check(d, cudaStreamCreateWithFlags(&d->uploads, cudaStreamNonBlocking)));
+    TRY(sae_cuda_check(d, cudaEventCreateWithFlags(&d->told, cudaEventDisableTiming)));
     return open_blas(d);
 }
 
@@ -216,33 +232,18 @@ static int open_cuda(sae_device **dev, int index, int threads, sae_err *err)
     int rc = d ? open_parts(d, index) : SAE_ENOMEM;
     if (rc >= 0)
         return SAE_OK;
-    if (err && !err->code) {
-        err->code = rc;
-        err->file = __FILE__;
-        err->line = __LINE__;
-        snprintf(err->msg, sizeof err->msg, "CUDA device %d: %s", index,
-                 d && d->why[0] ? d->why : "out of memory");
-    }
+    REFUSE(err, rc, "CUDA device %d: %s", index, d && d->why[0] ? d->why : "out of memory");
     close_cuda(dev);
     return rc;
 }
 
 static int props_cuda(const sae_device *dev, sae_device_props *out)
 {
-    size_t left = 0, total = 0;
     memset(out, 0, sizeof *out);
     snprintf(out->name, sizeof out->name, "%s", dev->name);
     snprintf(out->library, sizeof out->library, "%s", dev->library);
-    if (sae_cuda_here(dev) == cudaSuccess && cudaMemGetInfo(&left, &total) == cudaSuccess) {
-        out->mem_total = (int64_t)total;
-        out->mem_free = (int64_t)left;
-    }
+    sae_cuda_share_room(dev, &out->mem_free, &out->mem_total);
     return SAE_OK;
-}
-
-static const char *why_cuda(const sae_device *dev)
-{
-    return dev->why;
 }
 
 static void kernels_cuda(sae_device *dev, sae_kernels *k)
@@ -268,11 +269,11 @@ static sae_backend backend(void)
     be.close = close_cuda;
     be.props = props_cuda;
     be.alloc = alloc_cuda;
-    be.release = release_cuda;
+    be.release = sae_cuda_spread_free;
     be.copy = copy_cuda;
     be.sync = sync_cuda;
     be.kernels = kernels_cuda;
-    be.why = why_cuda;
+    be.why = sae_cuda_share_why;
     be.precision = precision_cuda;
     be.lm = &sae_cuda_lm;
     be.freeze = sae_cuda_freeze;
@@ -281,6 +282,9 @@ static sae_backend backend(void)
     be.release_host = sae_cuda_release_host;
     be.upload = sae_cuda_upload;
     be.reduce = sae_cuda_reduce;
+    be.share = sae_cuda_share_memory;
+    be.after = sae_cuda_after;
+    be.slot = sae_cuda_slot;
     return be;
 }
 

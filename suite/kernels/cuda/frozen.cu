@@ -4,7 +4,7 @@
  * are stored so: half the bytes, and nothing is converted inside them. Sparse products with the
  * weights read the copies too. The weights themselves, which the optimiser moves, stay in fp32.
  */
-#include "cuda/cuda.cuh"
+#include "cuda/share.cuh"
 
 static __global__ void round_all(const sae_real *w, int64_t count, uint16_t *out)
 {
@@ -30,6 +30,29 @@ static sae_cuda_copy *place_for(sae_device *dev, sae_cmat w, size_t bytes)
     return best;
 }
 
+static int round_part(sae_device *dev, const sae_real *w, uint16_t *out, int64_t from, int64_t end)
+{
+    return LAUNCH(dev, round_all, blocks_for(end - from, BLOCK), BLOCK, w + from, end - from,
+                  out + from);
+}
+
+/* Every device that the copy is spread over rounds about what it has of both. */
+static int round_parts(sae_device *dev, sae_cmat w, uint16_t *out)
+{
+    int64_t all = w.rows * w.cols;
+    sae_device *const *of = &dev;
+    int count = sae_cuda_spread_over(dev, out, &of), rc = SAE_OK;
+    for (int i = 0; i < count && rc >= 0; i++)
+        rc = sae_cuda_after(of[i], dev);
+    for (int i = 0; i < count && rc >= 0; i++) {
+        int64_t end = i + 1 < count ? all / count * (i + 1) : all;
+        rc = round_part(of[i], w.p, out, all / count * i, end);
+    }
+    for (int i = 0; i < count && rc >= 0; i++)
+        rc = sae_cuda_after(dev, of[i]);
+    return rc;
+}
+
 int sae_cuda_freeze(sae_device *dev, sae_cmat w)
 {
     if (bad_cmat(w) || w.ld != w.cols)
@@ -41,16 +64,15 @@ int sae_cuda_freeze(sae_device *dev, sae_cmat w)
     if (f->users++)
         return SAE_OK;
     if (f->bytes < bytes) {
-        sae_cuda_free(dev, f->p);
-        f->p = sae_cuda_take(dev, bytes);
+        sae_cuda_spread_free(dev, f->p);
+        f->p = sae_cuda_spread_take(dev, bytes);
         f->bytes = f->p ? bytes : 0;
     }
     f->users = f->p != NULL;
     if (!f->p)
         return SAE_ENOMEM;
     f->w = w;
-    return LAUNCH(dev, round_all, blocks_for(w.rows * w.cols, BLOCK), BLOCK, w.p, w.rows * w.cols,
-                  (uint16_t *)f->p);
+    return round_parts(dev, w, (uint16_t *)f->p);
 }
 
 void sae_cuda_thaw(sae_device *dev, const sae_real *w)
@@ -62,11 +84,9 @@ void sae_cuda_thaw(sae_device *dev, const sae_real *w)
     }
 }
 
-sae_cuda_half sae_cuda_frozen(const sae_device *dev, sae_cmat w)
+static sae_cuda_half copy_in(const sae_device *dev, sae_cmat w)
 {
     sae_cuda_half none = {NULL, 0, 0, 0};
-    if (w.rows == 0 || w.cols == 0)
-        return none;
     for (int i = 0; i < MOST_FROZEN; i++) {
         const sae_cuda_copy *f = &dev->frozen[i];
         const sae_real *end = f->w.p + f->w.rows * f->w.cols;
@@ -79,8 +99,17 @@ sae_cuda_half sae_cuda_frozen(const sae_device *dev, sae_cmat w)
     return none;
 }
 
+/* A peer's is the lead's, whose table nobody changes while peers work. */
+sae_cuda_half sae_cuda_frozen(const sae_device *dev, sae_cmat w)
+{
+    sae_cuda_half copy = {NULL, 0, 0, 0};
+    for (; dev && !copy.p && w.rows > 0 && w.cols > 0; dev = dev->lead)
+        copy = copy_in(dev, w);
+    return copy;
+}
+
 void sae_cuda_frozen_close(sae_device *dev)
 {
     for (int i = 0; i < MOST_FROZEN; i++)
-        sae_cuda_free(dev, dev->frozen[i].p);
+        sae_cuda_spread_free(dev, dev->frozen[i].p);
 }

@@ -81,13 +81,18 @@ static int check_solver(sae_device *dev, cusolverStatus_t rc)
     return SAE_EBACKEND;
 }
 
-/* Its handle takes a while to make and few runs need one. */
+/* Its handle takes a while to make and few runs need one. It allocates and may wait for the device,
+ * which spoils what other threads record there. */
 static int open_solver(sae_device *dev)
 {
     TRY(sae_cuda_check(dev, sae_cuda_here(dev)));
     if (dev->solver)
         return SAE_OK;
-    TRY(check_solver(dev, cusolverDnCreate(&dev->solver)));
+    {
+        std::lock_guard<std::shared_mutex> no_recording(sae_cuda_recording);
+        std::lock_guard<std::mutex> alone(sae_cuda_memory);
+        TRY(check_solver(dev, cusolverDnCreate(&dev->solver)));
+    }
     return check_solver(dev, cusolverDnSetStream(dev->solver, dev->stream));
 }
 

@@ -7,7 +7,6 @@
 #include "cuda/reduce.cuh"
 
 #include <dlfcn.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,25 +34,10 @@ static struct {
     int tried;
 } nccl;
 
-/* The first failure of a call. */
-static int refuse(sae_err *err, int rc, int line, const char *fmt, ...)
-{
-    va_list ap;
-    if (!err || err->code)
-        return rc;
-    err->code = rc;
-    err->file = __FILE__;
-    err->line = line;
-    va_start(ap, fmt);
-    vsnprintf(err->msg, sizeof err->msg, fmt, ap);
-    va_end(ap);
-    return rc;
-}
-
 static int check(int rc, const char *what, sae_err *err)
 {
     return rc == NCCL_OK ? SAE_OK
-                         : refuse(err, SAE_EBACKEND, __LINE__, "NCCL: %s: %s", what,
+                         : REFUSE(err, SAE_EBACKEND, "NCCL: %s: %s", what,
                                   nccl.GetErrorString(rc));
 }
 
@@ -129,14 +113,14 @@ static int open_ring(sae_device *const *dev, int count, sae_err *err)
     if (is_ring_of(dev[0]->ring, dev, count))
         return SAE_OK;
     if (count > SAE_CUDA_MOST)
-        return refuse(err, SAE_EINVAL, __LINE__, "%d devices", count);
+        return REFUSE(err, SAE_EINVAL, "%d devices", count);
     if (!nccl.tried)
         load();
     if (nccl.missing[0])
-        return refuse(err, SAE_ENEEDS, __LINE__, "%s", nccl.missing);
+        return REFUSE(err, SAE_ENEEDS, "%s", nccl.missing);
     sae_cuda_ring *r = (sae_cuda_ring *)calloc(1, sizeof *r);
     if (!r)
-        return refuse(err, SAE_ENOMEM, __LINE__, "out of memory for a ring of devices");
+        return REFUSE(err, SAE_ENOMEM, "out of memory for a ring of devices");
     for (int i = 0; i < count; i++) {
         sae_cuda_ring_close(dev[i]);
         index[i] = dev[i]->index;

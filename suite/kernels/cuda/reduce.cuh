@@ -4,8 +4,6 @@
 
 #include "cuda/cuda.cuh"
 
-enum { SAE_CUDA_MOST = 64 }; /* devices at once */
-
 int sae_cuda_reduce(sae_device *const *dev, int count, void *const *p, int64_t n,
                     enum sae_reduction how, sae_err *err);
 /* When dev closes: it reduces with no other device any more, nor they with it. */

@@ -54,6 +54,7 @@ static void record(sae_device *dev, graph *g, void *arg)
     cudaGraph_t made = nullptr;
     char why = dev->why[0];
     int rc = SAE_EBACKEND;
+    std::shared_lock<std::shared_mutex> among(sae_cuda_recording);
     if (cudaStreamBeginCapture(dev->stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess) {
         rc = g->key.body(arg);
         if (cudaStreamEndCapture(dev->stream, &made) != cudaSuccess)

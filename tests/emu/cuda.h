@@ -1,4 +1,4 @@
-/* tests/emu/cuda.h - the part of the driver that suite/kernels/cuda/share.cu uses: see driver.cc. */
+/* tests/emu/cuda.h - the part of the driver that suite/kernels/cuda/share.cu uses (memory.cc). */
 #ifndef SAE_EMU_CUDA_H
 #define SAE_EMU_CUDA_H
 

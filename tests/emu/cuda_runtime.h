@@ -10,8 +10,8 @@
  *     different order every launch: what depends on an order or lacks a barrier gives other bits;
  *   - a barrier that not all threads of a block (warp) reach ends the program;
  *   - every stream is a queue of its own: what one uploads may overtake what another has queued;
- *   - there are three devices: work that a thread sends to a stream of another ends the program, and
- *     so does a kernel or copy that touches memory its device does not reach (with protection keys);
+ *   - there are three devices: work that a thread sends to a stream of another ends the program,
+ *     and so does work that touches memory its device does not reach (with protection keys);
  *   - work of the second device runs as soon as it may, of the others as late as it may: what
  *     should have waited for another device reads old values;
  *   - what may not happen while a graph is captured fails; graphs work on the memory of the moment.

@@ -26,7 +26,7 @@ public:
 
 int emu_device();                    /* the thread's */
 void emu_finish();                   /* all that is in streams */
-bool emu_spoils();                   /* what may not happen in a recording has spoilt the thread's */
+bool emu_spoils();                   /* and ends the thread's recording: it records */
 int emu_recordings();                /* that threads are at */
 cudaError_t emu_failed(cudaError_t); /* the thread's last error, from now on */
 

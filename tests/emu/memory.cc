@@ -16,9 +16,11 @@
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-/* For tests. 1: no device can reach another one's memory. How many ranges of addresses are there? */
-EXPORT int emu_apart, emu_reserved;
-int emu_apart, emu_reserved;
+/* For tests. apart: 1: no device is another one's peer. guarded: 1: memory has keys.
+ * driver_calls: how many that may fail are left until they do; -1: any number. reserved: how many
+ * ranges of addresses there are. */
+EXPORT int emu_apart, emu_guarded, emu_driver_calls, emu_reserved;
+int emu_apart, emu_guarded, emu_driver_calls = -1, emu_reserved;
 
 namespace
 {
@@ -52,7 +54,7 @@ int new_key()
 bool reaches(unsigned devices, int owner)
 {
     for (int d = 0; d < EMU_DEVICES; d++)
-        if (devices >> d & 1 && (d == owner || banks[d].reaches[owner]))
+        if (devices >> d & 1 && (d == owner || (banks[d].reaches[owner] && !emu_apart)))
             return true;
     return false;
 }
@@ -98,6 +100,7 @@ char *room_in(bank &b, size_t bytes)
     }
     if (!b.base && (b.base = pages(BANK, PROT_NONE))) {
         b.key = new_key();
+        emu_guarded = b.key > 0;
         shut(b.base, BANK, b.key);
     }
     if (!b.base || bytes > BANK - b.end)
@@ -231,6 +234,15 @@ void insist(bool right, const char *why)
         emu_give_up(why);
 }
 
+bool driver_fails()
+{
+    if (emu_driver_calls > 0)
+        emu_driver_calls--;
+    else if (emu_driver_calls == 0)
+        return true;
+    return false;
+}
+
 bool grains(size_t bytes)
 {
     return bytes && bytes % GRAIN == 0;
@@ -294,7 +306,7 @@ CUresult cuMemAddressReserve(CUdeviceptr *at, size_t bytes, size_t alignment, CU
 {
     emu_alone my_turn(emu_turn);
     insist(grains(bytes) && !alignment && !wish && !flags, "cuMemAddressReserve");
-    char *p = pages(bytes, PROT_NONE);
+    char *p = driver_fails() ? nullptr : pages(bytes, PROT_NONE);
     if (!p)
         return CUDA_ERROR_OUT_OF_MEMORY;
     ranges[p] = bytes;
@@ -326,7 +338,7 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *h, size_t bytes, const CUmemA
                of->location.type == CU_MEM_LOCATION_TYPE_DEVICE && device >= 0 &&
                device < EMU_DEVICES,
            "cuMemCreate");
-    if (bytes > BANK - banks[device].used)
+    if (bytes > BANK - banks[device].used || driver_fails())
         return CUDA_ERROR_OUT_OF_MEMORY;
     banks[device].used += bytes;
     *h = ++last;
@@ -354,6 +366,8 @@ CUresult cuMemMap(CUdeviceptr at, size_t bytes, size_t offset, CUmemGenericAlloc
     insist(found != physical.end() && found->second.what.bytes == bytes && !offset && !flags,
            "cuMemMap: not the whole of an allocation");
     insist(inside_a_range(p, bytes) && !any_mapped(p, bytes), "cuMemMap: no place there");
+    if (driver_fails())
+        return CUDA_ERROR_OUT_OF_MEMORY;
     found->second.users++;
     mapped[p] = {bytes, h};
     insist(!mprotect(p, bytes, PROT_READ | PROT_WRITE), "mprotect");
@@ -376,6 +390,8 @@ CUresult cuMemSetAccess(CUdeviceptr at, size_t bytes, const CUmemAccessDesc *acc
                "cuMemSetAccess: who");
         devices |= one;
     }
+    if (driver_fails())
+        return CUDA_ERROR_OUT_OF_MEMORY;
     if (key_of[devices] == UNKNOWN)
         key_of[devices] = new_key();
     shut(p, bytes, key_of[devices]);

@@ -36,6 +36,8 @@ void kern_run(const kcase *c);
 void kern_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 const impl *kern_ref(void); /* the float reference */
 int kern_benching(void);
+/* A variable of the emulation (tests/emu); NULL where there is none. */
+int *kern_emulated(const char *name);
 /* With --cuda: how many calls the device has replayed; at what recordings fail from now on (0: not
  * at all), and 1 where that can be had: in the emulation. */
 int64_t kern_replays(const sae_device *dev);
@@ -91,6 +93,7 @@ void test_linalg(void);
 void test_pursuit(void);
 void test_frozen(void);
 void test_replay(void); /* with --cuda */
+void test_share(void);
 
 extern const int64_t kern_sizes[14]; /* small extents that hit every remainder */
 

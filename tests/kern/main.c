@@ -38,7 +38,7 @@ static struct {
     void *(*managed)(size_t); /* memory of buffers; NULL: malloc */
     void (*managed_free)(void *);
     int64_t (*replays)(const sae_device *);
-    int *graphs_fail; /* of the emulation, or NULL */
+    void *object; /* of --cuda, or NULL */
     impl impl[MAX_IMPLS];
     sae_device *team[MAX_IMPLS][TEAMS];
     int impls;
@@ -165,11 +165,17 @@ int64_t kern_replays(const sae_device *dev)
     return h.replays(dev);
 }
 
+int *kern_emulated(const char *name)
+{
+    return h.object ? dlsym(h.object, name) : NULL;
+}
+
 int kern_graphs_fail(int at)
 {
-    if (h.graphs_fail)
-        *h.graphs_fail = at;
-    return h.graphs_fail != NULL;
+    int *fail = kern_emulated("emu_graphs_fail");
+    if (fail)
+        *fail = at;
+    return fail != NULL;
 }
 
 /* ---- runs ---- */
@@ -413,18 +419,17 @@ static int add_cuda(const char *path, const char *precision)
 {
     sae_err err = {0};
     const sae_backend *be = NULL;
-    void *object = NULL, *p;
-    if (sae_backend_open_file(path, &object, &be, &err) < 0 || be->score() <= 0) {
+    void *p;
+    if (sae_backend_open_file(path, &h.object, &be, &err) < 0 || be->score() <= 0) {
         fprintf(stderr, "kern: %s: %s\n", path, err.code ? err.msg : "no device");
         return -1;
     }
-    p = symbol_of(object, "sae_cuda_managed");
+    p = symbol_of(h.object, "sae_cuda_managed");
     memcpy(&h.managed, &p, sizeof h.managed);
-    p = symbol_of(object, "sae_cuda_managed_free");
+    p = symbol_of(h.object, "sae_cuda_managed_free");
     memcpy(&h.managed_free, &p, sizeof h.managed_free);
-    p = symbol_of(object, "sae_cuda_replays");
+    p = symbol_of(h.object, "sae_cuda_replays");
     memcpy(&h.replays, &p, sizeof h.replays);
-    h.graphs_fail = dlsym(object, "emu_graphs_fail");
     open_impl(&sae_backend_ref, "ref");
     impl *im = open_impl(be, "cuda");
     im->rounds = precision && !strcmp(precision, "bf16");
@@ -503,6 +508,7 @@ int main(int argc, char **argv)
         test_frozen();
         if (cuda)
             test_replay();
+        test_share();
     }
     release();
     close_impls();

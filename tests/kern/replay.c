@@ -1,7 +1,8 @@
 /* tests/kern/replay.c - calls that come again, on devices that record launches and replay them.
  *
  * The same arguments with other contents, workspaces that grow and weights that thaw in between,
- * more calls than a device remembers, and recordings that fail: every result is the reference's.
+ * more calls than a device remembers, recordings that fail, and another thread beside them: every
+ * result is the reference's.
  * All data are small integers, so every product is exact, in bf16 too.
  */
 #include "kern/kern.h"
@@ -237,6 +238,62 @@ static int run_many(const impl *im, void *ctx)
     return rc;
 }
 
+/* Devices come and find eigenvectors, for which they make a handle of a library. */
+static int solve(const impl *im, double *a, double *value)
+{
+    int rc = SAE_OK;
+    for (int i = 0; i < 50 && rc >= 0; i++) {
+        sae_device *dev = opened(im);
+        a[0] = a[3] = 2;
+        a[1] = a[2] = 1;
+        rc = dev ? im->k.eigh(dev, 2, a, value) : SAE_EBACKEND;
+        im->be->close(&dev);
+    }
+    return rc;
+}
+
+/* Every threshold twice: the second call is recorded, the third replayed. */
+static int record(const impl *im, again *c)
+{
+    sae_device *dev = opened(im);
+    int rc = dev ? SAE_OK : SAE_EBACKEND, keys = 200;
+    for (int i = 0; i < 3 * keys && !rc; i++) {
+        c->theta = 1 + i / 3 / 1024.0;
+        rc = round_of(im, dev, c, i % ROUNDS);
+    }
+    if (!im->is_ref && kern_replays(dev) != 2 * keys)
+        kern_fail("%lld replays", (long long)kern_replays(dev));
+    im->be->close(&dev);
+    return rc;
+}
+
+static int run_beside(const impl *im, void *ctx)
+{
+    again *c = ctx;
+    int rc[2] = {0};
+    double *a = kern_temp(4 * sizeof *a), *value = kern_temp(2 * sizeof *value);
+    begin(c, im);
+#pragma omp parallel sections num_threads(2)
+    {
+#pragma omp section
+        rc[0] = record(im, c);
+#pragma omp section
+        rc[1] = solve(im, a, value);
+    }
+    return rc[0] < 0 ? rc[0] : rc[1];
+}
+
+static void small(const char *name, int (*body)(const impl *, void *))
+{
+    if (!kern_case("%s", name))
+        return;
+    again c = again_of('t');
+    c.e.x.rows = 3;
+    c.e.w.rows = 9;
+    kcase k = {body, check_log, &c, 0, 0, SAE_OK};
+    kern_run(&k);
+}
+
 void test_replay(void)
 {
     for (const char *op = "rftqpmcsvdg"; *op; op++)
@@ -247,11 +304,6 @@ void test_replay(void)
         rounds(*op, THAW, 0);
     for (int at = 1; at <= 3 && kern_graphs_fail(0); at++)
         rounds('t', NOTHING, at);
-    if (!kern_case("replay of more calls than are remembered"))
-        return;
-    again c = again_of('t');
-    c.e.x.rows = 3;
-    c.e.w.rows = 9;
-    kcase k = {run_many, check_log, &c, 0, 0, SAE_OK};
-    kern_run(&k);
+    small("replay of more calls than are remembered", run_many);
+    small("replay recorded beside a solver", run_beside);
 }

@@ -27,7 +27,7 @@ public:
 int emu_device();                    /* the thread's */
 void emu_finish();                   /* all that is in streams */
 bool emu_spoils();                   /* and ends the thread's recording: it records */
-int emu_recordings();                /* that threads are at */
+void emu_disturb(const char *what);  /* takes a while, in which no thread may record */
 cudaError_t emu_failed(cudaError_t); /* the thread's last error, from now on */
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include <deque>
 #include <memory>
@@ -167,7 +168,7 @@ thread_local cudaError_t last;
 
 thread_local enum recording { OFF, ON, SPOILT } recording;
 thread_local std::vector<std::function<void()>> recorded;
-int recordings; /* of all threads */
+int recordings, recorded_ever; /* of all threads */
 
 void flush(emu_stream *s, const meeting *end = nullptr, const mark *until = nullptr);
 
@@ -240,10 +241,16 @@ void emu_finish()
         flush(s);
 }
 
-int emu_recordings()
+void emu_disturb(const char *what)
 {
+    emu_turn.lock();
+    int before = recorded_ever;
+    bool now = recordings > 0;
+    emu_turn.unlock();
+    usleep(2000); /* others may begin one */
     emu_alone my_turn(emu_turn);
-    return recordings;
+    if (now || recorded_ever != before)
+        emu_give_up(what);
 }
 
 void emu_enqueue(cudaStream_t s, std::function<void()> work)
@@ -380,6 +387,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
     if (emu_spoils())
         return last;
     emu_alone my_turn(emu_turn);
+    if (!streams.count(s))
+        emu_give_up("a stream that is no more");
     flush(s);
     return cudaSuccess;
 }
@@ -465,6 +474,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
         return last;
     emu_alone my_turn(emu_turn);
     recordings++;
+    recorded_ever++;
     recording = emu_graphs_fail == 1 ? SPOILT : ON;
     return cudaSuccess;
 }

@@ -79,10 +79,11 @@ obj = $(patsubst %.c,$(2)/obj/%.o,$(1))
 KREF  := $(call src,suite/kernels/ref)
 KHOST := $(call src,suite/kernels/shared)
 KCPU  := $(call src,suite/kernels/cpu)
+KDIV  := $(call src,suite/kernels/divided)
 CORE  := $(call src,suite/core)
 # Components are the files named in the list; folders under datasets/ hold their parts.
 COMPONENTS := $(call src,variants metrics datasets) $(sort $(wildcard datasets/*/*.c))
-LIB   := $(CORE) $(KREF) $(KHOST) $(KCPU) $(COMPONENTS) $(call src,suite/models suite/models/arch suite/train suite/eval suite/run suite/report suite/track)
+LIB   := $(CORE) $(KREF) $(KHOST) $(KCPU) $(KDIV) $(COMPONENTS) $(call src,suite/models suite/models/arch suite/train suite/eval suite/run suite/report suite/track)
 CLI   := $(call src,suite/cli)
 HARNESS := $(call src,suite/bench/harness)
 CASES := $(call src,suite/bench/cases)
@@ -188,7 +189,7 @@ $(B)/saemark: $(call obj,$(CLI) $(CASES),$(B)) $(B)/libsaemark.a $(B)/libsaebenc
 # ---- the same sources with sae_real = double: gradients by finite differences ---------------------------
 # Only what needs no float BLAS: core, reference kernels, components, language models.
 B64 := $(B)/f64
-SRC64 := $(CORE) $(KREF) $(KHOST) $(COMPONENTS) $(filter-out %/capture.c,$(call src,suite/models)) $(call src,suite/models/arch)
+SRC64 := $(CORE) $(KREF) $(KHOST) $(KDIV) $(COMPONENTS) $(filter-out %/capture.c,$(call src,suite/models)) $(call src,suite/models/arch)
 OBJ64 := $(call obj,$(SRC64),$(B64)) $(B64)/gen/list64.o $(B64)/gen/assets.o
 DOUBLE := -DSAE_REAL_IS_DOUBLE=1
 $(B64)/libsaemark.a: $(OBJ64)

@@ -61,8 +61,9 @@ const cli_command cli_run = {
     .text = "PLAN is a built-in plan (saemark list plans) or a YAML file.\n"
             "The last line printed is the path of the report.\n"
             "--device cuda:0-3 trains on four devices, each of which takes a quarter of every\n"
-            "batch; everything else happens on the first. cpu:0-1 does so with two halves of the\n"
-            "processor's threads, for tests: it is no faster.\n",
+            "batch; everything else happens on the first. --device cuda:0-3,divided lays SAEs\n"
+            "over the memory of the four, for those that do not fit on one. cpu:0-1 does either\n"
+            "with two halves of the processor's threads, for tests: it is no faster.\n",
     .options = options,
     .min_words = 1,
     .max_words = 1,

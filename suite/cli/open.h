@@ -12,7 +12,7 @@
 
 #define CLI_PLUGIN {"plugin", "FILE.so", "load components from a plug-in first; may be repeated"}
 #define CLI_DEVICE                                                                                 \
-    {"device", "NAME", "cpu, cuda, cuda:1 or cuda:1,tf32 (see list backends; default: the best)"}
+    {"device", "NAME", "cpu, cuda:1, cuda:1,tf32, cuda:0-3,divided (default: the best)"}
 #define CLI_THREADS {"threads", "N", "worker threads (default: all processors)"}
 #define CLI_JSON {"json", NULL, "print JSON"}
 #define CLI_TOKENIZER {"tokenizer", "FILE", "tokenizer (default: the one beside the weights)"}

@@ -455,7 +455,7 @@ int sae_admit_backend(const sae_backend *b, sae_backend *out, sae_err *err)
         return refuse(&s, "freeze and thaw go together");
     if (!out->alloc_host != !out->release_host)
         return refuse(&s, "alloc_host and release_host go together");
-    if (!out->share != !out->after || !out->share != !out->slot)
-        return refuse(&s, "share, after and slot go together");
+    if (!out->share != !out->after)
+        return refuse(&s, "share and after go together");
     return out->lm ? check_lm(&s, out->lm) : SAE_OK;
 }

@@ -1,6 +1,7 @@
 /* suite/core/model.c - memory of a model, its tape and its statistics. */
 #include "core/model.h"
 
+#include "core/divide.h"
 #include "core/error.h"
 #include "core/list.h"
 #include "core/memory.h"
@@ -88,7 +89,10 @@ int sae_engine_precision(sae_engine *e, const char *name)
 const char *sae_engine_name(const sae_engine *e, char out[SAE_ENGINE_NAME])
 {
     int rounds = e->precision && strcmp(e->precision, "fp32"); /* as backends do by default */
-    snprintf(out, SAE_ENGINE_NAME, "%s%s%s", e->be->name, rounds ? "," : "",
+    char many[16] = "";
+    if (e->peers)
+        snprintf(many, sizeof many, ",divided/%d", sae_engine_devices(e));
+    snprintf(out, SAE_ENGINE_NAME, "%s%s%s%s", e->be->name, many, rounds ? "," : "",
              rounds ? e->precision : "");
     return out;
 }
@@ -105,6 +109,7 @@ int sae_engine_like(sae_engine *out, const sae_engine *e, int threads, sae_err *
 
 void sae_engine_close(sae_engine *e)
 {
+    sae_engine_unite(e);
     if (e->host_dev && e->host_dev != e->dev)
         e->host_be->close(&e->host_dev);
     if (e->be)

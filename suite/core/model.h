@@ -16,16 +16,18 @@ typedef struct sae_engine {
     sae_device_props props;
     int index; /* of the device, for backends that have several */
     const char *precision; /* of products: see sae_backend.precision; NULL: as opened */
+    struct sae_peers *peers; /* of core/divide.h: devices that compute as one with dev, or NULL */
 } sae_engine;
 
 int sae_engine_open(sae_engine *e, const sae_backend *be, int index, int threads, sae_err *err);
 void sae_engine_close(sae_engine *e);
 /* "fp32", "tf32", "bf16"; name must outlive e. SAE_EINVAL: not on this backend. */
 int sae_engine_precision(sae_engine *e, const char *name);
-/* Backend and precision, which decide the bits of results: "cpu", "cuda,tf32". */
+/* What decides the bits of results: backend, devices that are one, precision. "cpu", "cuda,tf32",
+ * "cuda,divided/4,bf16". */
 enum { SAE_ENGINE_NAME = 64 };
 const char *sae_engine_name(const sae_engine *e, char out[SAE_ENGINE_NAME]);
-/* Another one like e, on the same device. */
+/* Another one like e, on the same device: without its peers. */
 int sae_engine_like(sae_engine *out, const sae_engine *e, int threads, sae_err *err);
 
 /* Tensors as v declares them, zeroed; gradients for PARAM when with_grad. `opt` is kept (borrowed).

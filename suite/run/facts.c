@@ -3,6 +3,7 @@
 #include "run/session.h"
 
 #include "core/build.h"
+#include "core/divide.h"
 #include "core/error.h"
 #include "core/memory.h"
 
@@ -23,9 +24,12 @@ json_t *sae_facts_machine(const sae_engine *e)
 {
     char host[128] = "";
     gethostname(host, sizeof host - 1);
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:I}", "host", host, "backend", e->be->name,
-                     "processor", e->props.name, "library", e->props.library, "threads",
-                     e->props.threads, "peak_rss_bytes", (json_int_t)sae_memory_peak_rss());
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:i, s:I}", "host", host, "backend", e->be->name,
+                          "processor", e->props.name, "library", e->props.library, "threads",
+                          e->props.threads, "peak_rss_bytes", (json_int_t)sae_memory_peak_rss());
+    if (j && e->peers)
+        json_object_set_new(j, "divided", json_integer(sae_engine_devices(e)));
+    return j;
 }
 
 static json_t *dataset_json(const char *spec, const sae_stream *st)
@@ -93,7 +97,8 @@ int sae_facts_write(const sae_session *s, const char *identity, sae_err *err)
         "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "identity",
         id, "plan", p->name, "title", p->title ? p->title : p->name, "command",
         s->o->command ? s->o->command : "", "finished", when, "steps", (json_int_t)p->steps,
-        "batch", (json_int_t)p->batch, "eval_rows", (json_int_t)p->eval_rows, "determinism", "D1",
+        "batch", (json_int_t)p->batch, "eval_rows", (json_int_t)p->eval_rows, "determinism",
+        s->e->props.shares_host ? "D1" : "D2",
         "dataset", dataset_json(s->train_text, &s->train), "norm", norm_json(s), "saes",
         jobs_json(s), "metrics", metrics_json(s), "build", sae_facts_build(), "machine",
         sae_facts_machine(s->e));

@@ -5,7 +5,7 @@
 
 #include "core/model.h"
 #include "core/spec.h"
-#include "train/helper.h"
+#include "core/helper.h"
 
 #include <sae/metric.h>
 

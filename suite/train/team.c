@@ -4,7 +4,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/memory.h"
-#include "train/helper.h"
+#include "core/helper.h"
 
 #include <string.h>
 

@@ -66,6 +66,21 @@ one_error "a batch that does not divide" "3 devices cannot divide batches of 256
 one_error "a device for a command that takes one" "takes one device" \
     "$saemark" check --device cpu:0-1
 
+# SAEs divided over two devices: the bytes of one, a run of its own.
+expect 0 "run on one device" "$saemark" run recovery $set_two --out "$tmp/f" --device cpu --no-report
+expect 0 "run divided over two devices" \
+    "$saemark" run recovery $set_two --out "$tmp/g" --device cpu:0-1,divided --no-report
+grep -q '"divided": 2' "$tmp/g/run.json" && ok || bad "run.json does not say that devices were one"
+for f in loss.csv metrics.csv; do
+    same "division over devices changes $f" "$tmp/f/$f" "$tmp/g/$f"
+done
+one_error "one device does not resume what was divided" "belongs to another run" \
+    "$saemark" run recovery $set_two --out "$tmp/g" --device cpu --resume
+one_error "one device cannot divide" "expected several devices, as in cpu:0-3,divided" \
+    "$saemark" run recovery $set_two --out "$tmp/x" --device cpu:1,divided
+expect 0 "a command of one device on two that are one" \
+    "$saemark" eval "$tmp/g/saes"/* --dataset synthetic:d=64 --metric sparsity --rows 64 --device cpu:0-1,divided
+
 # report redraws from CSV alone.
 rm -rf "$tmp/a/plots" "$tmp/a/index.html"
 expect 0 "report" "$saemark" report "$tmp/a"

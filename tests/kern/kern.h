@@ -2,9 +2,9 @@
  *
  * A case allocates its inputs and outputs from the harness and hands over a body that calls one
  * kernel and a check that looks at the outputs. The harness runs the body for every implementation
- * (ref; cpu at each instruction set) with poisoned workspaces, verifies guards, padding and inputs
- * bytewise, calls the check, and demands the same bytes from 2, 3 and 8 threads. With --bench the
- * same body is timed.
+ * (ref; cpu at each instruction set; several devices as one) with poisoned workspaces, verifies
+ * guards, padding and inputs bytewise, calls the check, and demands the same bytes from 2, 3 and 8
+ * threads, and from several devices. With --bench the same body is timed.
  */
 #ifndef SAE_TESTS_KERN_H
 #define SAE_TESTS_KERN_H
@@ -33,6 +33,7 @@ typedef struct kcase {
 /* Begin a case; 0 when --filter excludes it. The name appears in messages: "gemm nt 3x17x31". */
 int kern_case(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void kern_run(const kcase *c);
+void kern_run_apart(const kcase *c); /* body opens devices: not of what is several as one */
 void kern_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 const impl *kern_ref(void); /* the float reference */
 int kern_benching(void);
@@ -93,7 +94,7 @@ void test_linalg(void);
 void test_pursuit(void);
 void test_frozen(void);
 void test_replay(void); /* with --cuda */
-void test_share(void);
+void test_share(void); /* with --cuda */
 
 extern const int64_t kern_sizes[14]; /* small extents that hit every remainder */
 

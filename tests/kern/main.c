@@ -2,6 +2,8 @@
  *
  * usage: kern [--seed N] [--repeat N] [--filter TEXT] [--bench] [--cuda FILE [--precision NAME]]
  *
+ * The last implementation is several devices that divide the work of an entry, however small.
+ *
  * --cuda tests the backend of that file instead of the processor's. Buffers then lie in memory that
  * the host and the device both reach, so cases and checks are the same. --precision is that of its
  * products; with another than fp32, of use with a filter for what must not depend on it.
@@ -10,6 +12,7 @@
 
 #include "core/backend_file.h"
 #include "cpu/cpu.h"
+#include "divided/divided.h"
 
 #include <dlfcn.h>
 #include <setjmp.h>
@@ -23,13 +26,14 @@
 
 extern const sae_backend sae_backend_ref, sae_backend_cpu;
 
-enum { MAX_BUFS = 64, GUARD = 256, PATTERN = 0xAA, MAX_IMPLS = 4, TEAMS = 3 };
+enum { MAX_BUFS = 64, GUARD = 256, PATTERN = 0xAA, MAX_IMPLS = 5, TEAMS = 3, DEVICES = 3 };
 
 static const int team_size[TEAMS] = {2, 3, 8};
 
 typedef struct buf {
     unsigned char *base, *p;
-    unsigned char *start, *single, *fused; /* before a run; after one thread's; after AVX2's */
+    unsigned char *start, *single, *last; /* before a run; after one thread's; after the last
+                                             implementation's */
     size_t bytes;
     int out;
 } buf;
@@ -40,8 +44,11 @@ static struct {
     int64_t (*replays)(const sae_device *);
     void *object; /* of --cuda, or NULL */
     impl impl[MAX_IMPLS];
-    sae_device *team[MAX_IMPLS][TEAMS];
+    sae_device *team[MAX_IMPLS][TEAMS]; /* NULL: it has no threads */
     int impls;
+    sae_divided *divided; /* of the last implementation */
+    sae_device *peer[DEVICES];
+    sae_kernels of_one; /* the table of each */
     buf buf[MAX_BUFS];
     int bufs;
     void *temp[1024];
@@ -65,7 +72,7 @@ static void release(void)
         (h.managed ? h.managed_free : free)(h.buf[i].base);
         free(h.buf[i].start);
         free(h.buf[i].single);
-        free(h.buf[i].fused);
+        free(h.buf[i].last);
     }
     for (int i = 0; i < h.temps; i++)
         (h.managed ? h.managed_free : free)(h.temp[i]);
@@ -92,7 +99,7 @@ static void *take(size_t bytes, int out)
     b->p = b->base + GUARD + 8; /* malloc gives multiples of 16 */
     b->start = must(malloc(bytes + 1));
     b->single = must(malloc(bytes + 1));
-    b->fused = must(malloc(bytes + 1));
+    b->last = must(malloc(bytes + 1));
     return b->p;
 }
 
@@ -277,7 +284,7 @@ static void check_again(const kcase *c, int index)
     same_bytes(im.name, "the first call", offsetof(buf, single));
     if (!same_workspace(im.dev, shared, own))
         kern_fail("%s: the second call allocated", im.name);
-    for (int t = 0; t < TEAMS; t++) {
+    for (int t = 0; t < TEAMS && h.team[index][t]; t++) {
         snprintf(who, sizeof who, "%s, %d threads", im.name, team_size[t]);
         im.dev = h.team[index][t];
         if (!call(c, &im, who))
@@ -286,13 +293,19 @@ static void check_again(const kcase *c, int index)
     }
 }
 
-/* AVX2 and AVX-512 compute the same chains of fused operations. */
-static void check_fused(const impl *im, int index)
+static int is_divided(int index)
 {
-    for (int i = 0; i < h.bufs && index == 1 + SAE_SIMD_AVX2; i++)
-        memcpy(h.buf[i].fused, h.buf[i].p, h.buf[i].bytes);
-    if (index == 1 + SAE_SIMD_AVX512)
-        same_bytes(im->name, "AVX2", offsetof(buf, fused));
+    return h.divided && index == h.impls - 1;
+}
+
+/* AVX2 and AVX-512 compute the same chains of fused operations, and several devices what one
+ * does. */
+static void check_bits(const impl *im, int index)
+{
+    if ((is_divided(index) && im->shares_host) || index == 1 + SAE_SIMD_AVX512)
+        same_bytes(im->name, h.impl[index - 1].name, offsetof(buf, last));
+    for (int i = 0; i < h.bufs; i++)
+        memcpy(h.buf[i].last, h.buf[i].p, h.buf[i].bytes);
 }
 
 static double now(void)
@@ -321,12 +334,12 @@ static void time_case(const kcase *c, const impl *im)
            c->flops / best * 1e-9, c->bytes / best * 1e-9);
 }
 
-void kern_run(const kcase *c)
+static void run_on(const kcase *c, int impls)
 {
     h.failed_now = 0;
     for (int i = 0; i < h.bufs; i++)
         memcpy(h.buf[i].start, h.buf[i].p, h.buf[i].bytes);
-    for (int i = 0; i < h.impls; i++) {
+    for (int i = 0; i < impls; i++) {
         const impl *im = &h.impl[i];
         if (!call(c, im, im->name))
             continue;
@@ -336,8 +349,9 @@ void kern_run(const kcase *c)
         if (h.failed_now > before)
             kern_fail("(with %s)", im->name);
         if (!im->is_ref && c->expect == SAE_OK) {
-            check_again(c, i);
-            check_fused(im, i);
+            if (!is_divided(i) || im->shares_host) /* the emulation takes long */
+                check_again(c, i);
+            check_bits(im, i);
         }
         if (h.bench)
             time_case(c, im);
@@ -346,6 +360,16 @@ void kern_run(const kcase *c)
         h.failed++;
     else
         h.passed++;
+}
+
+void kern_run(const kcase *c)
+{
+    run_on(c, h.impls);
+}
+
+void kern_run_apart(const kcase *c)
+{
+    run_on(c, h.impls - (h.divided != NULL));
 }
 
 /* ---- set-up ---- */
@@ -404,6 +428,50 @@ static int add_impl(const sae_backend *be, const char *name, int level)
     return 0;
 }
 
+/* One device after the other; the last one first. */
+static void each_device(void *crew, void (*work)(void *arg, int device), void *arg)
+{
+    for (int i = *(const int *)crew; i-- > 0;)
+        work(arg, i);
+}
+
+/* Skipped where devices do not reach each other's memory. Where there are fewer, the first one is
+ * several. */
+static int add_divided(const sae_backend *be, const char *name, const char *precision)
+{
+    static int devices = DEVICES;
+    sae_err err = {0};
+    int rc = SAE_OK;
+    for (int i = 1; i < devices && rc >= 0; i++) {
+        if (be->open(&h.peer[i], i, 1, NULL) < 0)
+            rc = be->open(&h.peer[i], 0, 1, &err);
+        if (rc >= 0 && precision)
+            rc = be->precision(h.peer[i], precision);
+    }
+    if (rc < 0) {
+        printf("SKIP: kern: %s: %s\n", name, err.msg);
+        h.skipped++;
+        return 0;
+    }
+    impl *im = open_impl(be, name);
+    if (precision)
+        be->precision(im->dev, precision);
+    im->rounds = h.impl[h.impls - 2].rounds;
+    h.of_one = im->k;
+    h.peer[0] = im->dev;
+    rc = sae_divided_open(&h.divided, be, h.peer, devices, &h.of_one, each_device, &devices, &err);
+    if (rc < 0) {
+        printf("SKIP: kern: %s: %s\n", name, err.msg);
+        h.skipped++;
+        be->close(&im->dev);
+        h.impls--;
+        return rc == SAE_ENEEDS ? 0 : rc;
+    }
+    sae_divided_least(h.divided, 1);
+    sae_divided_kernels(&im->k);
+    return 0;
+}
+
 static void *symbol_of(void *object, const char *name)
 {
     void *p = dlsym(object, name);
@@ -437,7 +505,7 @@ static int add_cuda(const char *path, const char *precision)
         fprintf(stderr, "kern: no products in %s\n", precision);
         return -1;
     }
-    return 0;
+    return add_divided(be, "cuda divided", precision);
 }
 
 static int add_impls(void)
@@ -452,11 +520,15 @@ static int add_impls(void)
             h.skipped++;
         }
     }
-    return rc;
+    return rc ? rc : add_divided(&sae_backend_cpu, "cpu divided", NULL);
 }
 
 static void close_impls(void)
 {
+    sae_divided_close(&h.divided);
+    for (int i = 1; i < DEVICES; i++)
+        if (h.peer[i])
+            h.impl[h.impls - 1].be->close(&h.peer[i]);
     for (int i = 0; i < h.impls; i++) {
         h.impl[i].be->close(&h.impl[i].dev);
         for (int t = 0; t < TEAMS; t++)
@@ -506,9 +578,10 @@ int main(int argc, char **argv)
         test_linalg();
         test_pursuit();
         test_frozen();
-        if (cuda)
+        if (cuda) {
             test_replay();
-        test_share();
+            test_share();
+        }
     }
     release();
     close_impls();

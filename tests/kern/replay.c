@@ -218,7 +218,7 @@ static void rounds(char op, enum event event, int fails)
     c.event = event;
     c.fails = fails;
     kcase k = {run_rounds, check_log, &c, 0, 0, SAE_OK};
-    kern_run(&k);
+    kern_run_apart(&k);
 }
 
 /* Thresholds in turn, more than are remembered; then one that comes again. */
@@ -291,7 +291,7 @@ static void small(const char *name, int (*body)(const impl *, void *))
     c.e.x.rows = 3;
     c.e.w.rows = 9;
     kcase k = {body, check_log, &c, 0, 0, SAE_OK};
-    kern_run(&k);
+    kern_run_apart(&k);
 }
 
 void test_replay(void)

@@ -1,4 +1,4 @@
-/* tests/kern/share.c - several devices as one: sae_backend.share, after and slot.
+/* tests/kern/share.c - several devices as one: sae_backend.share and after.
  *
  * Three devices of the backend, the first of which leads; where a machine has fewer, some are one
  * device opened several times. What the lead allocates is zeroed, read and written by all, spread
@@ -198,7 +198,7 @@ static void memory(size_t bytes)
     if (!kern_case("share memory of %zu bytes", bytes))
         return;
     kcase k = {run_memory, NULL, &bytes, 0, 0, SAE_OK};
-    kern_run(&k);
+    kern_run_apart(&k);
 }
 
 /* ---- failures -------------------------------------------------------------------------------- */
@@ -300,9 +300,6 @@ static int run_refusals(const impl *im, void *ctx)
     rc = t.be->share(t.dev[0], t.dev + 1, 2, &err);
     expect(rc >= 0, err.msg);
     refused(&t, t.dev + 1, 2, SAE_EINVAL, "shares its memory already");
-    expect(*t.be->slot(t.dev[0]) == NULL, "a slot that is not empty");
-    *t.be->slot(t.dev[0]) = &t;
-    expect(*t.be->slot(t.dev[1]) == NULL && *t.be->slot(t.dev[0]) == &t, "slots");
     close_team(&t);
     return rc;
 }
@@ -389,7 +386,7 @@ static void order(int from, int to, int waits)
     if (!kern_case("share order %d to %d%s", from, to, waits ? "" : " without waiting"))
         return;
     kcase k = {run_order, NULL, &r, 0, 0, SAE_OK};
-    kern_run(&k);
+    kern_run_apart(&k);
 }
 
 /* ---- parts of a product on all devices, from a thread for each ------------------------------- */
@@ -530,7 +527,7 @@ static void parts_of_a_product(void)
     for (int i = 0; i < FEATURES * DEPTH; i++)
         p.hw[i] = (float)((int)kern_random(4096) - 2048) / 256;
     kcase k = {run_parts, NULL, &p, 0, 0, SAE_OK};
-    kern_run(&k);
+    kern_run_apart(&k);
 }
 
 /* ---- all ------------------------------------------------------------------------------------- */
@@ -539,7 +536,7 @@ static void without_data(const char *name, int (*body)(const impl *, void *))
 {
     kcase k = {body, NULL, NULL, 0, 0, SAE_OK};
     if (kern_case("share %s", name))
-        kern_run(&k);
+        kern_run_apart(&k);
 }
 
 void test_share(void)

@@ -233,13 +233,9 @@ START_TEST(broken_backends)
     b.alloc_host = no_memory; /* without release_host */
     ck_assert_int_eq(sae_admit_backend(&b, &out, NULL), SAE_EINVAL);
     b = *sae_list_backends[0];
-    b.after = NULL; /* share and slot without it */
+    b.after = NULL; /* share without it */
     ck_assert_int_eq(sae_admit_backend(&b, &out, NULL), SAE_EINVAL);
-    b = *sae_list_backends[0];
     b.share = NULL;
-    b.after = NULL;
-    ck_assert_int_eq(sae_admit_backend(&b, &out, NULL), SAE_EINVAL);
-    b.slot = NULL;
     ck_assert_int_eq(sae_admit_backend(&b, &out, NULL), SAE_OK);
 }
 END_TEST
@@ -252,10 +248,6 @@ static void check_shares(const sae_backend *be)
         ck_assert_ok(be->open(&dev[i], i, 1, &err), err);
     ck_assert_ok(be->share(dev[0], dev + 1, 2, &err), err);
     ck_assert_int_eq(be->after(dev[1], dev[2]), SAE_OK);
-    ck_assert_ptr_null(*be->slot(dev[0]));
-    *be->slot(dev[0]) = dev;
-    ck_assert_ptr_null(*be->slot(dev[1]));
-    ck_assert_ptr_eq(*be->slot(dev[0]), dev);
     ck_assert_int_eq(be->share(dev[0], dev, 1, &err), SAE_EINVAL); /* itself */
     ck_assert_int_eq(be->share(dev[0], (sae_device *[]){dev[1], dev[1]}, 2, NULL), SAE_EINVAL);
     ck_assert_int_eq(err.code, SAE_EINVAL);

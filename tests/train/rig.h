@@ -35,17 +35,23 @@ static inline void rig_stream(rig *r, enum sae_norm norm, int64_t B)
     sae_spec_free(&spec);
 }
 
-/* A backend (NULL: the best of this machine) with `threads` threads; batches of B rows. */
-static inline void rig_open_on(rig *r, const char *backend, int threads, enum sae_norm norm,
-                               uint64_t gives, int64_t B)
+/* On r->e, which is open, as is r->reg; batches of B rows. */
+static inline void rig_begin(rig *r, enum sae_norm norm, uint64_t gives, int64_t B)
 {
     sae_dataset ds = rig_dataset(gives);
     rig_gives = gives;
+    ck_assert_ok(sae_admit_dataset(&ds, &r->ds, &r->err), r->err);
+    rig_stream(r, norm, B);
+}
+
+/* A backend (NULL: the best of this machine) with `threads` threads. */
+static inline void rig_open_on(rig *r, const char *backend, int threads, enum sae_norm norm,
+                               uint64_t gives, int64_t B)
+{
     memset(r, 0, sizeof *r);
     ck_assert_ok(sae_registry_open(&r->reg, &r->err), r->err);
     ck_assert_ok(sae_device_open(&r->e, r->reg, backend, threads, &r->err), r->err);
-    ck_assert_ok(sae_admit_dataset(&ds, &r->ds, &r->err), r->err);
-    rig_stream(r, norm, B);
+    rig_begin(r, norm, gives, B);
 }
 
 static inline void rig_open(rig *r, int threads, enum sae_norm norm, uint64_t gives, int64_t B)

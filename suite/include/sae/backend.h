@@ -74,7 +74,7 @@ typedef struct sae_backend {
      * machine lacks what it takes; callers then copy through the host. */
     int (*reduce)(sae_device *const *dev, int count, void *const *p, int64_t n,
                   enum sae_reduction how, sae_err *err);
-    /* Several devices as one, for what does not fit on one of them; all three or none.
+    /* Several devices as one, for what does not fit on one of them; both or none.
      *
      * share: from now on what lead allocates is spread evenly over the memory of lead and its
      * `count` peers, in that order, all of which read and write it; copies, sync and release of
@@ -84,9 +84,6 @@ typedef struct sae_backend {
     /* What dev is told from now on happens after what `other` has been told so far; the host does
      * not wait. Nobody else uses either of them meanwhile. */
     int (*after)(sae_device *dev, sae_device *other);
-    /* A place where whoever divides work between lead and its peers keeps a pointer; NULL at
-     * first. */
-    void **(*slot)(sae_device *dev);
 } sae_backend;
 
 #endif

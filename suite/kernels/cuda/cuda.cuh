@@ -67,7 +67,6 @@ struct sae_device {
     struct sae_cuda_share *share; /* of share.cu: it leads, or NULL */
     sae_device *lead;             /* the one it is a peer of, or NULL */
     cudaEvent_t told;             /* all it has been told so far, for sae_cuda_after */
-    void *slot;                   /* of sae_backend.slot */
     cudaStream_t stream, uploads; /* the latter of sae_backend.upload alone */
     cublasHandle_t blas;
     cublasComputeType_t compute; /* of products in fp32 */

@@ -284,7 +284,6 @@ static sae_backend backend(void)
     be.reduce = sae_cuda_reduce;
     be.share = sae_cuda_share_memory;
     be.after = sae_cuda_after;
-    be.slot = sae_cuda_slot;
     return be;
 }
 

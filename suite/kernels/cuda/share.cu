@@ -205,11 +205,6 @@ int sae_cuda_after(sae_device *dev, sae_device *other)
     return sae_cuda_check(dev, cudaStreamWaitEvent(dev->stream, other->told, 0));
 }
 
-void **sae_cuda_slot(sae_device *dev)
-{
-    return &dev->slot;
-}
-
 const char *sae_cuda_share_why(const sae_device *dev)
 {
     const sae_cuda_share *s = dev->share;

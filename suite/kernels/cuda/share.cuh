@@ -5,10 +5,9 @@
 
 #include "cuda/cuda.cuh"
 
-/* As sae_backend.share, after and slot. */
+/* As sae_backend.share and after. */
 int sae_cuda_share_memory(sae_device *lead, sae_device *const *peer, int count, sae_err *err);
 int sae_cuda_after(sae_device *dev, sae_device *other);
-void **sae_cuda_slot(sae_device *dev);
 /* Device memory, contents undefined: of a lead in pieces, one on each device, where it is large.
  * NULL when out of memory: dev->why says where, and how much there was. */
 void *sae_cuda_spread_take(sae_device *dev, size_t bytes);

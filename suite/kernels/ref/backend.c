@@ -35,5 +35,4 @@ const sae_backend sae_backend_ref = {
     .kernels = kernels,
     .share = sae_host_share,
     .after = sae_host_after,
-    .slot = sae_host_slot,
 };

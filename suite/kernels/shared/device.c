@@ -149,11 +149,6 @@ int sae_host_after(sae_device *dev, sae_device *other)
     return SAE_OK;
 }
 
-void **sae_host_slot(sae_device *dev)
-{
-    return &dev->slot;
-}
-
 static int grow(sae_ws *ws, int64_t count, size_t size)
 {
     size_t bytes;

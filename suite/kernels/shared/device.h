@@ -17,7 +17,6 @@ struct sae_device {
     char name[96], library[96];
     sae_ws shared[SAE_WS_SLOTS];
     sae_ws (*own)[SAE_WS_SLOTS]; /* [threads] */
-    void *slot;                  /* of sae_backend.slot */
 };
 
 int sae_host_open(sae_device **dev, int threads, const char *library, sae_err *err);
@@ -30,7 +29,6 @@ int sae_host_sync(sae_device *dev);
 /* Host devices share their memory already, and every call has ended when it returns. */
 int sae_host_share(sae_device *lead, sae_device *const *peer, int count, sae_err *err);
 int sae_host_after(sae_device *dev, sae_device *other);
-void **sae_host_slot(sae_device *dev);
 
 /* Room for count * size bytes (64-byte aligned, contents undefined) in a slot that every thread
  * sees; NULL when out of memory or when the product overflows. Grows only; the pointer is valid

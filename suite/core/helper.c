@@ -1,5 +1,5 @@
-/* suite/train/helper.c - see helper.h. */
-#include "train/helper.h"
+/* suite/core/helper.c - see helper.h. */
+#include "core/helper.h"
 
 #include "core/error.h"
 #include "core/memory.h"

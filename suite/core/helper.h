@@ -1,6 +1,6 @@
-/* suite/train/helper.h - a thread that does a job while its owner does other things. */
-#ifndef SAE_TRAIN_HELPER_H
-#define SAE_TRAIN_HELPER_H
+/* suite/core/helper.h - a thread that does a job while its owner does other things. */
+#ifndef SAE_CORE_HELPER_H
+#define SAE_CORE_HELPER_H
 
 #include <sae/base.h>
 

@@ -105,16 +105,6 @@ END_TEST
 
 /* ---- devices --------------------------------------------------------------------------------- */
 
-static int open_named(sae_engine *e, const char *device, sae_err *err)
-{
-    sae_registry *reg;
-    *err = (sae_err){0};
-    ck_assert_ok(sae_registry_open(&reg, err), *err);
-    int rc = sae_device_open(e, reg, device, 5, err);
-    sae_registry_close(&reg);
-    return rc;
-}
-
 START_TEST(names)
 {
     static const struct {
@@ -129,17 +119,22 @@ START_TEST(names)
         {"cpu:0-1,divided,", "products in  are not available"},
     };
     sae_engine e;
-    sae_err err;
+    sae_registry *reg;
+    sae_err err = {0};
     char name[SAE_ENGINE_NAME];
+    ck_assert_ok(sae_registry_open(&reg, &err), err);
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        ck_assert_int_eq(open_named(&e, wrong[i].device, &err), SAE_EINVAL);
+        err = (sae_err){0};
+        ck_assert_int_eq(sae_device_open(&e, reg, wrong[i].device, 5, &err), SAE_EINVAL);
         ck_assert_msg(strstr(err.msg, wrong[i].say) != NULL, "%s: %s", wrong[i].device, err.msg);
     }
-    ck_assert_ok(open_named(&e, "cpu:0-2,divided,fp32", &err), err);
+    err = (sae_err){0};
+    ck_assert_ok(sae_device_open(&e, reg, "cpu:0-2,divided,fp32", 5, &err), err);
     ck_assert_int_eq(sae_engine_devices(&e), 3);
     ck_assert_int_eq(e.props.threads, 1); /* of 5 */
     ck_assert_str_eq(sae_engine_name(&e, name), "cpu,divided/3");
     sae_engine_close(&e);
+    sae_registry_close(&reg);
 }
 END_TEST
 

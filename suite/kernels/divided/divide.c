@@ -109,11 +109,13 @@ void sae_divided_kernels(sae_kernels *k)
 
 /* ---- parts ----------------------------------------------------------------------------------- */
 
+/* The first devices have more where it does not come out even. */
 int64_t sae_part_start(const sae_divided *d, int64_t length, int device)
 {
-    int64_t start = length / d->count * device + length % d->count * device / d->count;
+    int64_t over = length % d->count * device;
+    int64_t start = length / d->count * device + (over + d->count - 1) / d->count;
     if (device == d->count || length < (int64_t)GRAIN * d->count)
-        return device == d->count ? length : start;
+        return start;
     return start / GRAIN * GRAIN;
 }
 

@@ -230,6 +230,82 @@ START_TEST(one_fails)
 }
 END_TEST
 
+/* ---- room for parts -------------------------------------------------------------------------- */
+
+static struct {
+    void *p;
+    size_t bytes;
+} taken[32];
+static int takes, take_fails;
+
+static void *take_or_not(sae_device *dev, size_t bytes)
+{
+    void *p = takes == take_fails ? NULL : inner->alloc(dev, bytes);
+    ck_assert_int_lt(takes, (int)(sizeof taken / sizeof taken[0]));
+    taken[takes].p = p;
+    taken[takes++].bytes = bytes;
+    return p;
+}
+
+static size_t room_at(const void *p)
+{
+    int i = takes;
+    while (i-- > 0 && taken[i].p != p)
+        ;
+    return i < 0 ? 0 : taken[i].bytes;
+}
+
+/* No entries, in what has room for all that it says. */
+static int pick_none(sae_device *dev, const sae_encoder *e, enum sae_key key, int64_t k,
+                     sae_code *z)
+{
+    (void)dev, (void)key, (void)k;
+    z->B = e->x.rows;
+    z->n = e->w.rows;
+    z->nnz = z->nan = 0;
+    ck_assert_uint_ge(room_at(z->rowptr), (size_t)(z->B + 1) * sizeof *z->rowptr);
+    ck_assert_uint_ge(room_at(z->idx), (size_t)z->cap * sizeof *z->idx);
+    ck_assert_uint_ge(room_at(z->val), (size_t)z->cap * sizeof *z->val);
+    memset(z->rowptr, 0, (size_t)(z->B + 1) * sizeof *z->rowptr);
+    return SAE_OK;
+}
+
+static int pick_rows(const sae_engine *e, int64_t rows, int64_t cap)
+{
+    enum { D = 2, FEATURES = 4, MOST = 100 };
+    static sae_real x[MOST * D], w[FEATURES * D], val[MOST];
+    static int64_t rowptr[MOST + 1];
+    static int32_t idx[MOST];
+    sae_encoder enc = {.x = {x, rows, D, D}, .w = {w, FEATURES, D, D}};
+    sae_code z = {.cap = cap, .rowptr = rowptr, .idx = idx, .val = val};
+    return e->k.encode_topk(e->dev, &enc, SAE_KEY_VALUE, 1, &z);
+}
+
+/* Whichever allocation fails of those that more rows and entries need: what is there behind it is
+ * no more than there was. */
+START_TEST(no_room_for_parts)
+{
+    sae_backend be = *(inner = sae_list_backends[0]);
+    be.alloc = take_or_not;
+    for (int fails = 0; fails < 6; fails++) { /* three for each device */
+        sae_engine e[2];
+        sae_err err = {0};
+        takes = 0;
+        take_fails = -1;
+        open_two(e, &be);
+        e[0].k.encode_topk = pick_none;
+        ck_assert_ok(sae_engine_divide(e, 2, &err), err);
+        sae_engine_divide_least(&e[0], 1);
+        ck_assert_int_eq(pick_rows(&e[0], 50, 50), SAE_OK);
+        take_fails = takes + fails;
+        ck_assert_int_eq(pick_rows(&e[0], 100, 100), SAE_ENOMEM);
+        ck_assert_int_eq(pick_rows(&e[0], 20, 20), SAE_OK);
+        ck_assert_int_eq(pick_rows(&e[0], 40, 40), SAE_OK);
+        sae_engine_close(&e[0]);
+    }
+}
+END_TEST
+
 Suite *suite_divided(void);
 Suite *suite_divided(void)
 {
@@ -242,6 +318,7 @@ Suite *suite_divided(void)
     tcase_add_test(t, names);
     tcase_add_test(t, apart);
     tcase_add_test(t, one_fails);
+    tcase_add_test(t, no_room_for_parts);
     suite_add_tcase(s, t);
     return s;
 }

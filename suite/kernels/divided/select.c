@@ -38,11 +38,9 @@ static int make_room(sae_divided *d, int i, int64_t rows, int64_t cap)
 {
     sae_code *z = &d->part[i];
     void *rowptr = z->rowptr, *idx = z->idx, *val = z->val;
-    int rc = SAE_OK;
-    if (!rowptr || d->rows[i] < rows + 1)
+    int more_rows = d->rows[i] <= rows, more = !idx || z->cap < cap, rc = SAE_OK;
+    if (more_rows)
         rc = grow(d, &rowptr, rows + 1, sizeof *z->rowptr);
-    d->rows[i] = rc >= 0 && d->rows[i] < rows + 1 ? rows + 1 : d->rows[i];
-    int more = !idx || z->cap < cap;
     if (rc >= 0 && more)
         rc = grow(d, &idx, cap, sizeof *z->idx);
     if (rc >= 0 && more)
@@ -50,6 +48,8 @@ static int make_room(sae_divided *d, int i, int64_t rows, int64_t cap)
     z->rowptr = rowptr;
     z->idx = idx;
     z->val = val;
+    if (more_rows)
+        d->rows[i] = rowptr ? rows + 1 : 0;
     if (more)
         z->cap = rc >= 0 ? cap : 0;
     return rc;
@@ -88,8 +88,11 @@ static int pick_parts(sae_divided *d, const pick *p, sae_code *z)
         if (p->how == SAE_MERGE_ALL && z->nnz > z->cap)
             return rc;
         rc = SAE_OK;
-        for (int i = 0; i < d->count && rc >= 0; i++)
-            rc = make_room(d, i, z->B, d->part[i].nnz);
+        for (int i = 0; i < d->count && rc >= 0; i++) {
+            int64_t need = d->part[i].nnz;
+            if (need > d->part[i].cap) /* and some more: of a threshold it may grow every step */
+                rc = make_room(d, i, z->B, need + need / 4);
+        }
     }
     return rc;
 }

@@ -21,7 +21,8 @@ typedef struct sae_engine {
 
 int sae_engine_open(sae_engine *e, const sae_backend *be, int index, int threads, sae_err *err);
 void sae_engine_close(sae_engine *e);
-/* "fp32", "tf32", "bf16"; name must outlive e. SAE_EINVAL: not on this backend. */
+/* "fp32", "tf32", "bf16"; name must outlive e. SAE_EINVAL: not on this backend. Not of devices that
+ * are divided: each has its own by then. */
 int sae_engine_precision(sae_engine *e, const char *name);
 /* What decides the bits of results: backend, devices that are one, precision. "cpu", "cuda,tf32",
  * "cuda,divided/4,bf16". */

@@ -3,9 +3,9 @@
 #ifndef SAE_TRAIN_STREAM_H
 #define SAE_TRAIN_STREAM_H
 
+#include "core/helper.h"
 #include "core/model.h"
 #include "core/spec.h"
-#include "core/helper.h"
 
 #include <sae/metric.h>
 

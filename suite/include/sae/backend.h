@@ -76,10 +76,10 @@ typedef struct sae_backend {
                   enum sae_reduction how, sae_err *err);
     /* Several devices as one, for what does not fit on one of them; both or none.
      *
-     * share: from now on what lead allocates is spread evenly over the memory of lead and its
-     * `count` peers, in that order, all of which read and write it; copies, sync and release of
-     * lead cover what the peers do. Peers close before lead. SAE_ENEEDS: these devices do not reach
-     * each other's memory. */
+     * share: from now on what lead allocates is read and written by its `count` peers, too, and
+     * where it is large lies spread evenly over the memory of all, lead first. Copies and sync of
+     * lead wait for peers that it comes after, release for whatever they do. Peers close before
+     * lead. SAE_ENEEDS: these devices do not reach each other's memory. */
     int (*share)(sae_device *lead, sae_device *const *peer, int count, sae_err *err);
     /* What dev is told from now on happens after what `other` has been told so far; the host does
      * not wait. Nobody else uses either of them meanwhile. */

@@ -15,13 +15,13 @@ enum { BLOCKS_EACH = 8, MOST_BLOCKS = 2 * BLOCKS_EACH * SAE_DIVIDED_MOST + 1 };
 typedef struct project_args {
     sae_cmat w;
     sae_mat g;
-    int64_t block;
-    double norm2[MOST_BLOCKS]; /* the last one may have fewer rows */
+    int64_t block; /* rows of one; the last one may have fewer */
+    double *norm2; /* |g|^2 of each */
 } project_args;
 
 static int project_part(const sae_part *p, const void *arg)
 {
-    project_args *a = *(project_args *const *)arg;
+    const project_args *a = arg;
     for (int64_t b = p->from; b < p->to; b++) {
         sae_part rows = *p;
         rows.from = b * a->block;
@@ -50,14 +50,15 @@ static double sum_of_blocks(const double *sum, int64_t full, double rest)
 SAE_DECL_project_rows(SAE_DIVIDED(project_rows))
 {
     sae_divided *d = sae_divided_of(dev);
-    project_args args = {.w = w, .g = g, .block = 1}, *a = &args;
+    double sum[MOST_BLOCKS] = {0};
+    project_args a = {.w = w, .g = g, .block = 1, .norm2 = sum};
     if (bad_mat(g) || (w.p && !has_shape(w, g.rows, g.cols)) || sae_is_small(d, g.rows, g.cols))
         return WHOLE(d, project_rows, w, g, norm2);
-    while (2 * a->block * BLOCKS_EACH * d->count <= g.rows)
-        a->block *= 2;
-    int64_t full = g.rows / a->block, rest = g.rows % a->block != 0;
+    while (2 * a.block * BLOCKS_EACH * d->count <= g.rows)
+        a.block *= 2;
+    int64_t full = g.rows / a.block, rest = g.rows % a.block != 0;
     int rc = sae_divide(d, full + rest, project_part, &a);
-    *norm2 = sum_of_blocks(a->norm2, full, rest ? a->norm2[full] : 0);
+    *norm2 = sum_of_blocks(sum, full, rest ? sum[full] : 0);
     return rc;
 }
 

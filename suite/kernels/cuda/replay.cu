@@ -3,16 +3,21 @@
 
 #include <stdlib.h>
 
-/* A training step has some ten keys, twice where batches alternate between two buffers. Few in
- * tests, where the oldest must go sometimes. */
+/* A training step has some ten keys, twice where batches alternate between two buffers; a language
+ * model has some of its own per layer. Tests have few, where the oldest must go sometimes, and
+ * hashes that many keys share. */
 #ifdef SAE_EMULATED_CUDA
-constexpr int GRAPHS = 12;
+constexpr int GRAPHS = 12, CHAINS = 4;
+constexpr uint64_t HASH_BITS = 7;
 #else
-constexpr int GRAPHS = 128;
+constexpr int GRAPHS = 1024, CHAINS = 2048;
+constexpr uint64_t HASH_BITS = UINT64_MAX;
 #endif
 
 typedef struct graph {
-    sae_cuda_key key; /* body NULL: free */
+    sae_cuda_key key;
+    uint64_t hash;
+    struct graph *next; /* of its chain */
     cudaGraphExec_t exec;
     uint64_t generation, used; /* of the device, behind its plain run; the call that used it last */
     bool seen, refused;        /* it has run plainly; it cannot be recorded */
@@ -20,8 +25,28 @@ typedef struct graph {
 
 struct sae_cuda_graphs {
     uint64_t calls;
+    int count; /* of at, in use */
+    graph *chain[CHAINS]; /* by hash */
     graph at[GRAPHS];
 };
+
+/* Every step is a bijection of the 64 bits, so that keys which differ in one word never agree. */
+static uint64_t hash_of(const sae_cuda_key *key)
+{
+    static_assert(sizeof *key % sizeof(uint64_t) == 0, "keys are words");
+    uint64_t word[sizeof *key / sizeof(uint64_t)], h = 0;
+    memcpy(word, key, sizeof word);
+    for (uint64_t w : word) {
+        h = (h ^ w) * UINT64_C(0x9e3779b97f4a7c15);
+        h ^= h >> 32;
+    }
+    return h & HASH_BITS;
+}
+
+static graph **chain_of(sae_cuda_graphs *all, uint64_t hash)
+{
+    return &all->chain[hash % CHAINS];
+}
 
 static void drop(graph *g)
 {
@@ -31,20 +56,36 @@ static void drop(graph *g)
     g->seen = false;
 }
 
-/* The graph of a key; where there is none, the place of the one not used for longest. */
-static graph *graph_of(sae_cuda_graphs *all, const sae_cuda_key *key)
+/* The place of the graph not used for longest, out of its chain. */
+static graph *evicted(sae_cuda_graphs *all)
 {
     graph *oldest = all->at;
-    for (graph *g = all->at; g < all->at + GRAPHS; g++) {
-        if (memcmp(&g->key, key, sizeof *key) == 0)
-            return g;
+    for (graph *g = all->at; g < all->at + GRAPHS; g++)
         if (g->used < oldest->used)
             oldest = g;
-    }
+    graph **link = chain_of(all, oldest->hash);
+    while (*link != oldest)
+        link = &(*link)->next;
+    *link = oldest->next;
     drop(oldest);
-    oldest->key = *key;
-    oldest->refused = false;
     return oldest;
+}
+
+/* The graph of a key; where there is none, a place for one. */
+static graph *graph_of(sae_cuda_graphs *all, const sae_cuda_key *key)
+{
+    uint64_t hash = hash_of(key);
+    graph **chain = chain_of(all, hash);
+    for (graph *g = *chain; g; g = g->next)
+        if (g->hash == hash && memcmp(&g->key, key, sizeof *key) == 0)
+            return g;
+    graph *g = all->count < GRAPHS ? &all->at[all->count++] : evicted(all);
+    g->key = *key;
+    g->hash = hash;
+    g->next = *chain;
+    g->refused = false;
+    *chain = g;
+    return g;
 }
 
 /* Only what this thread does may spoil the recording: another may be uploading. Failures are none
@@ -103,7 +144,7 @@ int sae_cuda_replay_key(sae_device *dev, const sae_cuda_key *key, void *arg)
 
 void sae_cuda_replay_close(sae_device *dev)
 {
-    for (int i = 0; dev->graphs && i < GRAPHS; i++)
+    for (int i = 0; dev->graphs && i < dev->graphs->count; i++)
         drop(&dev->graphs->at[i]);
     free(dev->graphs);
 }

@@ -6,7 +6,7 @@
  *
  * The first call with a key runs plainly: workspaces grow and libraries load their kernels. The
  * second one is recorded, so that a key which never comes again (a threshold of its own in every
- * step) costs a comparison with the keys in the table. What cannot be recorded runs plainly from
+ * step) costs a place in the table. What cannot be recorded runs plainly from
  * then on. Scalars that cuBLAS reads from the host are part of the recording.
  *
  * A graph holds pointers into workspaces: sae_device.generation counts what replaces one or changes

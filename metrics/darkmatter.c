@@ -517,6 +517,12 @@ static uint32_t wants_for(const void *opt)
     return ((const options *)opt)->insert ? SAE_MNEED_INSERT : 0u;
 }
 
+static int64_t passes_for(const void *opt)
+{
+    (void)opt;
+    return 2;
+}
+
 const sae_metric sae_metric_darkmatter = {
     .abi = SAE_METRIC_ABI,
     .size = sizeof(sae_metric),
@@ -533,4 +539,5 @@ const sae_metric sae_metric_darkmatter = {
     .batch = batch,
     .merge = merge,
     .end = end,
+    .passes_for = passes_for,
 };

@@ -214,6 +214,12 @@ static int end(const sae_measure *r, void *state_)
     return SAE_AGAIN;
 }
 
+static int64_t passes_for(const void *opt)
+{
+    (void)opt;
+    return 2;
+}
+
 const sae_metric sae_metric_error_scaling = {
     .abi = SAE_METRIC_ABI,
     .size = sizeof(sae_metric),
@@ -229,4 +235,5 @@ const sae_metric sae_metric_error_scaling = {
     .merge = merge,
     .end = end,
     .pair = pair,
+    .passes_for = passes_for,
 };

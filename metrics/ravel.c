@@ -120,19 +120,12 @@ static void collect(const sae_measure *r, sae_labelled *pool, const sae_eval *e,
                     const int64_t *label)
 {
     for (int64_t t = 0; t < e->splice->T; t++) {
-        const sae_token *tok = &e->splice->tok[t];
+        uint64_t doc = e->splice->tok[t].doc;
         int32_t column[COLUMNS];
-        if (sae_part_of(tok->doc) == SAE_PART_TEST || !classes_at(r, e, label, t, column))
+        if (sae_part_of(doc) == SAE_PART_TEST || !classes_at(r, e, label, t, column))
             continue;
-        int64_t i = e->insert->row[t];
         column[NEXT] = e->insert->next[t];
-        sae_labelled_row row = {.hash = sae_row_hash(tok),
-                                .doc = tok->doc,
-                                .norm = sae_eval_norm(r, e, i),
-                                .x = e->x + i * e->d,
-                                .label = column,
-                                .code = e->code,
-                                .i = i};
+        sae_labelled_row row = sae_labelled_row_of(r, pool, e, e->insert->row[t], column);
         sae_labelled_put(pool, &row);
     }
 }
@@ -583,6 +576,12 @@ static int end(const sae_measure *r, void *state_)
     return runs && o->steps > 0 ? emit_learned(r, s) : SAE_OK;
 }
 
+static int64_t passes_for(const void *opt)
+{
+    const options *o = opt;
+    return o->first[0] && o->second[0] ? o->steps + 2 : 1;
+}
+
 const sae_metric sae_metric_ravel = {
     .abi = SAE_METRIC_ABI,
     .size = sizeof(sae_metric),
@@ -597,4 +596,5 @@ const sae_metric sae_metric_ravel = {
     .batch = batch,
     .merge = merge,
     .end = end,
+    .passes_for = passes_for,
 };

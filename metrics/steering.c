@@ -325,6 +325,11 @@ static int end(const sae_measure *r, void *state_)
     return s->pass ? sae_groups_emit(r, s->sums, STATS, table) : SAE_OK;
 }
 
+static int64_t passes_for(const void *opt)
+{
+    return ((const options *)opt)->label[0] ? 2 : 1;
+}
+
 const sae_metric sae_metric_steering = {
     .abi = SAE_METRIC_ABI,
     .size = sizeof(sae_metric),
@@ -339,4 +344,5 @@ const sae_metric sae_metric_steering = {
     .batch = batch,
     .merge = merge,
     .end = end,
+    .passes_for = passes_for,
 };

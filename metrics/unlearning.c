@@ -307,6 +307,11 @@ static int end(const sae_measure *r, void *state_)
     return SAE_OK;
 }
 
+static int64_t passes_for(const void *opt)
+{
+    return ((const options *)opt)->label[0] ? 2 : 1;
+}
+
 const sae_metric sae_metric_unlearning = {
     .abi = SAE_METRIC_ABI,
     .size = sizeof(sae_metric),
@@ -321,4 +326,5 @@ const sae_metric sae_metric_unlearning = {
     .batch = batch,
     .merge = merge,
     .end = end,
+    .passes_for = passes_for,
 };

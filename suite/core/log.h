@@ -13,12 +13,14 @@ void sae_log_to(sae_log_fn fn, void *arg, enum sae_level most); /* NULL: silent 
 void sae_log(enum sae_level level, const char *component, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* A progress line with rate and time left. On a terminal it redraws in place; otherwise a plain
- * line at 25 %, 50 %, 75 % and 100 % steps, nothing at all below two seconds of work. */
+/* A progress line with rate and time left; total, left and note may change on the way. On a
+ * terminal it redraws in place; otherwise a plain line at 25 %, 50 %, 75 % and 100 % steps, nothing
+ * at all below two seconds of work. */
 typedef struct sae_progress {
     const char *label, *unit; /* "train", "tokens" */
     double total, done;       /* in units */
     double first;             /* done at the first call: a resumed run is not that fast */
+    double left;              /* seconds, from who knows better than the rate; < 0: no one does */
     double t0, last;          /* monotonic seconds */
     int active, next_mark;
     char note[96];            /* free text behind the bar: "loss 0.123" */

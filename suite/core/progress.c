@@ -67,7 +67,8 @@ static void draw(const sae_progress *p, double now, int last)
     format_count(done, sizeof done, p->done);
     format_count(total, sizeof total, fmax(p->total, p->done)); /* whole documents may be more */
     format_count(rate, sizeof rate, speed);
-    format_time(left, sizeof left, last ? spent : speed > 0 ? (p->total - p->done) / speed : 0);
+    double more = p->left >= 0 ? p->left : speed > 0 ? (p->total - p->done) / speed : 0;
+    format_time(left, sizeof left, last ? spent : more);
     for (int i = 0; i < CELLS; i++)
         bar[i] = i < (int)(share * CELLS) ? '#' : '-';
     bar[CELLS] = '\0';
@@ -87,7 +88,7 @@ void sae_progress_open(sae_progress *p, const char *label, const char *unit, dou
     p->t0 = p->last = sae_clock();
     p->active = out_fd >= 0;
     p->next_mark = 1;
-    p->first = -1;
+    p->first = p->left = -1;
 }
 
 void sae_progress_at(sae_progress *p, double done)

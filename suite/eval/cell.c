@@ -72,6 +72,7 @@ void sae_cell_init(sae_cell *c, const sae_evaluation *ev, const sae_spec *metric
     const sae_metric *m = metric->metric;
     uint32_t reads = sae_metric_reads(m, sae_opts_base(metric->opts)) & (m->needs | v->have);
     *c = (sae_cell){.ev = ev, .metric = m, .lane = lane, .peer = peer, .reads = reads, .active = 1};
+    c->passes = sae_metric_passes(m, sae_opts_base(metric->opts));
     if (peer)
         c->other = (sae_peer){peer->s->model, &peer->host, peer->s->spec, peer->s->seed,
                               scale_of(peer, v->target)};
@@ -167,6 +168,7 @@ int sae_cell_end(sae_cell *c, sae_err *err)
         return SAE_OK;
     int rc = c->metric->end(&c->r, c->state);
     c->active = rc == SAE_AGAIN;
+    c->passes = !c->active ? 0 : c->passes > 1 ? c->passes - 1 : 1;
     c->idle = 0;
     return rc < 0 ? fail(c, rc, err) : SAE_OK;
 }

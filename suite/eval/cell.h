@@ -14,6 +14,7 @@ typedef struct sae_cell {
     uint32_t reads; /* SAE_MNEED_* that it is shown */
     void *state;
     int active; /* takes part in this pass */
+    int64_t passes; /* that it is likely to take yet, this one among them; 0 unless active */
     int idle;   /* has seen enough of it */
 } sae_cell;
 

@@ -7,6 +7,7 @@
 #include "core/memory.h"
 #include "eval/cell.h"
 #include "eval/splice.h"
+#include "eval/effort.h"
 
 #include <math.h>
 #include <string.h>
@@ -37,7 +38,8 @@ typedef struct runner {
     sae_truth truth;
     sae_lm_view lm;
     sae_splicer splice;
-    sae_progress progress;
+    sae_effort effort;
+    int64_t reach; /* rows of the pass before: a further one is likely to end there, too */
 } runner;
 
 sae_subject sae_subject_of(const sae_loaded *s)
@@ -305,17 +307,92 @@ static sae_eval view_of(const runner *q, const sae_lane *l, int64_t B, uint64_t 
                       .insert = &q->splice.insert};
 }
 
-/* What the metrics that want the next batch read: of one SAE, or of all (NULL). -1: none does. */
-static int64_t read_by(const runner *q, const sae_lane *l)
+/* Whether a metric wants the next batch, or is likely to be there after so many further passes. */
+static int takes_part(const sae_cell *c, int64_t ahead)
+{
+    return ahead ? c->passes > ahead : sae_cell_live(c);
+}
+
+/* What the metrics that take part read: of one SAE, or of all (NULL). -1: none does. */
+static int64_t read_ahead(const runner *q, const sae_lane *l, int64_t ahead)
 {
     int64_t reads = -1;
     for (int64_t i = 0; i < q->cells; i++) {
         const sae_cell *c = &q->cell[i];
-        if (sae_cell_live(c) && (!l || c->lane == l || c->peer == l))
+        if (takes_part(c, ahead) && (!l || c->lane == l || c->peer == l))
             reads = (reads < 0 ? 0 : reads) | c->reads;
     }
     return reads;
 }
+
+static int64_t read_by(const runner *q, const sae_lane *l)
+{
+    return read_ahead(q, l, 0);
+}
+
+/* ---- what is left ---------------------------------------------------------------------------- */
+
+/* Passes of the language model that all SAEs share; rows that are only read are one, too. A pass
+ * with gradients costs about three. */
+static int64_t shared_passes(const runner *q, int64_t reads)
+{
+    int64_t passes = q->needs & OF_A_MODEL && q->g ? 3 : 1;
+    if (reads & SAE_MNEED_LM)
+        passes += q->splice.zero_all ? 3 : 2;
+    return passes;
+}
+
+/* Rows of a pass, the next one or one ahead. */
+static void add_pass(runner *q, int64_t ahead, double rows)
+{
+    double *left = q->effort.left;
+    int64_t reads = read_ahead(q, NULL, ahead);
+    if (reads >= 0)
+        left[SAE_EFFORT_SOURCE] += rows * (double)shared_passes(q, reads);
+    for (int64_t i = 0; i < q->count; i++) {
+        reads = read_ahead(q, &q->lane[i], ahead);
+        left[SAE_EFFORT_SAE] += reads >= 0 ? rows : 0;
+        left[SAE_EFFORT_SOURCE] += reads >= 0 && reads & SAE_MNEED_LM ? rows : 0;
+    }
+    for (int64_t k = q->count * q->singles; k < q->cells; k++)
+        left[SAE_EFFORT_PAIR] += takes_part(&q->cell[k], ahead) ? rows : 0;
+}
+
+/* After so many further passes another metric is likely to be done; 0: all are. */
+static int64_t next_change(const runner *q, int64_t ahead)
+{
+    int64_t next = 0;
+    for (int64_t i = 0; i < q->cells; i++) {
+        int64_t passes = q->cell[i].passes;
+        if (passes > ahead && (!next || passes < next))
+            next = passes;
+    }
+    return next;
+}
+
+static double end_rows(const runner *q, int64_t ends)
+{
+    return (double)q->rows * (double)ends / (double)q->singles;
+}
+
+/* All that is left before row0 of this pass. */
+static void look_ahead(runner *q, int64_t row0)
+{
+    double *left = q->effort.left;
+    int64_t ends = 0;
+    memset(left, 0, sizeof q->effort.left);
+    add_pass(q, 0, row0 < q->rows ? (double)(q->rows - row0) : 0);
+    for (int64_t at = 1, next; (next = next_change(q, at)) > 0; at = next)
+        add_pass(q, at, (double)q->reach * (double)(next - at));
+    for (int64_t i = 0; i < q->count * q->singles; i++)
+        ends += q->cell[i].passes;
+    for (int64_t k = q->count * q->singles; k < q->cells; k++)
+        left[SAE_EFFORT_PAIR_END] += (double)q->rows * (double)q->cell[k].passes;
+    left[SAE_EFFORT_END] = ends ? end_rows(q, ends) : 0;
+    sae_effort_did(&q->effort, SAE_EFFORT_SOURCE, 0); /* the line shows it */
+}
+
+/* ---- passes ---------------------------------------------------------------------------------- */
 
 /* Run the SAEs that are still looked at on the batch in q->x and q->y. */
 static int run_batch(runner *q, int64_t B, uint64_t row0)
@@ -327,17 +404,23 @@ static int run_batch(runner *q, int64_t B, uint64_t row0)
         if (reads < 0)
             continue;
         SAE_TRY(sae_lane_run(l, &rows));
-        if (reads & SAE_MNEED_LM)
+        sae_effort_did(&q->effort, SAE_EFFORT_SAE, 0);
+        if (reads & SAE_MNEED_LM) {
             SAE_TRY(splice_lane(q, l));
+            sae_effort_did(&q->effort, SAE_EFFORT_SOURCE, (double)B);
+        }
         sae_eval e = view_of(q, l, B, row0);
         for (int64_t k = 0; k < q->singles; k++)
             SAE_TRY(sae_cell_show(&q->cell[i * q->singles + k], &e, q->err));
+        sae_effort_did(&q->effort, SAE_EFFORT_SAE, (double)B);
     }
     for (int64_t k = q->count * q->singles; k < q->cells; k++) {
         sae_eval e = view_of(q, q->cell[k].lane, B, row0);
+        int live = sae_cell_live(&q->cell[k]);
         SAE_TRY(sae_cell_show(&q->cell[k], &e, q->err));
+        sae_effort_did(&q->effort, SAE_EFFORT_PAIR, live ? (double)B : 0);
     }
-    sae_progress_at(&q->progress, (double)row0 + (double)B);
+    look_ahead(q, (int64_t)row0 + B);
     if (sae_interrupted())
         SAE_FAIL(q->err, SAE_EINTR, "interrupted after %lld rows", (long long)row0 + (long long)B);
     return SAE_OK;
@@ -351,22 +434,26 @@ static sae_fill batch_memory(const runner *q)
 static int pass_over_rows(runner *q)
 {
     const sae_stream *s = q->ev->stream;
-    for (int64_t row0 = 0; row0 < q->rows && read_by(q, NULL) >= 0; row0 += q->B) {
+    int64_t row0 = 0;
+    for (; row0 < q->rows && read_by(q, NULL) >= 0; row0 += q->B) {
         int64_t B = q->rows - row0 < q->B ? q->rows - row0 : q->B;
         sae_fill f = batch_memory(q);
         for (int64_t i = 0; i < B; i++) /* sources without documents: every row is its own */
             q->tok[i] = (sae_token){(uint64_t)(row0 + i), 0, 0};
         SAE_TRY(s->ds->fill(s->src, SAE_SPLIT_EVAL, (uint64_t)row0, B, &f, q->err));
         SAE_TRY(load_truth(q, (uint64_t)row0, B));
+        sae_effort_did(&q->effort, SAE_EFFORT_SOURCE, (double)B);
         SAE_TRY(run_batch(q, B, (uint64_t)row0));
     }
+    q->reach = row0 < q->rows ? row0 : q->rows;
     return SAE_OK;
 }
 
 static int pass_over_documents(runner *q)
 {
+    int64_t row0 = 0;
     q->splice.next = 0;
-    for (int64_t row0 = 0; row0 < q->rows; row0 += q->splice.kept) {
+    for (; row0 < q->rows; row0 += q->splice.kept) {
         sae_fill f = batch_memory(q);
         int64_t reads = read_by(q, NULL);
         if (reads < 0)
@@ -374,22 +461,39 @@ static int pass_over_documents(runner *q)
         q->splice.rows_only = !(reads & OF_A_MODEL);
         q->splice.clean_only = !(reads & SAE_MNEED_LM);
         int rc = sae_splicer_next(&q->splice, &f, q->err);
-        if (rc != SAE_OK)
+        if (rc < 0)
             return rc;
+        if (rc == SAE_DONE)
+            break;
+        sae_effort_did(&q->effort, SAE_EFFORT_SOURCE,
+                     (double)(q->splice.kept * shared_passes(q, reads)));
         SAE_TRY(run_batch(q, q->splice.kept, (uint64_t)row0));
     }
+    q->reach = row0;
     return SAE_OK;
 }
 
 /* Results of the metrics that have seen enough; *again counts those that want another pass. */
 static int end_pass(runner *q, int64_t *again)
 {
+    const int64_t singles = q->count * q->singles;
+    int64_t ends = 0;
     *again = 0;
     SAE_TRY(load_truth(q, 0, 1));
+    look_ahead(q, q->rows);
     for (int64_t i = 0; i < q->cells; i++) {
+        ends += q->cell[i].active;
         SAE_TRY(sae_cell_end(&q->cell[i], q->err));
         *again += q->cell[i].active;
+        if (i < singles && (i + 1) % q->singles)
+            continue; /* metrics differ: their ends are counted SAE by SAE */
+        if (i < singles)
+            sae_effort_did(&q->effort, SAE_EFFORT_END, end_rows(q, ends));
+        else
+            sae_effort_did(&q->effort, SAE_EFFORT_PAIR_END, (double)q->rows * (double)ends);
+        ends = 0;
     }
+    look_ahead(q, 0); /* of the next pass, if any */
     return SAE_OK;
 }
 
@@ -433,14 +537,15 @@ static int evaluate(const sae_evaluation *ev, int target, sae_err *err)
     SAE_GOTO(sae_arena_open(&q.memory, lay_out_rows, &q, "evaluation rows", err));
     SAE_GOTO(open_lanes(&q));
     SAE_GOTO(open_cells(&q));
-    sae_progress_open(&q.progress, "evaluate", "rows", (double)q.rows);
-    sae_progress_at(&q.progress, 0); /* the first batch counts in the rate */
+    q.reach = q.rows;
+    sae_effort_open(&q.effort, target ? "evaluate targets" : "evaluate");
+    look_ahead(&q, 0);
     do {
         rc = q.needs & OF_A_MODEL ? pass_over_documents(&q) : pass_over_rows(&q);
         if (rc >= 0)
             rc = end_pass(&q, &again);
     } while (rc >= 0 && again > 0);
-    sae_progress_close(&q.progress);
+    sae_effort_close(&q.effort);
 fail:
     close_all(&q);
     return rc < 0 ? rc : SAE_OK;

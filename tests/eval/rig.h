@@ -3,6 +3,7 @@
 #ifndef SAE_TESTS_EVAL_RIG_H
 #define SAE_TESTS_EVAL_RIG_H
 
+#include "core/log.h"
 #include "core/memory.h"
 #include "eval/probes.h"
 #include "eval/runner.h"
@@ -13,6 +14,7 @@
 #include <sae/groups.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- a dataset over rows in memory ----------------------------------------------------------- */
 
@@ -219,6 +221,21 @@ static inline int rig_run(rig *g, int64_t rows)
                          .rows = rows, .on_row = rig_row, .on_point = rig_point,
                          .on_deviations = rig_deviations, .arg = g};
     return sae_evaluate(&ev, &g->err);
+}
+
+/* The lines of progress of an evaluation of all rows. */
+static inline void rig_lines(rig *g, char *out, size_t room)
+{
+    int fd[2];
+    ck_assert_int_eq(pipe(fd), 0);
+    sae_progress_to(fd[1]);
+    ck_assert_ok(rig_run(g, 0), g->err);
+    sae_progress_to(-1);
+    close(fd[1]);
+    ssize_t n = read(fd[0], out, room - 1);
+    ck_assert_int_ge(n, 0);
+    out[n] = '\0';
+    close(fd[0]);
 }
 
 /* Every allocation that the suite makes in the evaluation fails once: an error with a message, and

@@ -70,6 +70,37 @@ START_TEST(progress)
 }
 END_TEST
 
+/* The last line has what is true at the end; before, a caller's own estimate stands. */
+START_TEST(progress_that_changes)
+{
+    int fd[2];
+    char text[2000];
+    ck_assert_int_eq(pipe(fd), 0);
+    sae_progress_to(fd[1]);
+    sae_progress p;
+    sae_progress_open(&p, "train", "rows", 100);
+    sae_progress_at(&p, 0);
+    p.t0 -= 10;
+    p.last -= 10;
+    p.left = 7;
+    sae_progress_at(&p, 50);
+    p.total = 200; /* more than was known */
+    p.last -= 10;
+    sae_progress_at(&p, 60); /* not the third quarter */
+    snprintf(p.note, sizeof p.note, "loss 0.25");
+    sae_progress_at(&p, 200); /* too soon for a line */
+    sae_progress_close(&p);
+    sae_progress_to(-1);
+    close(fd[1]);
+    ssize_t n = read(fd[0], text, sizeof text - 1);
+    ck_assert_int_ge(n, 0);
+    text[n] = '\0';
+    close(fd[0]);
+    ck_assert_str_eq(text, "train  50% 50/100 rows, 5/s, 7s left\n"
+                           "train 100% 200/200 rows, 20/s, 10s in all, loss 0.25\n");
+}
+END_TEST
+
 START_TEST(interrupt)
 {
     ck_assert(!sae_interrupted());
@@ -103,6 +134,7 @@ Suite *suite_log(void)
     TCase *c = tcase_create("log");
     tcase_add_test(c, messages);
     tcase_add_test(c, progress);
+    tcase_add_test(c, progress_that_changes);
     tcase_add_test(c, interrupt);
     tcase_add_test(c, assets);
     suite_add_tcase(s, c);

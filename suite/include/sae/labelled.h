@@ -176,21 +176,22 @@ static inline void sae_labelled_put_row(sae_labelled *s, const sae_token *t, sae
         sae_labelled_put(s, &row);
 }
 
+/* Row i of a batch, whose labels are label [labels]. */
+static inline sae_labelled_row sae_labelled_row_of(const sae_measure *r, const sae_labelled *s,
+                                                   const sae_eval *e, int64_t i,
+                                                   const int32_t *label)
+{
+    const sae_token *t = &e->tok[i];
+    const sae_real *xhat = s->d_hat ? e->xhat + i * e->d : NULL;
+    sae_labelled_row row = {sae_row_hash(t), t->doc, sae_eval_norm(r, e, i), e->x + i * e->d,
+                            xhat, label, e->code, i, 0, NULL, NULL};
+    return row;
+}
+
 static inline void sae_labelled_add(const sae_measure *r, sae_labelled *s, const sae_eval *e)
 {
     for (int64_t i = 0; i < e->B; i++) {
-        const sae_token *t = &e->tok[i];
-        sae_labelled_row row = {sae_row_hash(t),
-                                t->doc,
-                                sae_eval_norm(r, e, i),
-                                e->x + i * e->d,
-                                s->d_hat ? e->xhat + i * e->d : NULL,
-                                e->label + i * s->labels,
-                                e->code,
-                                i,
-                                0,
-                                NULL,
-                                NULL};
+        sae_labelled_row row = sae_labelled_row_of(r, s, e, i, e->label + i * s->labels);
         sae_labelled_put(s, &row);
     }
 }

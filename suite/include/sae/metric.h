@@ -204,6 +204,9 @@ typedef struct sae_metric {
      * pair of different SAEs that are measured together and reconstruct the same rows. */
     int (*pair)(const sae_measure *r);
     uint32_t (*wants_for)(const void *opt); /* the part of wants with these options; NULL: all */
+    /* Passes with these options where the rows are enough for it, so that others know what is left;
+     * NULL: one. It may answer SAE_AGAIN less often. */
+    int64_t (*passes_for)(const void *opt);
 } sae_metric;
 
 /* ---- for the authors of metrics -------------------------------------------------------------- */
@@ -251,6 +254,11 @@ static inline int sae_no_rows_merge(const sae_measure *r, void *into, const void
 static inline uint32_t sae_metric_reads(const sae_metric *m, const void *opt)
 {
     return m->needs | (m->wants & (m->wants_for ? m->wants_for(opt) : m->wants));
+}
+
+static inline int64_t sae_metric_passes(const sae_metric *m, const void *opt)
+{
+    return m->passes_for ? m->passes_for(opt) : 1;
 }
 
 #endif

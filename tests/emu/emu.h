@@ -25,6 +25,7 @@ public:
 };
 
 int emu_device();                    /* the thread's */
+void emu_one_piece(const void *p, size_t bytes); /* else it ends the program */
 void emu_finish();                   /* all that is in streams */
 bool emu_spoils();                   /* and ends the thread's recording: it records */
 void emu_disturb(const char *what);  /* takes a while, in which no thread may record */

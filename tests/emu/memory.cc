@@ -413,6 +413,19 @@ CUresult cuMemUnmap(CUdeviceptr at, size_t bytes)
     return CUDA_SUCCESS;
 }
 
+/* Copies and fills over several mappings may work on a GPU, but nobody says so. */
+void emu_one_piece(const void *p, size_t bytes)
+{
+    emu_alone my_turn(emu_turn);
+    auto m = mapped.upper_bound((char *)p);
+    if (m == mapped.begin())
+        return;
+    --m;
+    size_t from = (size_t)((const char *)p - m->first);
+    insist(from >= m->second.bytes || bytes <= m->second.bytes - from,
+           "a copy or a fill that goes on behind a mapping");
+}
+
 /* The library that share.cu opens: this one. */
 void *emu_driver()
 {

@@ -399,6 +399,8 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 {
     if (kind != cudaMemcpyDeviceToDevice && emu_spoils())
         return last;
+    emu_one_piece(to, bytes);
+    emu_one_piece(from, bytes);
     if (kind == cudaMemcpyHostToDevice) {
         std::vector<char> copy((const char *)from, (const char *)from + bytes);
         emu_enqueue(s, [=] { memcpy(to, copy.data(), bytes); });
@@ -410,6 +412,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t s)
 {
+    emu_one_piece(p, bytes);
     emu_enqueue(s, [=] { memset(p, value, bytes); });
     return cudaSuccess;
 }

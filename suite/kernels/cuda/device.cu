@@ -108,7 +108,7 @@ int sae_cuda_zero(sae_device *dev, void *p, size_t bytes)
     if (!bytes)
         return SAE_OK;
     TRY(sae_cuda_check(dev, sae_cuda_here(dev)));
-    return sae_cuda_check(dev, cudaMemsetAsync(p, 0, bytes, dev->stream));
+    return sae_cuda_check(dev, sae_cuda_zero_pieces(dev, p, bytes));
 }
 
 static int copy_cuda(sae_device *dev, void *dst, const void *src, size_t bytes,
@@ -119,7 +119,7 @@ static int copy_cuda(sae_device *dev, void *dst, const void *src, size_t bytes,
     if (!bytes)
         return SAE_OK;
     TRY(sae_cuda_check(dev, sae_cuda_here(dev)));
-    TRY(sae_cuda_check(dev, cudaMemcpyAsync(dst, src, bytes, kinds[kind], dev->stream)));
+    TRY(sae_cuda_check(dev, sae_cuda_copy_pieces(dev, dst, src, bytes, kinds[kind], dev->stream)));
     /* The caller may change src at once, also where it is pinned; and reads dst at once. */
     return kind == SAE_COPY_D2D ? SAE_OK
                                 : sae_cuda_check(dev, cudaStreamSynchronize(dev->stream));

@@ -1,5 +1,5 @@
 /* suite/kernels/cuda/linalg.cu - cross products in double, eigenvectors, Cholesky by cuSOLVER. */
-#include "cuda/cuda.cuh"
+#include "cuda/share.cuh"
 
 #include <stdio.h>
 
@@ -177,8 +177,8 @@ SAE_DECL_eigh(SAE_CUDA(eigh))
     double *work = ws_new<double>(dev, WS_SPARE, lwork);
     if (!work)
         return SAE_ENOMEM;
-    TRY(sae_cuda_check(dev, cudaMemcpyAsync(v, a, (size_t)(n * n) * sizeof *v,
-                                            cudaMemcpyDeviceToDevice, dev->stream)));
+    TRY(sae_cuda_check(dev, sae_cuda_copy_pieces(dev, v, a, (size_t)(n * n) * sizeof *v,
+                                                 cudaMemcpyDeviceToDevice, dev->stream)));
     TRY(check_solver(dev, cusolverDnDsyevd(dev->solver, mode, half, order, v, order, value, work,
                                            lwork, status)));
     TRY(LAUNCH(dev, put_vectors, blocks_for(n, WARPS), BLOCK, n, v, value, a, w));

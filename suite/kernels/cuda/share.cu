@@ -339,6 +339,16 @@ static range **find(const sae_device *dev, const void *p)
     return at && *at ? at : NULL;
 }
 
+/* p's range, in no list any more; NULL: p is not spread. */
+static range *forget(const sae_device *dev, const void *p)
+{
+    std::lock_guard<std::mutex> alone(sae_cuda_memory);
+    range **at = find(dev, p), *r = at ? *at : NULL;
+    if (r)
+        *at = r->next;
+    return r;
+}
+
 int sae_cuda_spread_over(const sae_device *dev, const void *p, sae_device *const **of)
 {
     if (!find(dev, p))
@@ -355,17 +365,65 @@ void sae_cuda_spread_free(sae_device *dev, void *p)
         sae_cuda_here(s->dev[i]);
         cudaStreamSynchronize(s->dev[i]->stream);
     }
-    range **at = p ? find(dev, p) : NULL;
-    if (!at) {
+    range *r = p ? forget(dev, p) : NULL;
+    if (!r) {
         sae_cuda_free(dev, p);
         return;
     }
-    range *r = *at;
-    *at = r->next;
     std::lock_guard<std::mutex> alone(sae_cuda_memory);
     sae_cuda_here(dev);
     drop(s, r, s->places);
 }
+
+/* ---- copies ---------------------------------------------------------------------------------- */
+
+/* How many of the bytes from p on lie in the piece of p. What kernels may do with a range, copies
+ * over its pieces are not documented to. */
+static size_t stretch(const sae_device *dev, const void *p, size_t bytes)
+{
+    const sae_cuda_share *s = dev->lead ? dev->lead->share : dev->share;
+    if (!s)
+        return bytes;
+    std::lock_guard<std::mutex> alone(sae_cuda_memory);
+    const range *r = s->ranges;
+    while (r && ((const char *)p < r->p || (const char *)p >= r->p + r->bytes))
+        r = r->next;
+    if (!r)
+        return bytes;
+    size_t from = (size_t)((const char *)p - r->p);
+    int i = 1;
+    while (edge(s, r->bytes, i) <= from)
+        i++;
+    size_t left = edge(s, r->bytes, i) - from;
+    return left < bytes ? left : bytes;
+}
+
+cudaError_t sae_cuda_copy_pieces(const sae_device *dev, void *dst, const void *src, size_t bytes,
+                                 cudaMemcpyKind kind, cudaStream_t stream)
+{
+    char *to = (char *)dst;
+    const char *from = (const char *)src;
+    cudaError_t rc = cudaSuccess;
+    for (size_t done = 0, some; done < bytes && rc == cudaSuccess; done += some) {
+        some = stretch(dev, to + done, bytes - done);
+        some = stretch(dev, from + done, some);
+        rc = cudaMemcpyAsync(to + done, from + done, some, kind, stream);
+    }
+    return rc;
+}
+
+cudaError_t sae_cuda_zero_pieces(const sae_device *dev, void *p, size_t bytes)
+{
+    char *to = (char *)p;
+    cudaError_t rc = cudaSuccess;
+    for (size_t done = 0, some; done < bytes && rc == cudaSuccess; done += some) {
+        some = stretch(dev, to + done, bytes - done);
+        rc = cudaMemsetAsync(to + done, 0, some, dev->stream);
+    }
+    return rc;
+}
+
+/* ---- room ------------------------------------------------------------------------------------ */
 
 void sae_cuda_share_room(const sae_device *dev, int64_t *left, int64_t *total)
 {

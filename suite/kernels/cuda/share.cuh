@@ -15,6 +15,11 @@ void sae_cuda_spread_free(sae_device *dev, void *p); /* NULL-safe; waits for wha
 /* How many devices have a piece of p, dev's own memory, in order; *of is left where it is dev's
  * alone. */
 int sae_cuda_spread_over(const sae_device *dev, const void *p, sae_device *const **of);
+/* cudaMemcpyAsync and cudaMemsetAsync, to 0, in a stream of dev, where memory may be spread: piece
+ * by piece. Any thread may call. */
+cudaError_t sae_cuda_copy_pieces(const sae_device *dev, void *dst, const void *src, size_t bytes,
+                                 cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t sae_cuda_zero_pieces(const sae_device *dev, void *p, size_t bytes);
 /* Bytes that can be taken and bytes there are; 0 where nobody knows. */
 void sae_cuda_share_room(const sae_device *dev, int64_t *left, int64_t *total);
 /* What dev, or the first of its peers that failed, said of it. */

@@ -2,6 +2,8 @@
  * beside what the device computes. */
 #include "cuda/upload.cuh"
 
+#include "cuda/share.cuh"
+
 /* Pinned for every device: several may read one batch. */
 void *sae_cuda_alloc_host(sae_device *dev, size_t bytes)
 {
@@ -32,7 +34,7 @@ int sae_cuda_upload(sae_device *dev, void *dst, const void *src, size_t bytes)
         return SAE_OK;
     cudaError_t rc = sae_cuda_here(dev);
     if (rc == cudaSuccess)
-        rc = cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, dev->uploads);
+        rc = sae_cuda_copy_pieces(dev, dst, src, bytes, cudaMemcpyHostToDevice, dev->uploads);
     if (rc == cudaSuccess)
         rc = cudaStreamSynchronize(dev->uploads);
     if (rc == cudaSuccess)

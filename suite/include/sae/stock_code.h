@@ -55,13 +55,10 @@ static inline void stock_take_links(stock_bump *s, int64_t n, int64_t cap, stock
     out->beside = out->weight = out->factor = NULL;
 }
 
-/* With alpha * dx, alpha > 0, the gradient of the loss with respect to z W_dec, add the gradients
- * that flow through the listed entries of z to W_dec (unless it is STATE) and W_enc, and their sum
- * over rows to dbe [n], the gradient of the encoder's output (alpha folded in). in [B x d_in]: what
- * the encoder reads, a centred copy rather than x with a rank-one correction, which cancels and
- * loses the digits that matter when the mean of x dominates; the copy costs B d. */
-static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code *z, stock_links *l,
-                                  sae_cmat dx, sae_real alpha, sae_cmat in, sae_real *dbe)
+/* alpha * dx, alpha > 0, is the gradient of the loss with respect to z W_dec: alpha * dval becomes
+ * that of the listed values of z, and W_dec (unless it is STATE) gains its own. */
+static inline int stock_code_dec(sae_model *m, const sae_ctx *c, const sae_code *z, stock_links *l,
+                                 sae_cmat dx, sae_real alpha)
 {
     if (z->nnz > l->csc.cap)
         return SAE_RECORD(c->err, SAE_ECAPACITY, "a code of %lld entries, scratch for %lld",
@@ -72,6 +69,16 @@ static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code
         SAE_TRY(c->k->code_outer(c->dev, &l->csc, z->val, alpha, dx, stock_grad(m, STOCK_W_DEC)));
     if (l->beside)
         SAE_TRY(stock_add(c, l->dval, 1 / (double)alpha, l->beside, z->nnz));
+    return SAE_OK;
+}
+
+/* Add what flows on from alpha * dval to W_enc, and its sum over rows to dbe [n], the gradient of
+ * the encoder's output (alpha folded in). in [B x d_in]: what the encoder reads, a centred copy
+ * rather than x with a rank-one correction, which cancels and loses the digits that matter when the
+ * mean of x dominates; the copy costs B d. */
+static inline int stock_code_enc(sae_model *m, const sae_ctx *c, const sae_code *z,
+                                 const stock_links *l, sae_real alpha, sae_cmat in, sae_real *dbe)
+{
     if (l->weight)
         SAE_TRY(c->k->code_scale(c->dev, z, l->dval, NULL, l->weight, l->dval));
     if (l->factor)
@@ -79,6 +86,14 @@ static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code
                           stock_cmat(l->factor, 1, z->nnz), stock_mat(l->dval, 1, z->nnz)));
     SAE_TRY(c->k->code_outer(c->dev, &l->csc, l->dval, alpha, in, stock_grad(m, STOCK_W_ENC)));
     return c->k->code_col_sum(c->dev, &l->csc, l->dval, alpha, dbe);
+}
+
+/* Both: the gradients that flow through the listed entries of z. */
+static inline int stock_code_back(sae_model *m, const sae_ctx *c, const sae_code *z, stock_links *l,
+                                  sae_cmat dx, sae_real alpha, sae_cmat in, sae_real *dbe)
+{
+    SAE_TRY(stock_code_dec(m, c, z, l, dx, alpha));
+    return stock_code_enc(m, c, z, l, alpha, in, dbe);
 }
 
 #endif

@@ -63,14 +63,15 @@ static inline int stock_dense_workspace(stock_bump at, const sae_dims *dim, int6
 
 /* ---- dense or sparse ------------------------------------------------------------------------- */
 
-/* Codes are sparse where at most one in STOCK_DENSE_SHARE entries is active. On a CPU (d 768,
+/* Codes are sparse where at most one in STOCK_DENSE_SHARE entries is listed. On a CPU (d 768,
  * n 16384, 4096 rows) a step on dense codes takes 6.9 times the encoder's product, one on sparse
  * codes 1.1 times at n / 512 active entries a row, 2.0 at n / 64, 4.8 at n / 16, 8.4 at n / 8. */
 enum { STOCK_DENSE_SHARE = 16, STOCK_DENSE_SAMPLE = 32 };
 
-/* z.dense: whether the batch has too many active entries for sparse kernels, by their exact number
- * in STOCK_DENSE_SAMPLE of its rows, equally spaced. */
-static inline int stock_dense_sample(const sae_ctx *c, const sae_encoder *e, sae_code *z)
+/* z.dense: whether the batch has too many entries above `bound` for sparse kernels, by their exact
+ * number in STOCK_DENSE_SAMPLE of its rows, equally spaced. */
+static inline int stock_dense_sample(const sae_ctx *c, const sae_encoder *e, enum sae_key key,
+                                     const double *bound, sae_code *z)
 {
     int64_t B = e->x.rows, rows = B < STOCK_DENSE_SAMPLE ? B : (int64_t)STOCK_DENSE_SAMPLE;
     sae_encoder some = *e;
@@ -79,24 +80,25 @@ static inline int stock_dense_sample(const sae_ctx *c, const sae_encoder *e, sae
     some.x.ld *= rows > 0 ? B / rows : 1;
     count.dense = 0;
     count.cap = 0;
-    int rc = c->k->encode_threshold(c->dev, &some, SAE_KEY_RELU, 0, NULL, &count);
+    int rc = c->k->encode_threshold(c->dev, &some, key, 0, bound, &count);
     z->dense = count.nan > 0 || count.nnz > rows * e->w.rows / STOCK_DENSE_SHARE;
     return rc == SAE_ECAPACITY ? SAE_OK : rc;
 }
 
-/* z lists the positive entries of the encoder's output, or z.dense is set and the caller computes
- * all of it: where many are positive, and where one is NaN, which only a dense code carries to the
- * loss. With a held tape, what its code is. */
-static inline int stock_dense_list(const sae_ctx *c, const sae_encoder *e, sae_code *z)
+/* z lists the entries of the encoder's output whose score is above bound [n] (NULL: 0), or z.dense
+ * is set and the caller computes all of it: where they are many, and where one is NaN, which only a
+ * dense code carries to the loss. With a held tape, what its code is. */
+static inline int stock_dense_list(const sae_ctx *c, const sae_encoder *e, enum sae_key key,
+                                   const double *bound, sae_code *z)
 {
     if (c->hold) {
         z->dense = c->hold->code.dense;
         return z->dense ? SAE_OK : stock_hold_code(e, &c->hold->code, z);
     }
-    SAE_TRY(stock_dense_sample(c, e, z));
+    SAE_TRY(stock_dense_sample(c, e, key, bound, z));
     if (z->dense)
         return SAE_OK;
-    SAE_TRY(c->k->encode_threshold(c->dev, e, SAE_KEY_RELU, 0, NULL, z));
+    SAE_TRY(c->k->encode_threshold(c->dev, e, key, 0, bound, z));
     z->dense = z->nan > 0;
     return SAE_OK;
 }

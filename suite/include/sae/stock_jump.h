@@ -1,4 +1,5 @@
-/* sae/stock_jump.h - losses and gradients of the family of stock_jump_code.h.
+/* sae/stock_jump.h - losses and thresholds of the family of stock_jump_code.h; the gradients are in
+ * stock_jump_back.h.
  *
  * "sparsity" is, with L0 the mean number of active features per row,
  *
@@ -13,7 +14,7 @@
 #ifndef SAE_STOCK_JUMP_H
 #define SAE_STOCK_JUMP_H
 
-#include "stock_jump_code.h"
+#include "stock_jump_back.h"
 
 /* Mean number of active features per row, exact, into *mean and the scratch. */
 static inline int stock_jump_count(const sae_ctx *c, const sae_code *z, const stock_jump_mem *mem,
@@ -33,39 +34,24 @@ static inline int stock_jump_count(const sae_ctx *c, const sae_code *z, const st
 
 /* (1 / B) sum_rj tanh(tanh_scale z_rj w_j); col keeps tanh_scale w for backward. */
 static inline int stock_jump_tanh(const sae_model *m, const sae_ctx *c, const stock_jump_opt *o,
-                                  const sae_tape *t, const stock_jump_mem *mem, double *loss)
+                                  const sae_tape *t, stock_jump_mem *mem, double *loss)
 {
     int64_t n = m->dim.n;
-    stock_slab s = stock_slab_of(n, STOCK_DENSE_ROWS);
+    stock_run *run = &mem->run;
     SAE_TRY(stock_fill(c, mem->sum, n, 0));
     SAE_TRY(stock_fill(c, mem->col, n, 0));
     SAE_TRY(stock_add(c, mem->col, o->tanh_scale, mem->d.weight, n));
-    while (stock_slab_next(&s, t->B)) {
-        sae_mat v = stock_slab_mat(s, mem->d.work[0]);
-        sae_cmat cv = stock_slab_cmat(s, mem->d.work[0]);
-        SAE_TRY(c->k->scale(c->dev, stock_slab_rows(s, t->code.val), NULL, mem->col, v));
-        SAE_TRY(c->k->map(c->dev, SAE_FN_TANH, 0, 0, cv, v));
-        SAE_TRY(c->k->col_sum(c->dev, cv, 1, mem->sum));
+    for (int64_t r = 0; r < t->B; r += run->part.B) {
+        sae_real *v = mem->d.work[0];
+        SAE_TRY(stock_run_at(c, &t->code, r, run));
+        SAE_TRY(c->k->code_scale(c->dev, &run->part, run->part.val, NULL, mem->col, v));
+        SAE_TRY(c->k->map(c->dev, SAE_FN_TANH, 0, 0, stock_run_cmat(run, v),
+                          stock_run_mat(run, v)));
+        if (!run->part.dense)
+            SAE_TRY(c->k->code_transpose(c->dev, &run->part, &run->links.csc));
+        SAE_TRY(stock_run_sum(c, run, v, 1, mem->sum));
     }
     return stock_mean_of(c, &mem->d, mem->sum, n, t->B, loss);
-}
-
-static inline int stock_jump_tanh_slab(const sae_ctx *c, const stock_jump_opt *o, const sae_tape *t,
-                                       const stock_jump_mem *mem, stock_slab s)
-{
-    sae_mat v = stock_slab_mat(s, mem->d.work[0]);
-    sae_cmat cv = stock_slab_cmat(s, mem->d.work[0]), z = stock_slab_rows(s, t->code.val);
-    double slope = t->coef[1] / (double)t->B;
-    SAE_TRY(c->k->scale(c->dev, z, NULL, mem->col, v));
-    SAE_TRY(c->k->map(c->dev, SAE_FN_TANH, 0, 0, cv, v));
-    SAE_TRY(c->k->mul(c->dev, -1, cv, cv, v));
-    SAE_TRY(c->k->shift_rows(c->dev, cv, 1, mem->d.ones, v));
-    SAE_TRY(c->k->scale(c->dev, cv, NULL, mem->col, v));
-    SAE_TRY(stock_slab_add(c, s, mem->d.dz, slope, cv.p));
-    if (o->decoder.rows == STOCK_DECODER_UNIT)
-        return SAE_OK;
-    SAE_TRY(c->k->mul(c->dev, (sae_real)slope, cv, z, v));
-    return c->k->col_sum(c->dev, cv, 1, mem->d.pull);
 }
 
 /* dead[j] = w_j where the feature was last active at least o->dead rows before this batch. */
@@ -134,128 +120,6 @@ static inline int stock_jump_forward(const sae_model *m, const sae_ctx *c, const
     SAE_TRY(stock_mse(m, c, b, t, j->o->mse, &mem.d.w));
     t->loss[1] = t->coef[1] = t->loss[2] = t->coef[2] = 0;
     return c->mode == SAE_EVAL ? SAE_OK : stock_jump_losses(m, c, j->o, t, &mem);
-}
-
-/* ---- backward -------------------------------------------------------------------------------- */
-
-/* near_grad += sum over the window of sign(pre) dz, dz being the gradient of z. */
-static inline int stock_jump_near_grad(const sae_ctx *c, const stock_jump *j, const sae_tape *t,
-                                       const stock_jump_mem *mem, stock_slab s)
-{
-    sae_mat v = stock_slab_mat(s, mem->d.work[0]);
-    sae_cmat cv = stock_slab_cmat(s, mem->d.work[0]), pre = stock_slab_rows(s, t->pre), score;
-    SAE_TRY(stock_jump_score(c, j, pre, v, &score));
-    SAE_TRY(c->k->shift_rows(c->dev, score, -1, mem->theta, v));
-    SAE_TRY(c->k->window(c->dev, stock_slab_cmat(s, mem->d.dz), cv, j->o->bandwidth / 2, v));
-    if (j->key == SAE_KEY_ABS) {
-        sae_real *sign = mem->d.work[1];
-        SAE_TRY(c->k->map(c->dev, SAE_FN_SIGN, 0, 0, pre, stock_slab_mat(s, sign)));
-        SAE_TRY(stock_slab_mul(c, s, v.p, sign));
-    }
-    return c->k->col_sum(c->dev, cv, 1, mem->near_grad);
-}
-
-/* near += entries in the penalty's window; dz is overwritten. */
-static inline int stock_jump_near(const sae_ctx *c, const stock_jump *j, const sae_tape *t,
-                                  const stock_jump_mem *mem, stock_slab s)
-{
-    sae_mat v = stock_slab_mat(s, mem->d.work[0]), one = stock_slab_mat(s, mem->d.dz);
-    sae_cmat cv = stock_slab_cmat(s, mem->d.work[0]), cone = stock_slab_cmat(s, mem->d.dz), score;
-    const sae_real *of = j->o->window == STOCK_JUMP_POST ? t->code.val : t->pre;
-    SAE_TRY(stock_jump_score(c, j, stock_slab_rows(s, of), v, &score));
-    SAE_TRY(c->k->shift_rows(c->dev, score, -1, mem->theta, v));
-    SAE_TRY(c->k->map(c->dev, SAE_FN_CLAMP, 1, 1, cv, one));
-    SAE_TRY(c->k->window(c->dev, cone, cv, j->o->bandwidth / 2, one));
-    return c->k->col_sum(c->dev, cone, 1, mem->near);
-}
-
-/* dz passes where z is active, and dead features are pulled towards their threshold elsewhere. */
-static inline int stock_jump_gate(const sae_ctx *c, const stock_jump *j, const sae_tape *t,
-                                  const stock_jump_mem *mem, stock_slab s)
-{
-    sae_mat dz = stock_slab_mat(s, mem->d.dz), v = stock_slab_mat(s, mem->d.work[0]);
-    sae_cmat cdz = stock_slab_cmat(s, mem->d.dz), active;
-    sae_real slope = (sae_real)(t->coef[2] / (double)t->B);
-    SAE_TRY(stock_jump_score(c, j, stock_slab_rows(s, t->code.val), v, &active));
-    if (!(t->coef[2] > 0))
-        return c->k->gate(c->dev, cdz, active, dz);
-    SAE_TRY(c->k->shift_rows(c->dev, cdz, slope, mem->dead, dz));
-    SAE_TRY(c->k->gate(c->dev, cdz, active, dz));
-    SAE_TRY(c->k->shift_rows(c->dev, cdz, -slope, mem->dead, dz));
-    SAE_TRY(c->k->map(c->dev, SAE_FN_SIGN, 0, 0, active, v));
-    return c->k->col_sum(c->dev, stock_slab_cmat(s, v.p), 1, mem->active);
-}
-
-/* What the penalty's derivative with respect to the number of active entries is. */
-static inline int stock_jump_per_entry(const sae_ctx *c, const stock_jump_opt *o, const sae_tape *t,
-                                       const stock_jump_mem *mem, double *out)
-{
-    double l0;
-    SAE_TRY(stock_get(c, &l0, mem->l0, sizeof l0));
-    *out = t->coef[1] / (double)t->B;
-    if (o->penalty == STOCK_JUMP_TARGET)
-        *out *= 2 * (l0 / o->target - 1) / o->target;
-    if (o->penalty == STOCK_JUMP_TANH)
-        *out = 0;
-    return SAE_OK;
-}
-
-/* The gradient of theta from the sums over the batch; near_grad is overwritten. */
-static inline int stock_jump_theta_back(sae_model *m, const sae_ctx *c, const stock_jump_opt *o,
-                                        const sae_tape *t, double per_entry,
-                                        const stock_jump_mem *mem)
-{
-    int64_t n = m->dim.n;
-    double per = 1 / o->bandwidth, dead = t->coef[2];
-    sae_mat g = stock_mat(mem->near_grad, 1, n);
-    sae_cmat cg = stock_cmat(mem->near_grad, 1, n), theta = stock_cmat(mem->theta, 1, n);
-    SAE_TRY(c->k->mul(c->dev, (sae_real)-per, theta, cg, g));
-    SAE_TRY(stock_add(c, g.p, -per_entry * per, mem->near, n));
-    if (dead > 0) { /* each of the B - active entries has the derivative dead / B */
-        SAE_TRY(stock_add(c, g.p, dead, mem->dead, n));
-        SAE_TRY(c->k->mul(c->dev, (sae_real)(dead / (double)t->B), stock_cmat(mem->dead, 1, n),
-                          stock_cmat(mem->active, 1, n), stock_mat(mem->active, 1, n)));
-        SAE_TRY(stock_add(c, g.p, -1, mem->active, n));
-    }
-    if (o->param == STOCK_JUMP_LOG)
-        SAE_TRY(c->k->mul(c->dev, 1, cg, theta, g));
-    return stock_add(c, m->t[STOCK_JUMP].grad, 1, g.p, n);
-}
-
-static inline int stock_jump_slab(sae_model *m, const sae_ctx *c, const sae_tape *t,
-                                  const stock_jump *j, double per_entry, const stock_jump_mem *mem,
-                                  stock_slab s)
-{
-    SAE_TRY(stock_dense_dz(m, c, t, &mem->d, 0, s));
-    if (j->o->penalty == STOCK_JUMP_TANH)
-        SAE_TRY(stock_jump_tanh_slab(c, j->o, t, mem, s));
-    SAE_TRY(stock_jump_near_grad(c, j, t, mem, s));
-    SAE_TRY(stock_jump_gate(c, j, t, mem, s));
-    SAE_TRY(stock_dense_enc(m, c, &mem->d, s));
-    return per_entry > 0 || per_entry < 0 ? stock_jump_near(c, j, t, mem, s) : SAE_OK;
-}
-
-static inline int stock_jump_backward(sae_model *m, const sae_ctx *c, const sae_batch *b,
-                                      const stock_jump *j, sae_tape *t)
-{
-    stock_jump_mem mem;
-    double per_entry;
-    int64_t n = m->dim.n;
-    stock_slab s = stock_slab_of(n, STOCK_DENSE_ROWS);
-    if (b->B == 0)
-        return SAE_OK;
-    stock_jump_layout(j, &m->dim, b->B, c->mode, t->scratch, &mem);
-    SAE_TRY(stock_dense_open(m, c, b, j->o->pre_bias, &mem.d));
-    SAE_TRY(stock_jump_per_entry(c, j->o, t, &mem, &per_entry));
-    SAE_TRY(stock_fill(c, mem.near_grad, n, 0));
-    SAE_TRY(stock_fill(c, mem.near, n, 0));
-    SAE_TRY(stock_fill(c, mem.active, n, 0));
-    while (stock_slab_next(&s, b->B))
-        SAE_TRY(stock_jump_slab(m, c, t, j, per_entry, &mem, s));
-    if (t->coef[2] > 0 && j->o->decoder.rows == STOCK_DECODER_FREE)
-        SAE_TRY(stock_add(c, mem.d.pull, t->coef[2] / (double)t->B, mem.sum, n));
-    SAE_TRY(stock_jump_theta_back(m, c, j->o, t, per_entry, &mem));
-    return stock_dense_close(m, c, t, &j->o->decoder, j->o->pre_bias, &mem.d);
 }
 
 /* param=clamped: what the optimiser moved below 0 returns to 0, from where its gradient can lift it

@@ -1,5 +1,5 @@
 /* sae/stock_jump_code.h - the family "entries above a trained threshold of their feature": options,
- * memory, codes. stock_jump.h has the losses and gradients.
+ * memory, codes. stock_jump.h has the losses, stock_jump_back.h the gradients.
  *
  *     z = pre where score(pre) > theta_j, else 0      score = pre (only pre > 0) or |pre|
  *
@@ -10,13 +10,18 @@
  *     dz / dtheta = -(s theta / e) K((score - theta) / e)
  *     d 1[score > theta] / dtheta = -(1 / e) K((score - theta) / e)
  *
- * Every other gradient is exact with the set of active entries held. Losses, in this order: "mse"
- * (stock_loss.h), "sparsity", "pre_act"; the last two are 0 with coefficient 0 in EVAL.
+ * Every other gradient is exact with the set of active entries held. Both need the entries above
+ * theta - e / 2 only: once those are few, codes of training list them (stock_dense_list), the
+ * inactive ones as 0, and tape.pre holds their pre-activations in the same order.
+ *
+ * Losses, in this order: "mse" (stock_loss.h), "sparsity", "pre_act"; the last two are 0 with
+ * coefficient 0 in EVAL.
  */
 #ifndef SAE_STOCK_JUMP_CODE_H
 #define SAE_STOCK_JUMP_CODE_H
 
 #include "stock_dense.h"
+#include "stock_run.h"
 
 enum { STOCK_JUMP = STOCK_TENSOR_COUNT };
 #define STOCK_JUMP_TENSOR                                                                          \
@@ -70,15 +75,19 @@ typedef struct stock_jump_mem {
     stock_dense d;
     sae_real *theta; /* [n] theta as the window sees it */
     sae_real *level; /* [n] max(theta, 0): what codes exceed */
-    double *wide;    /* [n] level, EVAL only */
+    double *bound;   /* [n] what scores of listed entries exceed; EVAL: level */
     /* TRAIN */
     double *l0;          /* [1] mean active features per row */
     sae_real *near_grad; /* [n] sum of s dL/dz over the window */
     sae_real *near;      /* [n] entries in the window */
+    sae_real *silent;    /* [n] 1 where entries that are not listed are in the window, else 0 */
     sae_real *sum, *col; /* [n] work */
     sae_real *dead;      /* [n] w_j of dead features, 0 for the others */
     sae_real *active;    /* [n] rows on which a feature is active */
     int64_t *count;      /* [B] active features of a row */
+    stock_run run;       /* no longer than a slab */
+    sae_real *dz;        /* unit * dz: the gradient of the run's codes */
+    double unit;
 } stock_jump_mem;
 
 static inline stock_bump stock_jump_layout(const stock_jump *j, const sae_dims *dim, int64_t B,
@@ -89,17 +98,21 @@ static inline stock_bump stock_jump_layout(const stock_jump *j, const sae_dims *
     stock_take_dense(&s, dim, B, mode, j->key == SAE_KEY_ABS ? 2 : 1, &mem->d);
     mem->theta = stock_take_real(&s, 1, n);
     mem->level = stock_take_real(&s, 1, n);
-    mem->wide = (double *)stock_take(&s, mode == SAE_EVAL ? n : 0, sizeof(double));
+    mem->bound = (double *)stock_take(&s, n, sizeof(double));
     if (mode == SAE_EVAL)
         return s;
     mem->l0 = (double *)stock_take(&s, 1, sizeof(double));
     mem->near_grad = stock_take_real(&s, 1, n);
     mem->near = stock_take_real(&s, 1, n);
+    mem->silent = stock_take_real(&s, 1, n);
     mem->sum = stock_take_real(&s, 1, n);
     mem->col = stock_take_real(&s, 1, n);
     mem->dead = stock_take_real(&s, 1, n);
     mem->active = stock_take_real(&s, 1, n);
     mem->count = (int64_t *)stock_take(&s, B, sizeof(int64_t));
+    stock_take_run(&s, dim, B, &mem->run);
+    if (mem->run.cap > mem->d.room)
+        mem->run.cap = mem->d.room;
     return s;
 }
 
@@ -108,7 +121,8 @@ static inline int stock_jump_workspace(const stock_jump *j, const sae_dims *dim,
 {
     stock_jump_mem mem;
     stock_bump s = stock_jump_layout(j, dim, B, mode, NULL, &mem);
-    return stock_dense_workspace(s, dim, B, mode, 1, out);
+    return stock_workspace(s, stock_most_entries(STOCK_GUESS, dim, B),
+                           mode == SAE_TRAIN ? SAE_CODE_EITHER : 0, mode == SAE_TRAIN, out);
 }
 
 static inline int stock_jump_init(sae_model *m, const sae_ctx *c, const sae_batch *sample,
@@ -161,14 +175,75 @@ static inline int stock_jump_dense(const sae_ctx *c, const stock_jump *j, const 
     return c->k->gate(c->dev, pre, z, out);
 }
 
+/* What entries of a sparse code exceed: the lower end of the window, a little lower, so that no
+ * rounding of score - theta leaves one out. A NaN in theta lists its whole feature. */
+static inline int stock_jump_bounds(const sae_ctx *c, const stock_jump *j, int64_t n,
+                                    const stock_jump_mem *mem)
+{
+    sae_real theta[STOCK_CHUNK];
+    double bound[STOCK_CHUNK], half = j->o->bandwidth / 2 * (1 + 0x1p-20);
+    for (int64_t i = 0; i < n; i += STOCK_CHUNK) {
+        int64_t some = stock_some(n - i);
+        SAE_TRY(stock_get(c, theta, mem->theta + i, (size_t)some * sizeof *theta));
+        for (int64_t k = 0; k < some; k++)
+            bound[k] = theta[k] < 0 || theta[k] >= 0 ? (double)theta[k] - half : -HUGE_VAL;
+        SAE_TRY(stock_put(c, mem->bound + i, bound, (size_t)some * sizeof *bound));
+    }
+    return SAE_OK;
+}
+
+/* The run's pre-activations. */
+static inline const sae_real *stock_jump_pre(const sae_tape *t, const stock_jump_mem *mem)
+{
+    return t->pre + (mem->run.part.val - t->code.val);
+}
+
+/* tape.pre from the listed entries of z, and 0 in z where they are not active; with a held tape,
+ * where they are not active there. */
+static inline int stock_jump_listed(const sae_ctx *c, const stock_jump *j, sae_tape *t,
+                                    stock_jump_mem *mem)
+{
+    const sae_code *z = &t->code, *held = c->hold ? &c->hold->code : NULL;
+    stock_run *run = &mem->run;
+    SAE_TRY(c->k->scale(c->dev, stock_cmat(z->val, 1, z->nnz), NULL, NULL,
+                        stock_mat(t->pre, 1, z->nnz)));
+    for (int64_t r = 0; r < z->B; r += run->part.B) {
+        SAE_TRY(stock_run_at(c, z, r, run));
+        sae_mat v = stock_run_mat(run, mem->d.work[0]);
+        sae_cmat pre = stock_run_cmat(run, stock_jump_pre(t, mem)), of = pre, gate;
+        if (held)
+            of.p = held->val + (run->part.val - z->val);
+        SAE_TRY(stock_jump_score(c, j, of, v, &gate));
+        if (!held) {
+            SAE_TRY(stock_run_shift(c, run, gate, -1, mem->level, v));
+            gate = stock_run_cmat(run, v.p);
+        }
+        SAE_TRY(c->k->gate(c->dev, pre, gate, stock_run_mat(run, run->part.val)));
+    }
+    return SAE_OK;
+}
+
+/* Codes of training; the pull on pre-activations needs all of those that are inactive. */
+static inline int stock_jump_either(const sae_ctx *c, const stock_jump *j, const sae_encoder *e,
+                                    sae_tape *t, stock_jump_mem *mem)
+{
+    enum sae_key key = j->key == SAE_KEY_ABS ? SAE_KEY_ABS : SAE_KEY_VALUE;
+    t->code.dense = 1;
+    if (!(j->o->pre_act > 0)) {
+        SAE_TRY(stock_jump_bounds(c, j, e->w.rows, mem));
+        SAE_TRY(stock_dense_list(c, e, key, mem->bound, &t->code));
+    }
+    return t->code.dense ? stock_jump_dense(c, j, e, t, mem) : stock_jump_listed(c, j, t, mem);
+}
+
 static inline int stock_jump_code(const sae_model *m, const sae_ctx *c, const sae_batch *b,
-                                  const stock_jump *j, sae_tape *t, const stock_jump_mem *mem)
+                                  const stock_jump *j, sae_tape *t, stock_jump_mem *mem)
 {
     sae_encoder e = stock_encoder(m, b, j->o->pre_bias);
     if (c->mode == SAE_TRAIN)
-        return stock_jump_dense(c, j, &e, t, mem);
-    SAE_TRY(stock_widen(c, mem->wide, mem->level, m->dim.n));
-    return c->k->encode_threshold(c->dev, &e, j->key, 0, mem->wide, &t->code);
+        return stock_jump_either(c, j, &e, t, mem);
+    SAE_TRY(stock_widen(c, mem->bound, mem->level, m->dim.n));
+    return c->k->encode_threshold(c->dev, &e, j->key, 0, mem->bound, &t->code);
 }
 
 #endif

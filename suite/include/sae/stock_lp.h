@@ -94,7 +94,7 @@ static inline int stock_lp_penalty(const sae_ctx *c, const stock_lp *o, const sa
 static inline int stock_lp_code(const sae_ctx *c, const sae_encoder *e, sae_code *z)
 {
     int64_t B = e->x.rows, n = e->w.rows;
-    SAE_TRY(stock_dense_list(c, e, z));
+    SAE_TRY(stock_dense_list(c, e, SAE_KEY_RELU, NULL, z));
     if (!z->dense)
         return SAE_OK;
     sae_cmat all = stock_dense_code(z, B, n);

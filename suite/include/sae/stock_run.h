@@ -47,6 +47,39 @@ static inline stock_slab stock_run_slab(const stock_run *run)
     return s;
 }
 
+/* A number per entry of the run: of the slab's shape, or listed in a row. */
+static inline sae_mat stock_run_mat(const stock_run *run, sae_real *p)
+{
+    const sae_code *z = &run->part;
+    return z->dense ? stock_mat(p, z->B, z->n) : stock_mat(p, 1, z->nnz);
+}
+
+static inline sae_cmat stock_run_cmat(const stock_run *run, const sae_real *p)
+{
+    const sae_code *z = &run->part;
+    return z->dense ? stock_cmat(p, z->B, z->n) : stock_cmat(p, 1, z->nnz);
+}
+
+/* out = x + alpha * v[feature] for the run's entries; out may be x. Writes val if z is sparse. */
+static inline int stock_run_shift(const sae_ctx *c, const stock_run *run, sae_cmat x, double alpha,
+                                  const sae_real *v, sae_mat out)
+{
+    if (run->part.dense)
+        return c->k->shift_rows(c->dev, x, (sae_real)alpha, v, out);
+    SAE_TRY(c->k->map(c->dev, SAE_FN_CLAMP, 1, 1, x, stock_run_mat(run, run->val)));
+    SAE_TRY(c->k->code_scale(c->dev, &run->part, run->val, NULL, v, run->val));
+    return c->k->shift_rows(c->dev, x, (sae_real)alpha, run->val, out);
+}
+
+/* out[j] += alpha * sum of v over the run's entries of feature j; of a sparse one by links.csc. */
+static inline int stock_run_sum(const sae_ctx *c, const stock_run *run, const sae_real *v,
+                                double alpha, sae_real *out)
+{
+    if (run->part.dense)
+        return c->k->col_sum(c->dev, stock_run_cmat(run, v), (sae_real)alpha, out);
+    return c->k->code_col_sum(c->dev, &run->links.csc, v, (sae_real)alpha, out);
+}
+
 /* Rows of a sparse code from r0 on that the scratch has room for. O(rows) host work. */
 static inline int stock_run_some(const sae_ctx *c, const sae_code *z, int64_t r0, stock_run *run)
 {

@@ -225,6 +225,25 @@ START_TEST(nan_shows)
 }
 END_TEST
 
+/* The pull on pre-activations is on inactive ones. */
+START_TEST(pre_act_keeps_codes_dense)
+{
+    sae_err err = {0};
+    sae_spec s = {0};
+    sae_probe p;
+    if (!use_backend(_i))
+        return;
+    ck_assert_ok(sae_spec_parse(&s, reg, SAE_KIND_VARIANT, "jumprelu:theta=0.3,pre_act=0.1", &err),
+                 err);
+    open_probe(&p, &s, usual);
+    fill(&p, 0, NAN_NOWHERE);
+    step(&p);
+    ck_assert(p.tape.code.dense && p.tape.loss[2] > 0);
+    sae_probe_close(&p);
+    sae_spec_free(&s);
+}
+END_TEST
+
 Suite *suite_density(void);
 Suite *suite_density(void)
 {
@@ -234,6 +253,7 @@ Suite *suite_density(void)
     tcase_set_timeout(t, 300);
     tcase_add_loop_test(t, both_ways_agree, 0, test_backend_count());
     tcase_add_loop_test(t, nan_shows, 0, test_backend_count());
+    tcase_add_loop_test(t, pre_act_keeps_codes_dense, 0, test_backend_count());
     suite_add_tcase(s, t);
     return s;
 }

@@ -95,19 +95,33 @@ static sae_ctx eval_context(side *s, sae_err *err)
                      .err = err};
 }
 
-/* All biases of features = value; 0: there are none. */
-static int fill_biases(side *s, sae_real value, sae_err *err)
+/* What is 0 or lower the fewer features pass: trained thresholds with the sign changed, or where
+ * there are none biases. */
+static int is_threshold(const sae_tensor *t)
+{
+    return strcmp(t->spec->name, "theta") == 0 && t->spec->role == SAE_PARAM;
+}
+
+static int is_bias(const sae_tensor *t)
+{
+    return strncmp(t->spec->name, "b_", 2) == 0;
+}
+
+/* All of them = value; 0: there are none. */
+static int fill_levels(side *s, sae_real value, sae_err *err)
 {
     const sae_engine *e = &s->e;
     const sae_model *m = &s->l.model;
+    const sae_tensor *theta = sae_model_tensor(m, "theta");
+    const int thresholds = theta && is_threshold(theta);
     sae_real *v = NULL;
     int found = 0, rc = sae_new(&v, m->dim.n, sizeof *v, "bench.bias", err);
     for (int64_t j = 0; rc >= 0 && j < m->dim.n; j++)
-        v[j] = value;
+        v[j] = thresholds ? -value : value;
     for (int i = 0; rc >= 0 && i < m->nt; i++) {
         const sae_tensor *t = &m->t[i];
-        if (strncmp(t->spec->name, "b_", 2) || t->spec->dtype != SAE_REAL || t->rows != 1 ||
-            t->cols != m->dim.n)
+        if (!(thresholds ? is_threshold(t) : is_bias(t)) || t->spec->dtype != SAE_REAL ||
+            t->rows != 1 || t->cols != m->dim.n)
             continue;
         found = 1;
         rc = e->be->copy(e->dev, t->w, v, (size_t)m->dim.n * sizeof *v, SAE_COPY_H2D);
@@ -116,8 +130,8 @@ static int fill_biases(side *s, sae_real value, sae_err *err)
     return rc < 0 ? rc : found;
 }
 
-/* Lower the biases of features until k of them pass in a row; as they were where that does not
- * work. */
+/* Lower the biases of features, or raise their thresholds, until k of them pass in a row; as they
+ * were where that does not work. */
 static int settle(side *s, const sae_shape *shape, sae_err *err)
 {
     enum { ROWS = 64, HALVINGS = 24 };
@@ -132,7 +146,7 @@ static int settle(side *s, const sae_shape *shape, sae_err *err)
     const int64_t most = 2 * shape->k * b.B;
     const int lower = rc >= 0 && !t.code.dense && t.code.nnz > most;
     for (int i = 0; lower && rc >= 0 && i < HALVINGS; i++) {
-        rc = fill_biases(s, (sae_real)((lo + hi) / 2), err);
+        rc = fill_levels(s, (sae_real)((lo + hi) / 2), err);
         if (rc > 0)
             rc = sae_forward(&s->l.model, &c, &b, &t, &s->e);
         *(t.code.nnz > shape->k * b.B ? &hi : &lo) = (lo + hi) / 2;

@@ -5,8 +5,6 @@
  */
 #include "divided/parts.h"
 
-#include <string.h>
-
 #define WHOLE(d, op, ...) (d)->k->op((d)->dev[0], __VA_ARGS__)
 
 /* ---- parts of a code ------------------------------------------------------------------------- */
